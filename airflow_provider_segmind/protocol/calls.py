@@ -1,0 +1,273 @@
+"""
+A call is data: method, path, body, whether it may be replayed, and how to read every answer.
+
+One function per operation of the API; :mod:`airflow_provider_segmind.client` sends any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeVar
+
+from airflow_provider_segmind.exceptions import (
+    SegmindAnswerLostError,
+    SegmindConfigError,
+    SegmindConnectionError,
+    SegmindError,
+    SegmindGatewayError,
+    SegmindMalformedAnswerError,
+    SegmindRateLimitedError,
+    SegmindServerError,
+)
+from airflow_provider_segmind.protocol.answers import Answer, error_for, number, words_of
+from airflow_provider_segmind.protocol.models import check_slug
+from airflow_provider_segmind.protocol.wire import (
+    REQUEST_ID,
+    Credits,
+    HistoryRow,
+    RequestState,
+    RequestStatus,
+    Result,
+    SubmittedRequest,
+    SyncResult,
+    is_url,
+    read_history,
+    read_metrics,
+    read_result,
+    read_state,
+)
+
+T = TypeVar("T")
+
+
+class Service(StrEnum):
+    """Which of a connection's hosts a call goes to."""
+
+    GATEWAY = "gateway"
+    UPLOAD = "upload"
+    HISTORY = "history"
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """
+    One call of the API.
+
+    :param name: the operation, for logs and errors.
+    :param method: HTTP method.
+    :param path: path below the service's host.
+    :param read: turns a 2xx answer (and a FAILED one) into the result, or raises.
+    :param about: what a 404 would mean: the model, the request or the account.
+    :param body: JSON body, if any.
+    :param query: query parameters, if any.
+    :param service: which host of the connection.
+    :param replayable: True where sending it twice costs nothing.
+    :param request_id: the request it asks about, if any.
+    """
+
+    name: str
+    method: Literal["GET", "POST"]
+    path: str
+    read: Callable[[Answer], T]
+    about: Literal["model", "request", "account"] = "account"
+    body: Mapping[str, Any] | None = None
+    query: Mapping[str, Any] | None = None
+    service: Service = Service.GATEWAY
+    replayable: bool = True
+    request_id: str | None = None
+
+    def parse(self, answer: Answer) -> T:
+        """Read the answer: the result of a 2xx, else the error that the status means."""
+        if 200 <= answer.status < 300:
+            return self.read(answer)
+        if _announces_failed(self, answer):
+            return self.read(answer)
+        raise error_for(answer, about=self.about, request_id=self.request_id)
+
+    def may_replay(self, error: SegmindError) -> bool:
+        """
+        Tell whether this call may be sent again after this error.
+
+        The money rule: what costs nothing is replayed on any error that may pass; a submit only where Segmind
+        cannot have accepted it: nothing was sent, a 429, or a 5xx *answer* (each POST is a new billable request).
+        """
+        if self.replayable:
+            return error.retryable
+        return isinstance(
+            error,
+            SegmindConnectionError | SegmindRateLimitedError | SegmindServerError | SegmindGatewayError,
+        )
+
+    def unanswered(self, reason: str, *, sent: bool) -> SegmindError:
+        """
+        Return the error for an answer that never came.
+
+        :param reason: what the transport says.
+        :param sent: False where the request certainly did not reach the gateway.
+        """
+        cls = SegmindConnectionError if self.replayable or not sent else SegmindAnswerLostError
+        return cls(f"{self.name}: {reason}", request_id=self.request_id)
+
+
+def _announces_failed(call: Call[Any], answer: Answer) -> bool:
+    """FAILED is served as HTTP 422 with a body that says so (source: model pages)."""
+    if call.about != "request" or not 400 <= answer.status < 500:
+        return False
+    body = answer.json()
+    return isinstance(body, dict) and str(body.get("status")).upper() == RequestState.FAILED
+
+
+def _path_id(request_id: str) -> str:
+    """Poll addresses are built from the request id, never taken from an answer: the key goes nowhere else."""
+    if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+        raise SegmindConfigError(f"{str(request_id)[:60]!r} is no Segmind request id")
+    return request_id
+
+
+def submit(slug: str, body: Mapping[str, Any], *, workflow: bool = False) -> Call[SubmittedRequest]:
+    """Submit a v2 request. Billable and not replayable: Segmind has no idempotency key."""
+
+    def read(answer: Answer) -> SubmittedRequest:
+        found = answer.json()
+        request_id = found.get("request_id") if isinstance(found, dict) else None
+        if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+            raise SegmindMalformedAnswerError(
+                f"the answer to a submit of {slug} has no request_id: {answer.describe()}",
+                status=answer.status,
+                next_step=SegmindAnswerLostError.advice,
+                retryable=False,
+            )
+        state = RequestState.PROCESSING if found.get("status") == "PROCESSING" else RequestState.QUEUED
+        return SubmittedRequest(request_id=request_id, status=state)
+
+    path = f"/{'workflows/' if workflow else ''}v2/{check_slug(slug)}"
+    return Call("submit", "POST", path, read, about="model", body=body, replayable=False)
+
+
+def get_status(request_id: str) -> Call[RequestStatus]:
+    """Ask where a request stands, without its output."""
+
+    def read(answer: Answer) -> RequestStatus:
+        body = answer.json_object("the status", request_id=request_id)
+        state = read_state(body.get("status"), request_id=request_id, status=answer.status)
+        return RequestStatus(
+            request_id=request_id,
+            state=state,
+            metrics=read_metrics(body),
+            error=words_of({**body, "status": None}),
+        )
+
+    path = f"/v2/requests/{_path_id(request_id)}/status"
+    return Call("get_status", "GET", path, read, about="request", request_id=request_id)
+
+
+def get_result(request_id: str, *, model: str = "") -> Call[Result]:
+    """Fetch the final body of a request. FAILED raises; a request that is not finished is a malformed answer."""
+
+    def read(answer: Answer) -> Result:
+        body = answer.json_object("the result", request_id=request_id)
+        state = read_state(body.get("status"), request_id=request_id, status=answer.status)
+        if state is RequestState.FAILED:
+            raise RequestStatus(request_id=request_id, state=state, error=words_of(body)).failure()
+        if state is not RequestState.COMPLETED:
+            raise SegmindMalformedAnswerError(
+                f"the request is still {state}",
+                request_id=request_id,
+                next_step="Ask again when it is COMPLETED.",
+            )
+        return read_result(body, request_id=request_id, model=model)
+
+    path = f"/v2/requests/{_path_id(request_id)}"
+    return Call("get_result", "GET", path, read, about="request", request_id=request_id)
+
+
+def run_sync(slug: str, body: Mapping[str, Any]) -> Call[SyncResult]:
+    """Run a model with the blocking v1 call, which Segmind keeps in maintenance mode. Billable, not replayable."""
+
+    def read(answer: Answer) -> SyncResult:
+        if not answer.content:
+            raise SegmindMalformedAnswerError("the answer has no content", status=answer.status, retryable=False)
+        header = answer.headers.get
+        return SyncResult(
+            content=answer.content,
+            content_type=(header("content-type") or "application/octet-stream").split(";")[0].strip(),
+            request_id=header("x-request-id"),
+            cost=number(header("x-cost")),
+            remaining_credits=number(header("x-remaining-credits")),
+            generation_time=number(header("x-generation-time")),
+            seed=header("x-seed-value"),
+        )
+
+    return Call("run_sync", "POST", f"/v1/{check_slug(slug)}", read, about="model", body=body, replayable=False)
+
+
+def get_credits() -> Call[Credits]:
+    """Ask for the balance: runs no model, costs nothing, the cheapest proof that a key works."""
+
+    def read(answer: Answer) -> Credits:
+        body = answer.json_object("the balance")
+        if (paid := number(body.get("credits"))) is None:
+            raise SegmindMalformedAnswerError(f"no balance in {answer.describe()}", status=answer.status)
+        return Credits.model_validate({**body, "credits": paid})
+
+    return Call("get_credits", "GET", "/v1/get-user-credits", read)
+
+
+def upload(data_uris: Sequence[str]) -> Call[list[str]]:
+    """Upload files given as data URIs; returns their URLs in the same order. Costs nothing, so it is replayable."""
+
+    def read(answer: Answer) -> list[str]:
+        body = answer.json_object("the answer to the upload")
+        # The documentation says "urls", the vendor's own SDK reads "file_urls".
+        urls = body.get("file_urls") or body.get("urls")
+        if not isinstance(urls, list) or len(urls) != len(data_uris) or not all(is_url(url) for url in urls):
+            raise SegmindMalformedAnswerError(
+                f"{len(data_uris)} file(s) were uploaded and the answer does not name as many URLs: "
+                f"{answer.describe()}",
+                status=answer.status,
+            )
+        return list(urls)
+
+    body = {"data_urls": list(data_uris)}
+    return Call("upload", "POST", "/upload-asset", read, body=body, service=Service.UPLOAD)
+
+
+def get_history(
+    request_id: str | None = None,
+    *,
+    model: str | None = None,
+    status: Literal["COMPLETED", "FAILED", "PENDING"] | None = None,
+    from_date: date | None = None,
+    to_date: date | None = None,
+    page: int = 1,
+    per_page: int = 20,
+) -> Call[list[HistoryRow]]:
+    """
+    List the account's own requests, newest first, or look up one of any age.
+
+    Dates are days; without them Segmind takes the last seven (source: SDK ``segmind`` 1.3.0).
+    """
+
+    def read(answer: Answer) -> list[HistoryRow]:
+        body = answer.json()
+        if not isinstance(body, dict | list):
+            raise SegmindMalformedAnswerError(f"the history is {answer.describe()}", status=answer.status)
+        return read_history(body)
+
+    path = "/inference-request/request-history"
+    if request_id is not None:
+        path += f"/{_path_id(request_id)}"
+        return Call("get_history", "GET", path, read, about="request", service=Service.HISTORY, request_id=request_id)
+    query = {
+        "page": page,
+        "per_page": per_page,
+        "model_name": model,
+        "status": status,
+        "from_date": from_date.isoformat() if from_date else None,
+        "to_date": to_date.isoformat() if to_date else None,
+    }
+    known = {name: value for name, value in query.items() if value is not None}
+    return Call("get_history", "GET", path, read, query=known, service=Service.HISTORY)

@@ -1,0 +1,121 @@
+"""
+What a trigger tells the task that it resumes: typed, versioned, and closed to anything else.
+
+An event crosses processes through the metadata database, and after an upgrade it may come from another
+version: what cannot be read fails loudly, because an unknown outcome must never look like a success.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from airflow_provider_segmind.exceptions import (
+    SegmindError,
+    SegmindEventError,
+    SegmindRequestExpiredError,
+    SegmindRequestFailedError,
+    SegmindTimeoutError,
+    error_from_dict,
+)
+from airflow_provider_segmind.protocol.wire import Result
+
+VERSION: Literal[1] = 1
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: Literal[1] = VERSION
+    request_id: str
+    #: Width and height of the input in pixels, where known: the resumed task has no other memory of it.
+    input_size: tuple[int, int] | None = None
+
+    def payload(self) -> dict[str, Any]:
+        """Return the event as JSON."""
+        return self.model_dump(mode="json")
+
+
+class CompletedEvent(_Event):
+    """COMPLETED, and here is the small result."""
+
+    kind: Literal["completed"] = "completed"
+    result: Result
+
+
+class FetchEvent(_Event):
+    """COMPLETED with an output inside the body (base64): fetch it yourself, it does not fit in an event."""
+
+    kind: Literal["fetch"] = "fetch"
+
+
+class FailedEvent(_Event):
+    """The request ran and FAILED, or its content was blocked."""
+
+    kind: Literal["failed"] = "failed"
+    error: dict[str, Any]
+
+
+class ExpiredEvent(_Event):
+    """Segmind does not know the request (any more)."""
+
+    kind: Literal["expired"] = "expired"
+    error: dict[str, Any]
+
+
+class TimeoutEvent(_Event):
+    """Not finished at our own deadline."""
+
+    kind: Literal["timeout"] = "timeout"
+    error: dict[str, Any]
+
+
+class ErrorEvent(_Event):
+    """Something else that waiting will not mend: a refused key, a status that is not known, ..."""
+
+    kind: Literal["error"] = "error"
+    error: dict[str, Any]
+
+
+Event = CompletedEvent | FetchEvent | FailedEvent | ExpiredEvent | TimeoutEvent | ErrorEvent
+_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent | FetchEvent:
+    """
+    Read a trigger's event.
+
+    :param payload: what the trigger fired.
+    :param request_id: the request that the task waits for, where it still knows: an event about another one is
+        refused.
+    :return: one of the two events that mean COMPLETED.
+    :raises SegmindEventError: the event is missing, of an unknown kind or version, or about another request.
+    :raises SegmindError: what the event reports.
+    """
+    try:
+        event = _EVENTS.validate_python(payload)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))} {f['msg']}" for f in error.errors(include_url=False)[:3])
+        raise SegmindEventError(f"{payload!r:.300} ({faults})", request_id=request_id) from None
+    if request_id and event.request_id != request_id:
+        raise SegmindEventError(f"it is about request {event.request_id:.60}", request_id=request_id)
+    if isinstance(event, CompletedEvent | FetchEvent):
+        return event
+    raise error_from_dict(event.error)
+
+
+#: What is reported as an event of its own; every other error is an ErrorEvent.
+_KINDS: tuple[tuple[type[SegmindError], type[FailedEvent | ExpiredEvent | TimeoutEvent]], ...] = (
+    (SegmindRequestFailedError, FailedEvent),
+    (SegmindRequestExpiredError, ExpiredEvent),
+    (SegmindTimeoutError, TimeoutEvent),
+)
+
+
+def event_for(error: SegmindError, *, request_id: str) -> Event:
+    """Return the event that reports this error."""
+    for cls, event in _KINDS:
+        if isinstance(error, cls):
+            return event(request_id=request_id, error=error.to_dict())
+    return ErrorEvent(request_id=request_id, error=error.to_dict())

@@ -1,0 +1,109 @@
+"""
+Waiting for one request, as a conversation: steps go out, answers and errors come in, an event is the end.
+
+The rules (when to look, what an error means for a wait, what a deadline means) stand here once; plain mode and
+the trigger drive the same steps, one with ``time.sleep``, the other with ``asyncio.sleep``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError, SegmindTimeoutError
+from airflow_provider_segmind.protocol import calls
+from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
+from airflow_provider_segmind.protocol.models import MODELS
+from airflow_provider_segmind.protocol.polling import PollSchedule, clip
+from airflow_provider_segmind.protocol.wire import RequestState
+
+#: Seconds; a poll that fails again and again is repeated at least this often.
+_LONGEST_AFTER_ERROR = 30.0
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait this many seconds, then ask for the next step."""
+
+    seconds: float
+
+
+Step = Pause | calls.Call[Any]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """
+    The wait for one request.
+
+    :param request_id: the request.
+    :param model: its slug.
+    :param submitted_at: when it was submitted (epoch seconds).
+    :param deadline: when to give up (epoch seconds); it survives restarts unchanged.
+    :param poll_interval: seconds between looks; None (default) to go by what is known of the model.
+    :param on_state: told each state as it is first seen.
+    """
+
+    request_id: str
+    model: str
+    submitted_at: float
+    deadline: float
+    poll_interval: float | None = None
+    on_state: Callable[[RequestState], None] = field(default=lambda state: None, repr=False)
+
+    @property
+    def schedule(self) -> PollSchedule:
+        """When to look, from what the model's page says."""
+        known = MODELS.get(self.model)
+        return PollSchedule(known.expected_seconds if known else None, self.poll_interval)
+
+    def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Event]:
+        """
+        Go through the wait.
+
+        Yields a call to send (answer it with what it reads, or throw its error in) or a :class:`Pause`. Errors
+        that may pass are borne until the deadline; after a deadline that passed meanwhile (a triggerer that was
+        down) there is one last look, because the picture may be there.
+        """
+        state, trouble, failures = RequestState.QUEUED, None, 0
+        pause = self.schedule.wait(max(0.0, clock() - self.submitted_at))
+        while True:
+            if seconds := clip(pause, now=clock(), deadline=self.deadline):
+                yield Pause(seconds)
+            last_look = clock() >= self.deadline
+            try:
+                seen = yield calls.get_status(self.request_id)
+                if seen.state is not state:
+                    state = seen.state
+                    self.on_state(state)
+                if state is RequestState.FAILED:
+                    return FailedEvent(request_id=self.request_id, error=seen.failure().to_dict())
+                if state is RequestState.COMPLETED:
+                    result = yield calls.get_result(self.request_id, model=self.model)
+                    if result.fetchable:
+                        return CompletedEvent(request_id=self.request_id, result=result)
+                    return FetchEvent(request_id=self.request_id)
+            except SegmindError as error:
+                if not error.retryable:
+                    return event_for(error, request_id=self.request_id)
+                trouble, failures = error, failures + 1
+            else:
+                trouble, failures = None, 0
+            if last_look:
+                return event_for(self._timeout(state, trouble, clock()), request_id=self.request_id)
+            pause = self._pause(trouble, failures, clock())
+
+    def _pause(self, trouble: SegmindError | None, failures: int, now: float) -> float:
+        planned = self.schedule.wait(max(0.0, now - self.submitted_at))
+        if trouble is None:
+            return planned
+        if isinstance(trouble, SegmindRateLimitedError) and (reset := trouble.wait_seconds(now)) is not None:
+            return max(planned, reset)
+        return max(planned, min(_LONGEST_AFTER_ERROR, 0.5 * 2.0 ** min(failures, 10)))
+
+    def _timeout(self, state: RequestState, trouble: SegmindError | None, now: float) -> SegmindTimeoutError:
+        said = f"{self.model} was still {state} {now - self.submitted_at:.0f} s after the submit"
+        if trouble is not None:
+            said += f"; the last look failed: {trouble}"
+        return SegmindTimeoutError(said, request_id=self.request_id)

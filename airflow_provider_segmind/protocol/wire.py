@@ -1,0 +1,263 @@
+"""
+What Segmind's answers say, as tolerant pydantic models: extra keys are ignored, oddities become None.
+
+Tolerance ends where money or truth begins: a submit without a request id, a status that is not known and a
+COMPLETED without an output are errors, never guesses.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from airflow_provider_segmind.exceptions import (
+    SegmindMissingOutputError,
+    SegmindRequestFailedError,
+    SegmindUnknownStatusError,
+)
+from airflow_provider_segmind.protocol.answers import number, parse_json, timestamp, words_of
+from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.status import failed_class
+
+#: A request id goes into a URL's path, so it must be a plain word. Segmind's are UUIDs.
+REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_DEFAULT_TYPE = "application/octet-stream"
+
+Number = Annotated[float | None, BeforeValidator(number)]
+Text = Annotated[str | None, BeforeValidator(lambda value: value if isinstance(value, str) and value else None)]
+Size = Annotated[
+    int | None,
+    BeforeValidator(lambda value: None if (found := number(value)) is None or found < 0 else int(found)),
+]
+
+
+class Wire(BaseModel):
+    """Base of what is read from the wire."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RequestState(StrEnum):
+    """The four states of a request, as the model pages list them."""
+
+    QUEUED = "QUEUED"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+    @property
+    def terminal(self) -> bool:
+        """True once nothing will change any more."""
+        return self in (RequestState.COMPLETED, RequestState.FAILED)
+
+
+class Metrics(Wire):
+    """Cost and balance in credits, times in seconds; each None where Segmind does not say."""
+
+    cost: Number = None
+    remaining_credits: Number = None
+    inference_time: Number = None
+    queue_time: Number = None
+    total_time: Number = None
+
+
+class OutputFile(Wire):
+    """One output file."""
+
+    url: str
+    content_type: Text = None
+    file_name: Text = None
+    file_size: Size = None
+
+
+class SubmittedRequest(Wire):
+    """A submit that Segmind accepted."""
+
+    request_id: str
+    status: RequestState = RequestState.QUEUED
+
+
+class RequestStatus(Wire):
+    """Where a request stands."""
+
+    request_id: str
+    state: RequestState
+    metrics: Metrics = Metrics()
+    error: str = ""
+
+    def failure(self) -> SegmindRequestFailedError:
+        """Return the error that this FAILED status means."""
+        return failed_class(self.error)(self.error or "no reason given", status=422, request_id=self.request_id)
+
+
+class Result(Wire):
+    """
+    The final body of a request.
+
+    ``output`` is the URL of the (first) output, or None where the output is not a URL; then ``inline`` holds it
+    (base64 or text). ``inline`` never leaves the process: :meth:`to_xcom` drops it.
+    """
+
+    request_id: str
+    model: str
+    status: RequestState = RequestState.COMPLETED
+    output: str | None = None
+    outputs: list[OutputFile] = Field(default_factory=list)
+    metrics: Metrics = Metrics()
+    inline: str | None = Field(default=None, exclude=True, repr=False)
+
+    @property
+    def fetchable(self) -> bool:
+        """True where the output lies at a URL; a base64 output has to be fetched with the body."""
+        return self.output is not None or bool(self.outputs)
+
+    def inline_bytes(self) -> bytes | None:
+        """Return the bytes of a base64 output, or None where there is none."""
+        return decode_base64(self.inline) if self.inline else None
+
+    def to_xcom(self) -> dict[str, Any]:
+        """Return the small JSON object that an upscaling task hands on."""
+        return self.model_dump(mode="json")
+
+
+class SyncResult(Wire):
+    """What the blocking call answers: the picture itself, and its headers."""
+
+    content: bytes = Field(repr=False)
+    content_type: str = _DEFAULT_TYPE
+    request_id: Text = None
+    cost: Number = None
+    remaining_credits: Number = None
+    generation_time: Number = None
+    seed: Text = None
+
+
+class Credits(Wire):
+    """The balance of the key's account, in credits."""
+
+    credits: float
+    free_credits: Annotated[float, BeforeValidator(lambda value: number(value) or 0.0)] = Field(
+        default=0.0, alias="free-credits"
+    )
+
+    @property
+    def total(self) -> float:
+        """Paid and free credits together."""
+        return self.credits + self.free_credits
+
+
+class HistoryRow(Wire):
+    """
+    One row of the request history. Its shape is not documented: only ``request_id`` is relied on.
+
+    ``created_at`` is the earliest of the row's timestamps (ISO 8601, UTC).
+    """
+
+    request_id: str
+    model: Text = None
+    status: Text = None
+    cost: Number = None
+    parameters: dict[str, Any] | None = None
+    output: Text = None
+    error: Text = None
+    created_at: Text = None
+
+
+def is_url(value: Any) -> bool:
+    """Tell whether this is an absolute http(s) URL."""
+    if not isinstance(value, str) or len(value) > 8192 or any(c.isspace() for c in value):
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:
+    """Read a status; raise SegmindUnknownStatusError for one that is not known."""
+    try:
+        return RequestState(value.upper() if isinstance(value, str) else value)
+    except ValueError:
+        raise SegmindUnknownStatusError(f"{value!r:.100}", status=status, request_id=request_id) from None
+
+
+def read_metrics(body: dict[str, Any]) -> Metrics:
+    """Read the metrics; what is missing or odd is None."""
+    found = body.get("metrics")
+    return Metrics.model_validate(found) if isinstance(found, dict) else Metrics()
+
+
+def read_outputs(body: dict[str, Any]) -> list[OutputFile]:
+    """Collect the output files that a COMPLETED body names, in order and without doubles."""
+    listed: list[Any] = []
+    for key in ("images", "video", "videos", "audio", "audios"):
+        value = body.get(key)
+        listed += value if isinstance(value, list) else [value]
+    output = body.get("output")
+    listed += output if isinstance(output, list) else [output]
+    files: dict[str, OutputFile] = {}
+    for item in listed:
+        entry = {"url": item} if isinstance(item, str) else item
+        if isinstance(entry, dict) and is_url(entry.get("url")):
+            files.setdefault(entry["url"], OutputFile.model_validate(entry))
+    return list(files.values())
+
+
+def read_result(body: dict[str, Any], *, request_id: str, model: str) -> Result:
+    """Read a COMPLETED body; raise SegmindMissingOutputError where it has nothing to use."""
+    output, outputs = body.get("output"), read_outputs(body)
+    inline = output if isinstance(output, str) and output.strip() and not is_url(output) else None
+    if not outputs and inline is None:
+        shown = "missing" if output is None else f"an unusable {type(output).__name__}"
+        raise SegmindMissingOutputError(f"its output is {shown}", request_id=request_id)
+    url = None if inline else (output if is_url(output) else outputs[0].url)
+    return Result(
+        request_id=request_id,
+        model=model,
+        output=url,
+        outputs=outputs,
+        metrics=read_metrics(body),
+        inline=inline,
+    )
+
+
+def read_history(body: Any, *, depth: int = 3) -> list[HistoryRow]:
+    """Find the rows in a page of the history, whatever envelope they come in."""
+    if isinstance(body, list):
+        # A request with several outputs has a row for each of them (source: SDK segmind 1.3.0).
+        rows = [row for item in body if (row := _history_row(item))]
+        return list({row.request_id: row for row in reversed(rows)}.values())[::-1]
+    if not isinstance(body, dict) or depth == 0:
+        return []
+    if row := _history_row(body):
+        return [row]
+    pages = (read_history(value, depth=depth - 1) for value in body.values() if isinstance(value, list | dict))
+    return next((rows for rows in pages if rows), [])
+
+
+def _history_row(item: Any) -> HistoryRow | None:
+    request_id = item.get("request_id") if isinstance(item, dict) else None
+    if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+        return None
+    stamps = item.get("timestamps")
+    times = list(stamps.values()) if isinstance(stamps, dict) else [stamps]
+    times += [item.get(key) for key in ("model_created", "created_at", "createdAt", "timestamp")]
+    known = sorted(found for value in times if value is not None and (found := timestamp(value)))
+    parameters = item.get("request_body")
+    if isinstance(parameters, str):
+        parameters = parse_json(parameters)
+    return HistoryRow(
+        request_id=request_id,
+        model=item.get("model_name"),
+        status=item.get("model_status"),
+        cost=item.get("credits_deduction"),
+        parameters=parameters if isinstance(parameters, dict) else None,
+        output=url if is_url(url := item.get("generation_url")) else None,
+        error=words_of(item.get("error")),
+        created_at=known[0].isoformat() if known else None,
+    )
