@@ -1,0 +1,331 @@
+"""SegmindHook: from an Airflow connection to Segmind, one sync and one ``a…`` method per operation."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_provider_segmind.exceptions import SegmindAnswerError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.hooks.waiting import adrive, drive
+from airflow_provider_segmind.protocol import calls
+from airflow_provider_segmind.protocol.models import request_body
+from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSettings, connection_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_segmind.client import AsyncSegmindClient, Download, RetryBudget, SegmindClient
+    from airflow_provider_segmind.protocol.events import Event
+    from airflow_provider_segmind.protocol.waiting import Watch
+    from airflow_provider_segmind.protocol.wire import (
+        Credits,
+        HistoryRow,
+        RequestStatus,
+        Result,
+        SubmittedRequest,
+        SyncResult,
+    )
+
+ENVIRONMENT_KEY = "SEGMIND_API_KEY"
+
+
+class SegmindHook(BaseHook):
+    """
+    Talk to Segmind with the key and the hosts of an Airflow connection.
+
+    Connection: password = API key; host = gateway (default ``https://api.segmind.com``); the extras are the
+    fields of :class:`~airflow_provider_segmind.protocol.settings.ConnectionSettings`. Where there is no such
+    connection, or ``segmind_conn_id`` is None, the key in the environment's ``SEGMIND_API_KEY`` serves, as in
+    Segmind's own SDK.
+
+    One HTTP client per hook, made at the first call and kept alive: close it with :meth:`close` or
+    :meth:`aclose`, or use the hook in a ``with`` or ``async with``. Every method raises
+    :class:`~airflow_provider_segmind.exceptions.SegmindError`, whose docstring draws the tree.
+
+    :param segmind_conn_id: Airflow connection (default ``segmind_default``), or None for the environment's key.
+    :param budget: how patient to be with one call: attempts and seconds.
+    """
+
+    conn_name_attr = "segmind_conn_id"
+    default_conn_name = "segmind_default"
+    conn_type = "segmind"
+    hook_name = "Segmind"
+
+    def __init__(
+        self,
+        segmind_conn_id: str | None = default_conn_name,
+        *,
+        budget: RetryBudget | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.segmind_conn_id = segmind_conn_id
+        self.budget = budget
+        self._settings: ConnectionSettings | None = None
+        self._client: SegmindClient | None = None
+        self._aclient: AsyncSegmindClient | None = None
+
+    # --- the connection -------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """The checked connection; reads it at the first use, with the synchronous API."""
+        if self._settings is None:
+            values = None
+            if self.segmind_conn_id is not None:
+                with suppress(AirflowNotFoundException):
+                    conn = self.get_connection(self.segmind_conn_id)
+                    values = _values(conn, conn.extra_dejson)
+            if values is None:
+                values = self._environment_values()
+                mask_secret(values["api_key"])
+            self._settings = self._checked(values)
+        return self._settings
+
+    async def asettings(self) -> ConnectionSettings:
+        """Return the checked connection, read with the async API: the synchronous one blocks a triggerer's loop."""
+        if self._settings is None:
+            values = None
+            if self.segmind_conn_id is not None:
+                with suppress(AirflowNotFoundException):
+                    conn = await get_async_connection(self.segmind_conn_id, self)
+                    values = _values(conn, await get_async_extra_dejson(conn))
+            if values is None:
+                values = self._environment_values()
+                await asyncio.to_thread(mask_secret, values["api_key"])
+            self._settings = self._checked(values)
+        return self._settings
+
+    @property
+    def _where(self) -> str:
+        return f"connection {self.segmind_conn_id!r}" if self.segmind_conn_id else f"environment's {ENVIRONMENT_KEY}"
+
+    def _environment_values(self) -> dict[str, Any]:
+        key = os.environ.get(ENVIRONMENT_KEY, "")
+        if not key:
+            raise SegmindConfigError(
+                f"there is no {self._where}, and {ENVIRONMENT_KEY} is not set",
+                next_step="Add a connection of type segmind with the API key as its password.",
+            )
+        if self.segmind_conn_id is not None:
+            self.log.info("No %s: using the key in %s", self._where, ENVIRONMENT_KEY)
+        return {"api_key": key}
+
+    def _checked(self, values: dict[str, Any]) -> ConnectionSettings:
+        if unknown := sorted(set(values) - EXTRAS - {"api_key", "gateway"}):
+            self.log.warning("%s has unknown extras: %s (known: %s)", self._where, unknown, sorted(EXTRAS))
+        known = {name: value for name, value in values.items() if name not in unknown}
+        if not known.get("api_key"):
+            raise SegmindConfigError(f"{self._where} has no password: it takes the API key")
+        return connection_settings(known, where=self._where)
+
+    def get_conn(self) -> SegmindClient:
+        """Return the hook's HTTP client."""
+        if self._client is None:
+            from airflow_provider_segmind.client import SegmindClient
+
+            self._client = SegmindClient(self.settings, budget=self.budget)
+        return self._client
+
+    async def aget_conn(self) -> AsyncSegmindClient:
+        """Return the hook's async HTTP client, for the running event loop."""
+        if self._aclient is None:
+            from airflow_provider_segmind.client import AsyncSegmindClient, ssl_context
+
+            settings = await self.asettings()
+            await asyncio.to_thread(ssl_context, settings.verify)  # 25 ms of CPU the first time: off the loop
+            self._aclient = AsyncSegmindClient(settings, budget=self.budget)
+        return self._aclient
+
+    def close(self) -> None:
+        """Close the HTTP client."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def aclose(self) -> None:
+        """Close the async HTTP client."""
+        if self._aclient is not None:
+            await self._aclient.close()
+            self._aclient = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Ask for the balance: Airflow's "Test connection"."""
+        try:
+            with self:
+                found = self.get_credits()
+            gateway = urlsplit(self.settings.gateway).hostname
+        except SegmindAnswerError as error:
+            # Source: a key without a balance record is answered 404 "No credits found for the user".
+            if error.status == 404 and "credits" in error.detail.lower():
+                return True, f"The key works; Segmind has no balance for it yet ({error.detail})."
+            return False, str(error)
+        except SegmindError as error:
+            return False, str(error)
+        free = f", {found.free_credits:g} of them free" if found.free_credits else ""
+        return True, f"The key works at {gateway}: {found.total:g} credits left{free}."
+
+    # --- one operation each, sync and async -----------------------------------------------------------------
+
+    def submit(self, model: str, parameters: Mapping[str, Any]) -> SubmittedRequest:
+        """
+        Submit a v2 request. Each submit is billed once it completes; it is never sent twice blindly.
+
+        :param model: the model's slug.
+        :param parameters: its parameters; the three upscalers' are checked before anything is sent.
+        """
+        return self.get_conn().send(calls.submit(model, request_body(model, parameters)))
+
+    async def asubmit(self, model: str, parameters: Mapping[str, Any]) -> SubmittedRequest:
+        """See :meth:`submit`."""
+        return await (await self.aget_conn()).send(calls.submit(model, request_body(model, parameters)))
+
+    def get_status(self, request_id: str) -> RequestStatus:
+        """Return where a request stands; FAILED is a state, not an error."""
+        return self.get_conn().send(calls.get_status(request_id))
+
+    async def aget_status(self, request_id: str) -> RequestStatus:
+        """See :meth:`get_status`."""
+        return await (await self.aget_conn()).send(calls.get_status(request_id))
+
+    def get_result(self, request_id: str, *, model: str = "") -> Result:
+        """
+        Return the result of a COMPLETED request; Segmind keeps it for one hour from the submit.
+
+        :param request_id: the request.
+        :param model: its slug, to stand in the result (the answer does not name it).
+        """
+        return self.get_conn().send(calls.get_result(request_id, model=model))
+
+    async def aget_result(self, request_id: str, *, model: str = "") -> Result:
+        """See :meth:`get_result`."""
+        return await (await self.aget_conn()).send(calls.get_result(request_id, model=model))
+
+    def get_history(self, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
+        """
+        Return the account's own requests, newest first, or the row of one request of any age.
+
+        :param request_id: one request; then the filters mean nothing.
+        :param filters: ``model`` (substring), ``status``, ``from_date``, ``to_date`` (days), ``page``, ``per_page``.
+        """
+        return self.get_conn().send(calls.get_history(request_id, **filters))
+
+    async def aget_history(self, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
+        """See :meth:`get_history`."""
+        return await (await self.aget_conn()).send(calls.get_history(request_id, **filters))
+
+    def run_sync(self, model: str, parameters: Mapping[str, Any]) -> SyncResult:
+        """
+        Run a model with the blocking v1 call and return the picture's bytes.
+
+        For trying things out: Segmind keeps v1 in maintenance mode, and an answer that is lost is a bill without
+        a picture, because there is no request id to ask for.
+        """
+        return self.get_conn().send(calls.run_sync(model, request_body(model, parameters)))
+
+    async def arun_sync(self, model: str, parameters: Mapping[str, Any]) -> SyncResult:
+        """See :meth:`run_sync`."""
+        return await (await self.aget_conn()).send(calls.run_sync(model, request_body(model, parameters)))
+
+    def get_credits(self) -> Credits:
+        """Return the balance of the key's account, in credits."""
+        return self.get_conn().send(calls.get_credits())
+
+    async def aget_credits(self) -> Credits:
+        """See :meth:`get_credits`."""
+        return await (await self.aget_conn()).send(calls.get_credits())
+
+    def upload(self, files: Sequence[str | Path | bytes]) -> list[str]:
+        """
+        Upload files in one call and return their URLs in the same order.
+
+        :param files: local paths, or contents. Base64 makes each a third larger on the wire.
+        """
+        return self.get_conn().send(calls.upload([_data_uri(file) for file in files]))
+
+    async def aupload(self, files: Sequence[str | Path | bytes]) -> list[str]:
+        """See :meth:`upload`."""
+        uris = await asyncio.to_thread(lambda: [_data_uri(file) for file in files])
+        return await (await self.aget_conn()).send(calls.upload(uris))
+
+    def download(self, url: str, target: str | Path | BinaryIO, *, max_bytes: int | None = None) -> Download:
+        """
+        Stream an output into a file in constant memory, without the key.
+
+        :param url: the output's URL; from where it may come is set by ``output_hosts`` of the connection.
+        :param target: a local path, or a seekable file.
+        :param max_bytes: refuse more than this.
+        """
+        client = self.get_conn()
+        with _writable(target) as file:
+            return client.download(url, file, max_bytes=max_bytes)
+
+    async def adownload(self, url: str, target: str | Path | BinaryIO, *, max_bytes: int | None = None) -> Download:
+        """See :meth:`download`."""
+        client = await self.aget_conn()
+        with _writable(target) as file:
+            return await client.download(url, file, max_bytes=max_bytes)
+
+    # --- waiting --------------------------------------------------------------------------------------------
+
+    def watch(self, watch: Watch) -> Event:
+        """Wait until a request is finished, or until its deadline, and return the event that says how it ended."""
+        return drive(watch.steps(time.time), self.get_conn())
+
+    async def awatch(self, watch: Watch) -> Event:
+        """See :meth:`watch`."""
+        return await adrive(watch.steps(time.time), await self.aget_conn())
+
+
+def _values(conn: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an Airflow connection says, by the names of our settings."""
+    host = (conn.host or "").strip()
+    if host and conn.port:
+        host = f"{host.rstrip('/')}:{conn.port}"
+    return {**extra, "api_key": conn.password, "gateway": host or None}
+
+
+@contextmanager
+def _writable(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a path for writing, and leave no half file behind; a file object is used as it is."""
+    if not isinstance(target, str | Path):
+        yield target
+        return
+    path = Path(target)
+    try:
+        with path.open("w+b") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _data_uri(file: str | Path | bytes) -> str:
+    if isinstance(file, bytes):
+        return data_uri(file)
+    return data_uri(Path(file).read_bytes(), mimetypes.guess_type(Path(file).name)[0])
