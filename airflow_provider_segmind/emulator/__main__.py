@@ -1,0 +1,110 @@
+"""The command: ``python -m airflow_provider_segmind.emulator --port 8787``."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from . import faults
+from .settings import HOUR, Latency
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EXAMPLES = """
+examples of --faults (several, separated by commas):
+  status:502@0.3            30 % of the status reads answer 502
+  submit:drop_after#2       two submissions are accepted, but their answers are lost
+  submit:429;Retry-After=2  every submission answers 429 with that header
+  submit:stuck%esrgan       jobs of esrgan never end
+"""
+
+
+def _latency(text: str) -> str:
+    try:
+        Latency.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _faults(text: str) -> str:
+    try:
+        faults.parse_faults(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    described = f"{faults.__doc__}\ngrammar of --faults: {faults.GRAMMAR}\n{_EXAMPLES}"
+    command = argparse.ArgumentParser(
+        prog="python -m airflow_provider_segmind.emulator",
+        description="A stand-in for Segmind's gateway with real pixels. Loopback use only.",
+        epilog=described,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8787, help="port; 0 takes a free one (default: %(default)s)")
+    add("--public-url", help="address to build URLs on, where clients see another than HOST:PORT")
+    add("--api-key", help="accept this key besides any of the shape SG_ + 16 hex digits")
+    add("--latency", type=_latency, default="1.0",
+        help="seconds from submission to the end: 0.2, uniform:LOW:HIGH or lognormal:MEDIAN:SIGMA"
+        " (default: %(default)s)")  # fmt: skip
+    add("--queue-share", type=float, help="part of the latency spent QUEUED (default: 0.2)")
+    add("--credits", type=float, help="the balance to start with (default: 100)")
+    add("--free-credits", type=float, help="what free-credits says (default: 0)")
+    add("--no-balance-record", action="store_true", help="reading the credits answers 404")
+    add("--retention", type=float, default=HOUR, metavar="SECONDS",
+        help="how long a request can be read, from its submission (default: %(default)s)")  # fmt: skip
+    add("--history-delay", type=float, metavar="SECONDS", help="when a request appears in the history")
+    add("--rate-limit", type=int, metavar="N", help="submissions per key and window; then 429")
+    add("--rate-window", type=float, metavar="SECONDS", help="length of that window (default: 60)")
+    add("--rate-limit-polls", action="store_true", help="count status and result reads too")
+    add("--upload-key", choices=("file_urls", "urls"), help="the key of the upload's answer")
+    add("--model", action="append", dest="extra_models", metavar="SLUG", help="accept this model too")
+    add("--faults", type=_faults, action="append", metavar="LIST", help="misbehave; see below")
+    add("--seed", type=int, help="seeds latencies and fault probabilities (default: 0)")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; both are a normal end."""
+    command = parser()
+    options = vars(command.parse_args(arguments))
+    options["faults"] = ",".join(options["faults"] or [])
+    options["balance_record"] = not options.pop("no_balance_record")
+    try:
+        from .server import Emulator
+
+        emulator = Emulator(**options)
+    except ImportError as error:
+        command.error(f"{error}; install it with: pip install 'airflow-provider-segmind[emulator]'")
+    except ValueError as error:
+        command.error(str(error))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        emulator.start()
+    except OSError as error:
+        command.error(f"cannot listen on {options['host']}:{options['port']}: {error}")
+    try:
+        sys.stdout.write(
+            f"Segmind emulator on {emulator.url} - "
+            f"AIRFLOW_CONN_SEGMIND_DEFAULT='{emulator.connection_uri}' (stop: Ctrl-C)\n"
+        )
+        sys.stdout.flush()
+        stop.wait()
+    finally:
+        emulator.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Answers, good and spoilt. A spoilt one closes the client's connection for real."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Receive, Scope, Send
+
+    from .faults import Fault
+
+_connections: dict[Any, TrackedProtocol] = {}
+
+
+class TrackedProtocol(H11Protocol):
+    """uvicorn's protocol, kept where an answer can find the connection it travels on, and close it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        peer = transport.get_extra_info("peername") or ("", 0)  # none where the client is gone already
+        # Both ends: two emulators in one process may see the same client port.
+        self._address = (*peer[:2], transport.get_extra_info("sockname")[1])
+        self.gone = asyncio.Event()
+        _connections[self._address] = self
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        _connections.pop(self._address, None)
+        self.gone.set()
+
+
+async def _close(scope: Scope, *, flush: bool) -> None:
+    """Close the connection, and wait until uvicorn knows: it then expects no more of an answer."""
+    connection = _connections.get((*scope["client"], scope["server"][1]))
+    if connection is None:
+        return
+    if flush:
+        connection.transport.close()
+    else:
+        connection.transport.abort()
+    await connection.gone.wait()
+
+
+class Dropped(Response):
+    """No answer: the connection is closed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _close(scope, flush=False)
+
+
+class Truncated(Response):
+    """An answer that ends half-way: all of the headers, half of the body, then the connection closes."""
+
+    def __init__(self, whole: Response) -> None:
+        super().__init__(whole.body, whole.status_code)
+        self.raw_headers = whole.raw_headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        half = bytes(self.body[: len(self.body) // 2])
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        await _close(scope, flush=True)
+
+
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An error in the gateway's form: JSON with one key, except 405, which is a web page."""
+    if status == 405:
+        return web_page(405, headers)
+    return JSONResponse({"error": message}, status, headers=dict(headers or {}))
+
+
+def web_page(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    """HTML, as gateways and proxies send it."""
+    title = f"{status} {http.HTTPStatus(status).phrase}"
+    html = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+    return HTMLResponse(html, status, headers=dict(headers or {}))
+
+
+async def before(fault: Fault) -> Response | None:
+    """What a fault answers in place of the gateway; None where the request goes on."""
+    if fault.kind == "delay":
+        await asyncio.sleep(float(fault.argument))
+    elif fault.kind == "drop_before":
+        return Dropped()
+    elif fault.kind == "redirect":
+        return RedirectResponse(fault.argument, 307, headers=fault.headers)
+    elif fault.kind == "html":
+        return web_page(int(fault.argument or 200), fault.headers)
+    elif fault.kind == "status":
+        return _with_status(int(fault.argument), fault)
+    return None
+
+
+def _with_status(status: int, fault: Fault) -> Response:
+    if isinstance(fault.body, str):
+        return Response(fault.body, status, headers=fault.headers)
+    if fault.body is not None:
+        return JSONResponse(fault.body, status, headers=fault.headers)
+    known = status in http.HTTPStatus._value2member_map_
+    return refusal(status, http.HTTPStatus(status).phrase if known else f"status {status}", fault.headers)
+
+
+def after(fault: Fault, answer: Response) -> Response:
+    """What a fault makes of an answer whose request took effect."""
+    if fault.kind == "drop_after":
+        return Dropped()
+    if fault.kind == "truncate":
+        return Truncated(answer)
+    if fault.kind == "garbage":
+        noise = random.Random(fault.fired).randbytes(64)  # noqa: S311 - repeatable, not secret
+        return Response(b"\xff" + noise, 200, media_type="application/json")
+    if fault.kind == "missing_fields" and answer.media_type == "application/json":
+        body = json.loads(bytes(answer.body))
+        return JSONResponse(
+            {key: value for key, value in body.items() if key not in ("request_id", "status")},
+            answer.status_code,
+        )
+    return answer

@@ -1,0 +1,124 @@
+"""The request history: every request of a key, in flight and failed ones included, of any age.
+
+The SDK documents the query and the row's fields; the page's envelope and the timestamps' names are
+the emulator's own choice, so clients must read them defensively.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .catalogue import RefusedError
+from .jobs import COMPLETED, FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .jobs import Job
+    from .state import State
+
+PENDING = "PENDING"
+_SORTS = {
+    "model_created": lambda row: row["model_created"],
+    "model_name": lambda row: row["model_name"],
+    "credits_deduction": lambda row: row["credits_deduction"],
+}
+
+
+def page(state: State, owner: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """One page of the rows that the query asks for."""
+    number = _number(query, "page", 1, 1, 1_000_000)
+    per_page = _number(query, "per_page", 20, 1, 100)
+    rows = _matching(state, owner, query)
+    rows.sort(
+        key=_SORTS[_choice(query, "sort_by", "model_created", tuple(_SORTS))],
+        reverse=_choice(query, "sort_order", "desc", ("desc", "asc")) == "desc",
+    )
+    start = (number - 1) * per_page
+    return {
+        "data": rows[start : start + per_page],
+        "page": number,
+        "per_page": per_page,
+        "total": len(rows),
+        "total_pages": -(-len(rows) // per_page),
+    }
+
+
+def one(state: State, owner: str, request_id: str) -> dict[str, Any]:
+    """One row of the owner's own, or a 404."""
+    with state.lock:
+        state.settle()
+        job = state.jobs.get(request_id)
+        if job is None or job.owner != owner or not _visible(state, job):
+            raise RefusedError(404, "Request not found")
+        return _row(state, job)
+
+
+def _matching(state: State, owner: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+    now = datetime.fromtimestamp(state.clock.now(), UTC)
+    first = _day(query, "from_date", now.date() - timedelta(days=7))
+    last = _day(query, "to_date", now.date())
+    if not timedelta(0) <= last - first <= timedelta(days=31):
+        raise RefusedError(400, "The window may span at most 31 days")
+    status = _choice(query, "status", "", ("", COMPLETED, FAILED, PENDING))
+    name = query.get("model_name", "")
+    with state.lock:
+        state.settle()
+        return [
+            row
+            for job in state.jobs.values()
+            if job.owner == owner
+            and _visible(state, job)
+            and name in job.model.slug
+            and first <= datetime.fromtimestamp(job.submitted_at, UTC).date() <= last
+            and status in ("", (row := _row(state, job))["model_status"])
+        ]
+
+
+def _visible(state: State, job: Job) -> bool:
+    return state.clock.now() >= job.submitted_at + state.settings.history_delay
+
+
+def _row(state: State, job: Job) -> dict[str, Any]:
+    status = job.status(state.clock.now())
+    completed = status == COMPLETED
+    over = status in (COMPLETED, FAILED)
+    has_file = completed and not job.work.result().content_type.startswith("text/")
+    return {
+        "request_id": job.request_id,
+        "model_name": job.model.slug,
+        "model_status": status if over else PENDING,
+        "credits_deduction": job.model.cost if job.billed else 0.0,
+        "request_body": job.parameters,
+        "generation_url": f"{state.base_url}/outputs/{job.file_name()}" if has_file else None,
+        "latency_ms": round((job.ends_at - job.submitted_at) * 1000) if over else None,
+        "model_created": _stamp(job.submitted_at),
+        "model_updated": _stamp(job.ends_at if over else job.submitted_at),
+        "error": job.error() if status == FAILED else None,
+    }
+
+
+def _stamp(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _number(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = query.get(name, str(default))
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise RefusedError(400, f"{name} must be a number between {least} and {most}")
+    return int(text)
+
+
+def _choice(query: Mapping[str, str], name: str, default: str, allowed: tuple[str, ...]) -> str:
+    value = query.get(name, default)
+    if value not in allowed:
+        raise RefusedError(400, f"{name} must be one of {', '.join(filter(None, allowed))}")
+    return value
+
+
+def _day(query: Mapping[str, str], name: str, default: date) -> date:
+    try:
+        return date.fromisoformat(query[name]) if name in query else default
+    except ValueError:
+        raise RefusedError(400, f"{name} must be a date as YYYY-MM-DD") from None

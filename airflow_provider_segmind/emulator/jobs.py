@@ -1,0 +1,162 @@
+"""One job: where it stands at a given moment, and the bodies that the gateway shows of it.
+
+A job is never driven: its state is computed from the clock when somebody looks. Only the pixel work
+runs on its own, in a thread, and a job is not over before that is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .catalogue import Model
+    from .faults import Fault
+    from .pixels import Product
+
+QUEUED, PROCESSING, COMPLETED, FAILED = "QUEUED", "PROCESSING", "COMPLETED", "FAILED"
+NEVER = float("inf")
+
+
+@dataclass
+class Job:
+    """A request that was accepted. Times are seconds on the emulator's clock."""
+
+    request_id: str
+    model: Model
+    parameters: dict[str, Any]
+    owner: str
+    """A digest of the key it was submitted with: keys themselves are not kept."""
+    submitted_at: float
+    starts_at: float
+    ends_at: float
+    work: Future[Product]
+    workflow: bool = False
+    seed: int | None = None
+    shown_status: str | None = None
+    """A status that is shown for ever instead of the true one."""
+    output_hidden: bool = False
+    user_agent: str = ""
+    polls: int = 0
+    results: int = 0
+    settled: bool = False
+    """Whether its end was noticed, and billed: only then does it show as over."""
+    billed: bool = False
+    remaining_credits: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def spoil(self, fault: Fault) -> None:
+        """Let a fault of the submission take hold of the job."""
+        if fault.kind == "stuck":
+            self.ends_at = NEVER
+        elif fault.kind == "unknown_status":
+            self.ends_at = NEVER
+            self.shown_status = fault.argument or "PAUSED"
+        elif fault.kind == "no_output":
+            self.output_hidden = True
+
+    def is_over(self, now: float) -> bool:
+        """Whether time and pixel work are both through."""
+        return now >= self.ends_at and self.work.done()
+
+    def status(self, now: float) -> str:
+        """The state the gateway reports at this moment."""
+        if self.shown_status is not None:
+            return self.shown_status
+        if not self.settled:
+            return QUEUED if now < self.starts_at else PROCESSING
+        return COMPLETED if self.error() is None else FAILED
+
+    def error(self) -> str | None:
+        """Why the work failed; None where it did not, or is not through."""
+        if not self.work.done():
+            return None
+        if self.work.cancelled():
+            return "The emulator was stopped during the work"
+        failure = self.work.exception()
+        return None if failure is None else str(failure) or type(failure).__name__
+
+    def file_name(self) -> str:
+        """The output's name. Only for a job whose work succeeded."""
+        return f"{self.request_id}.{self.work.result().extension}"
+
+    def metrics(self, now: float) -> dict[str, Any]:
+        """Times in seconds and, once it is billed, the cost in credits."""
+        started, ended = min(now, self.starts_at), min(now, self.ends_at)
+        metrics: dict[str, Any] = {
+            "queue_time": round(started - self.submitted_at, 3),
+            "inference_time": round(max(0.0, ended - self.starts_at), 3),
+            "total_time": round(ended - self.submitted_at, 3),
+        }
+        if self.billed:
+            metrics = {"cost": self.model.cost, "remaining_credits": self.remaining_credits} | metrics
+        return metrics
+
+
+def urls(base_url: str, request_id: str) -> dict[str, str]:
+    """Where to look, as the answer to a submission tells it."""
+    return {
+        "poll_url": f"{base_url}/v1/requests/{request_id}",
+        "status_url": f"{base_url}/v2/requests/{request_id}/status",
+        "response_url": f"{base_url}/v2/requests/{request_id}",
+    }
+
+
+def submitted_body(base_url: str, job: Job) -> dict[str, Any]:
+    """The answer to a submission."""
+    return {"request_id": job.request_id, "status": QUEUED} | urls(base_url, job.request_id)
+
+
+def status_body(job: Job, now: float) -> dict[str, Any]:
+    """A job as the status route shows it: never with the output."""
+    status = job.status(now)
+    body: dict[str, Any] = {
+        "request_id": job.request_id,
+        "status": status,
+        "metrics": job.metrics(now),
+    }
+    if status == FAILED:
+        body["error"] = job.error()
+    return body
+
+
+def result_body(base_url: str, job: Job, now: float) -> dict[str, Any]:
+    """A job as the result route shows it: as its status until it is COMPLETED, then with the output."""
+    body = status_body(job, now)
+    if body["status"] == COMPLETED:
+        if not job.output_hidden:
+            body |= output_fields(base_url, job)
+        body |= job.extra
+        if job.seed is not None:
+            body["seed"] = job.seed
+    return body
+
+
+def output_fields(base_url: str, job: Job) -> dict[str, Any]:
+    """The keys that say what came out. They vary with the model, as on the real gateway."""
+    product = job.work.result()
+    if product.content_type.startswith("text/"):
+        text = product.data.decode()
+        return {"output": _workflow_output("text", text) if job.workflow else text}
+    if job.parameters.get("base64") is True:
+        return {"output": base64.b64encode(product.data).decode()}
+    url = f"{base_url}/outputs/{job.file_name()}"
+    if job.workflow:
+        return {"output": _workflow_output("upscaled_image", url)}
+    listed = {
+        "url": url,
+        "content_type": product.content_type,
+        "file_name": job.file_name(),
+        "file_size": len(product.data),
+    }
+    if product.content_type.startswith("video/"):
+        return {"output": url, "video": listed}
+    return {"output": url, "images": [listed]}
+
+
+def _workflow_output(keyname: str, value: str) -> str:
+    return json.dumps([{"keyname": keyname, "value": value}])

@@ -1,0 +1,50 @@
+"""The pytest fixture ``segmind_emulator``: test a DAG offline, with real pixels.
+
+    def test_my_dag(segmind_emulator):
+        segmind_emulator.faults.add("status", "status:502", times=1)
+        assert my_dag.test().state == "success"
+        assert segmind_emulator.stats.billed == 1
+
+The connection ``segmind_default`` points to the emulator for the length of the test. Other settings
+come from a marker: ``@pytest.mark.segmind_emulator(latency=0.5, credits=1)``.
+
+One server lives through the session and is reset for each test. Nothing heavy is imported until a
+test asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .server import Emulator
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, for suites that are strict about them."""
+    config.addinivalue_line(
+        "markers", "segmind_emulator(**settings): settings of the emulator for this test, such as latency"
+    )
+
+
+@pytest.fixture(scope="session")
+def _segmind_emulator_server() -> Iterator[Emulator]:
+    from .server import Emulator
+
+    with Emulator(latency=0.0) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def segmind_emulator(
+    _segmind_emulator_server: Emulator, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Emulator:
+    """A fresh emulator, and ``AIRFLOW_CONN_SEGMIND_DEFAULT`` pointing to it."""
+    marker = request.node.get_closest_marker("segmind_emulator")
+    _segmind_emulator_server.reset(**(marker.kwargs if marker else {}))
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", _segmind_emulator_server.connection_uri)
+    return _segmind_emulator_server

@@ -1,0 +1,243 @@
+"""What the emulator knows: its clock, its jobs, its money and its counters.
+
+Requests are served on one thread and tests look in from another, so every change holds one lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import threading
+import uuid
+from collections import defaultdict
+from concurrent.futures import wait
+from datetime import UTC, datetime
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from .catalogue import Catalogue, Model, RefusedError, moderation, plan
+from .jobs import Job
+from .pixels import Product, Workshop, done, failed
+from .records import ModelStats, RecordedRequest, Stats
+from .settings import Latency, Settings
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .clock import Clock
+    from .faults import Fault, Faults
+
+_KEY_SHAPE = re.compile(r"SG_[0-9A-Fa-f]{16}")
+_TINY_VIDEO = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
+
+
+class State:
+    """Everything between two resets."""
+
+    def __init__(self, settings: Settings, clock: Clock, workshop: Workshop, faults: Faults) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.faults = faults
+        self.base_url = ""
+        self.catalogue = Catalogue(settings.extra_models)
+        self.jobs: dict[str, Job] = {}
+        self.files: dict[str, Product] = {}
+        self.balance = settings.credits
+        self.lock = threading.RLock()
+        self._workshop = workshop
+        self._open: dict[str, Job] = {}
+        self._held = 0.0
+        self._counts: dict[str, int] = defaultdict(int)
+        self._model_counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(int))
+        self._windows: dict[str, tuple[float, int]] = {}
+        self._latency = Latency.parse(settings.latency)
+        self._rng = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
+
+    # -- who is calling, and how often
+
+    def authenticate(self, key: str | None) -> str:
+        """The owner behind a key, or a 401."""
+        if not key:
+            raise RefusedError(401, "Missing Authorization or x-api-key in header")
+        if key != self.settings.api_key and not _KEY_SHAPE.fullmatch(key):
+            raise RefusedError(401, "Unauthorized. API key is invalid or has been revoked")
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def limit_rate(self, owner: str) -> None:
+        """Count one request of this owner, or answer 429 with the time at which its window ends."""
+        limit = self.settings.rate_limit
+        if limit is None:
+            return
+        with self.lock:
+            now = self.clock.now()
+            start, used = self._windows.get(owner, (now, 0))
+            if now >= start + self.settings.rate_window:
+                start, used = now, 0
+            if used < limit:
+                self._windows[owner] = (start, used + 1)
+                return
+            self._counts["rate_limited"] += 1
+            reset = ceil(self.clock.outside(start + self.settings.rate_window))
+        stamp = datetime.fromtimestamp(reset, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        raise RefusedError(429, "Rate limit exceeded", {"x-rate-limit-reset-at-utc": stamp})
+
+    def count(self, counter: str, model: str | None = None, by: int = 1) -> None:
+        """Count something in total and, where a model is named, for the model."""
+        with self.lock:
+            self._counts[counter] += by
+            if model is not None:
+                self._model_counts[model][counter] += by
+
+    # -- jobs
+
+    def submit(
+        self,
+        model: Model,
+        body: dict[str, Any],
+        owner: str,
+        *,
+        fault: Fault | None = None,
+        workflow: bool = False,
+        user_agent: str = "",
+    ) -> Job:
+        """Accept a request, or refuse it: from here on there is a job, and it will be billed."""
+        values = model.read(body)
+        with self.lock:
+            if self._available() < model.cost:
+                self.settle()  # jobs that failed free what was held for them
+            if self._available() < model.cost:
+                raise RefusedError(406, "Insufficient credits to process this request")
+            self._held += model.cost
+            now, latency = self.clock.now(), self._latency.draw(self._rng)
+            job = Job(
+                request_id=str(uuid.uuid4()),
+                model=model,
+                parameters=body,
+                owner=owner,
+                submitted_at=now,
+                starts_at=now + latency * self.settings.queue_share,
+                ends_at=now + latency,
+                work=self._begin(model, values, fault),
+                workflow=workflow,
+                seed=self._rng.randrange(2**31) if len(self.jobs) % 2 else None,
+                user_agent=user_agent,
+            )
+            if len(self.jobs) % 3 == 2:  # the real gateway sends such keys at times, too
+                job.extra["timings"] = {"inference": round(latency * (1 - self.settings.queue_share), 3)}
+            if fault is not None:
+                job.spoil(fault)
+            self.jobs[job.request_id] = self._open[job.request_id] = job
+            self.count("submits_accepted", model.slug)
+        return job
+
+    def _begin(self, model: Model, values: dict[str, Any], fault: Fault | None) -> Future[Product]:
+        if fault is not None and fault.kind == "fail":
+            return failed(fault.argument or "Inference failed")
+        blocked = moderation(model, values)
+        if blocked is not None:
+            return failed(blocked)
+        work = plan(model, values)
+        if work is not None:
+            return self._workshop.start(work, self.settings.fetch_timeout)
+        if model.makes == "video":
+            return done(Product(_TINY_VIDEO, "video/mp4", "mp4"))
+        text = values.get("prompt")
+        text = text if isinstance(text, str) else json.dumps(values, sort_keys=True)
+        return done(Product(f"echo: {text}".encode(), "text/plain", "txt"))
+
+    def _available(self) -> float:
+        """The credits that no job in flight may need. Rounded: sums of fractions drift."""
+        return round(self.balance - self._held, 6)
+
+    def settle(self) -> None:
+        """Settle whatever has ended since somebody last looked."""
+        with self.lock:
+            now = self.clock.now()
+            for job in [job for job in self._open.values() if job.is_over(now)]:
+                self._settle(job)
+
+    def _settle(self, job: Job) -> None:
+        """End a job: bill it, or free the credits held for it. Failed work is not charged."""
+        if self._open.pop(job.request_id, None) is None:
+            return
+        self._held -= job.model.cost
+        job.settled = True
+        if job.error() is None:
+            self.balance = round(self.balance - job.model.cost, 6)
+            job.billed, job.remaining_credits = True, self.balance
+            self.count("billed", job.model.slug)
+            self._model_counts[job.model.slug]["credits_spent"] += job.model.cost
+
+    def wait_for_pixels(self, timeout: float = 20.0) -> None:
+        """Let the pixel work of every job whose time is over end. Not for the server's own thread."""
+        with self.lock:
+            now = self.clock.now()
+            due = [job.work for job in self._open.values() if now >= job.ends_at]
+        wait(due, timeout)
+
+    def find(self, request_id: str) -> Job:
+        """A job that can still be read, settled if it is over; or a 404."""
+        with self.lock:
+            job = self.jobs.get(request_id)
+            if job is None or self.clock.now() >= job.submitted_at + self.settings.retention:
+                raise RefusedError(404, "Request not found or expired")
+            if job.is_over(self.clock.now()):
+                self._settle(job)
+            return job
+
+    def output(self, name: str) -> Product:
+        """A job's output file: readable long after its request is not; or a 404."""
+        with self.lock:
+            job = self.jobs.get(name.rpartition(".")[0])
+            now = self.clock.now()
+            if job is not None and job.is_over(now):
+                self._settle(job)
+            if job is None or not job.billed or job.file_name() != name:
+                raise RefusedError(404, "File not found")
+            if now >= job.ends_at + self.settings.output_retention:
+                raise RefusedError(404, "File not found")
+            return job.work.result()
+
+    def keep_file(self, product: Product, name: str | None = None) -> str:
+        """Keep an uploaded file and tell its URL."""
+        name = f"{uuid.uuid4()}.{product.extension}" if name is None else f"{uuid.uuid4().hex[:12]}-{name}"
+        with self.lock:
+            self.files[name] = product
+        return f"{self.base_url}/assets/{name}"
+
+    # -- looking in
+
+    def stats(self) -> Stats:
+        """The counters as they are now."""
+        with self.lock:
+            self.settle()
+            models = {slug: ModelStats.of(counts) for slug, counts in self._model_counts.items()}
+            names = Stats.__dataclass_fields__.keys() & self._counts.keys()
+            return Stats(
+                **{name: self._counts[name] for name in names},
+                credits_spent=round(sum(model.credits_spent for model in models.values()), 6),
+                remaining_credits=self.balance,
+                by_model=models,
+            )
+
+    def requests(self) -> list[RecordedRequest]:
+        """What was accepted, oldest first."""
+        with self.lock:
+            self.settle()
+            now = self.clock.now()
+            return [
+                RecordedRequest(
+                    request_id=job.request_id,
+                    model=job.model.slug,
+                    parameters=dict(job.parameters),
+                    status=job.status(now),
+                    polls=job.polls,
+                    results=job.results,
+                    billed=job.billed,
+                    submitted_at=job.submitted_at,
+                    user_agent=job.user_agent,
+                )
+                for job in self.jobs.values()
+            ]
