@@ -1,0 +1,17 @@
+"""The operators, under their public names."""
+
+from __future__ import annotations
+
+from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.operators.upscale import (
+    SegmindBriaIncreaseResolutionOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+)
+
+__all__ = [
+    "SegmindBriaIncreaseResolutionOperator",
+    "SegmindEsrganOperator",
+    "SegmindNomosUpscalerOperator",
+    "SegmindRunModelOperator",
+]

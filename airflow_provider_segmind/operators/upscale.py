@@ -1,0 +1,160 @@
+"""The three upscalers: SegmindRunModelOperator with the parameters of each model's page as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.protocol.models import (
+    BriaIncreaseResolutionParameters,
+    EsrganParameters,
+    ModelParameters,
+    NomosUpscalerParameters,
+)
+from airflow_provider_segmind.storage import read_picture
+
+_SHARED_FIELDS = ("input_path", "input_conn_id", "destination", "destination_conn_id", "segmind_conn_id")
+
+
+class SegmindUpscaleOperator(SegmindRunModelOperator):
+    """
+    What the three upscalers share: where the picture comes from.
+
+    :param image: http(s) URL or base64 data URI of the picture. Never read as a local file, so that a value that
+        a user of the DAG may set cannot make a worker send a file of its own. (templated)
+    :param input_path: instead of ``image``: URI of the picture in any storage that ``ObjectStoragePath`` knows;
+        it is uploaded to Segmind when the task runs. (templated)
+    :param input_conn_id: Airflow connection of that storage. (templated)
+    """
+
+    parameters_of: ClassVar[type[ModelParameters]]
+
+    def __init__(
+        self,
+        *,
+        image: str | None = None,
+        input_path: str | None = None,
+        input_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Set before super().__init__(), which checks the literals among them.
+        self.image = image
+        self.input_path = input_path
+        self.input_conn_id = input_conn_id
+        if (image is None) == (input_path is None):
+            raise SegmindConfigError("give the picture either as image= or as input_path=, not both and not neither")
+        if "parameters" in kwargs:
+            raise SegmindConfigError("this operator takes each parameter by its own name, not parameters=")
+        super().__init__(model=self.parameters_of.slug, **kwargs)
+
+    def _named_parameters(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in self.parameters_of.model_fields}
+        if self.image is None:
+            del named["image"]
+        return named
+
+    def _pending_names(self) -> set[str]:
+        return {"image"} if self.image is None else set()
+
+    def _prepare(self) -> tuple[dict[str, Any], tuple[int, int] | None]:
+        if self.input_path is None:
+            return super()._prepare()
+        # Everything else is checked first, with a stand-in for the picture: an upload is work, too.
+        self.image = "https://upload.invalid/"
+        super()._prepare()
+        content, size = read_picture(self.input_path, self.input_conn_id)
+        [self.image] = self.hook.upload([content])
+        self.log.info("Uploaded %s (%d bytes, %d x %d pixels)", self.input_path, len(content), *size)
+        return super()._prepare()[0], size
+
+
+class SegmindEsrganOperator(SegmindUpscaleOperator):
+    """
+    Upscale a picture with ESRGAN. Page: https://www.segmind.com/models/esrgan.
+
+    The other arguments and what it returns: :class:`SegmindUpscaleOperator`, :class:`SegmindRunModelOperator`.
+
+    :param scale: by how much: 2 (default), 4 or 8. (templated)
+    :param output_format: ``jpeg`` (default), ``png`` or ``webp``. (templated)
+    :param quality: quality of the output, 10 to 100 (default 95). (templated)
+    """
+
+    parameters_of = EsrganParameters
+    template_fields: Sequence[str] = ("image", "scale", "output_format", "quality", *_SHARED_FIELDS)
+
+    def __init__(
+        self, *, scale: int | str = 2, output_format: str = "jpeg", quality: int | str = 95, **kwargs: Any
+    ) -> None:
+        self.scale = scale
+        self.output_format = output_format
+        self.quality = quality
+        super().__init__(**kwargs)
+
+
+class SegmindNomosUpscalerOperator(SegmindUpscaleOperator):
+    """
+    Upscale a picture with Nomos Image Upscaler 4k. Page: https://www.segmind.com/models/nomos-upscaler.
+
+    The other arguments and what it returns: :class:`SegmindUpscaleOperator`, :class:`SegmindRunModelOperator`.
+
+    :param image_format: ``png`` (default), ``jpg``, ``jpeg`` or ``webp``. (templated)
+    :param image_quality: quality of the output, 1 to 100 (default 90). (templated)
+    :param base64: have the picture sent inside the answer; needs a ``destination`` to decode it into
+        (default False: a URL). (templated)
+    """
+
+    parameters_of = NomosUpscalerParameters
+    template_fields: Sequence[str] = ("image", "image_format", "image_quality", "base64", *_SHARED_FIELDS)
+
+    def __init__(
+        self,
+        *,
+        image_format: str = "png",
+        image_quality: int | str = 90,
+        base64: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        self.image_format = image_format
+        self.image_quality = image_quality
+        self.base64 = base64
+        super().__init__(**kwargs)
+
+
+class SegmindBriaIncreaseResolutionOperator(SegmindUpscaleOperator):
+    """
+    Upscale a picture with Bria. Page: https://www.segmind.com/models/bria-increase-resolution.
+
+    The other arguments and what it returns: :class:`SegmindUpscaleOperator`, :class:`SegmindRunModelOperator`.
+
+    :param desired_increase: by how much: 2 or 4 (default). (templated)
+    :param preserve_alpha: keep transparency (default True). (templated)
+    :param visual_input_content_moderation: moderate the input (default False). (templated)
+    :param visual_output_content_moderation: moderate the output (default False). (templated)
+    """
+
+    parameters_of = BriaIncreaseResolutionParameters
+    template_fields: Sequence[str] = (
+        "image",
+        "desired_increase",
+        "preserve_alpha",
+        "visual_input_content_moderation",
+        "visual_output_content_moderation",
+        *_SHARED_FIELDS,
+    )
+
+    def __init__(
+        self,
+        *,
+        desired_increase: int | str = 4,
+        preserve_alpha: bool | str = True,
+        visual_input_content_moderation: bool | str = False,
+        visual_output_content_moderation: bool | str = False,
+        **kwargs: Any,
+    ) -> None:
+        self.desired_increase = desired_increase
+        self.preserve_alpha = preserve_alpha
+        self.visual_input_content_moderation = visual_input_content_moderation
+        self.visual_output_content_moderation = visual_output_content_moderation
+        super().__init__(**kwargs)

@@ -1,0 +1,1 @@
+"""Transfers of Segmind outputs into storage."""

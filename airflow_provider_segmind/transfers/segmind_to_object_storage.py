@@ -1,0 +1,86 @@
+"""SegmindToObjectStorageOperator: put the output of an earlier task into storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+from pydantic import ValidationError
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.links.segmind import SegmindOutputLink
+from airflow_provider_segmind.operators.common import file_name, permanent_errors_fail
+from airflow_provider_segmind.protocol.wire import Result
+from airflow_provider_segmind.storage import MAX_BYTES, object_path, store_result
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class SegmindToObjectStorageOperator(BaseOperator):
+    """
+    Stream the output of a finished request into any object storage, checked and whole or not at all.
+
+    Re-running it writes the same bytes again, or leaves an identical object alone; nothing is billed.
+
+    Returns the result with ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``) added.
+
+    :param result: what an upscaling task returned (its XCom). (templated)
+    :param destination: URI of an object, or of a folder (ends with ``/``): then the object gets a name from this
+        task's id and map index, with the extension of the actual content type. (templated)
+    :param destination_conn_id: Airflow connection of the storage. (templated)
+    :param max_bytes: refuse a larger output (bytes; default 2 GiB).
+    :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
+    """
+
+    template_fields: Sequence[str] = ("result", "destination", "destination_conn_id", "segmind_conn_id")
+    template_fields_renderers = {"result": "json"}
+    operator_extra_links = (SegmindOutputLink(),)
+    ui_color = "#eee7ff"
+
+    def __init__(
+        self,
+        *,
+        result: Mapping[str, Any],
+        destination: str,
+        destination_conn_id: str | None = None,
+        max_bytes: int = MAX_BYTES,
+        segmind_conn_id: str | None = SegmindHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.result = result
+        self.destination = destination
+        self.destination_conn_id = destination_conn_id
+        self.max_bytes = max_bytes
+        self.segmind_conn_id = segmind_conn_id
+        self.output_link: str | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Store every output of the result."""
+        with permanent_errors_fail(), SegmindHook(self.segmind_conn_id) as hook:
+            object_path(self.destination, self.destination_conn_id)
+            result = self._read_result()
+            if not result.fetchable:
+                result = hook.get_result(result.request_id, model=result.model)
+            stored = store_result(
+                hook,
+                result,
+                self.destination,
+                conn_id=self.destination_conn_id,
+                name=file_name(context),
+                max_bytes=self.max_bytes,
+            )
+            self.output_link = stored[0].uri
+            return result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
+
+    def _read_result(self) -> Result:
+        try:
+            return Result.model_validate(self.result)
+        except ValidationError as error:
+            raise SegmindConfigError(
+                f"result= must be what an upscaling task returned, not {self.result!r:.200} "
+                f"({error.error_count()} faults)"
+            ) from None

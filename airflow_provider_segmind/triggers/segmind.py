@@ -1,0 +1,98 @@
+"""SegmindRequestTrigger: wait for one request in the triggerer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.protocol.events import event_for
+from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.protocol.wire import RequestState
+
+
+class SegmindRequestTrigger(BaseTrigger):
+    """
+    Wait for one Segmind request and fire one event, see :mod:`airflow_provider_segmind.protocol.events`.
+
+    Carries ids and times, never a key or a picture. The deadline is absolute, so a restart of the triggerer
+    neither extends nor forgets it.
+
+    :param request_id: the request to wait for.
+    :param segmind_conn_id: Airflow connection, or None for the environment's key.
+    :param model: the request's model slug.
+    :param deadline: when to give up (epoch seconds, UTC).
+    :param submitted_at: when it was submitted (epoch seconds, UTC); default: now.
+    :param poll_interval: seconds between looks; default: by what is known of the model.
+    :param input_size: width and height of the input in pixels, handed back in the event.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        segmind_conn_id: str | None,
+        model: str,
+        deadline: float,
+        submitted_at: float | None = None,
+        poll_interval: float | None = None,
+        input_size: tuple[int, int] | list[int] | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.request_id = request_id
+        self.segmind_conn_id = segmind_conn_id
+        self.model = model
+        self.deadline = deadline
+        self.submitted_at = time.time() if submitted_at is None else submitted_at
+        self.poll_interval = poll_interval
+        self.input_size = input_size
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class's path and every argument of the constructor."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "request_id": self.request_id,
+                "segmind_conn_id": self.segmind_conn_id,
+                "model": self.model,
+                "deadline": self.deadline,
+                "submitted_at": self.submitted_at,
+                "poll_interval": self.poll_interval,
+                "input_size": list(self.input_size) if self.input_size else None,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look at the request by the schedule until it is finished or the deadline has come."""
+        watch = Watch(
+            request_id=self.request_id,
+            model=self.model,
+            submitted_at=self.submitted_at,
+            deadline=self.deadline,
+            poll_interval=self.poll_interval,
+            on_state=self._tell,
+        )
+        try:
+            async with SegmindHook(self.segmind_conn_id) as hook:
+                event = await hook.awatch(watch)
+        except SegmindError as error:  # the connection itself is wrong
+            event = event_for(error, request_id=self.request_id)
+        event = event.model_copy(update={"input_size": self.input_size})
+        yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
+
+    def _tell(self, state: RequestState) -> None:
+        elapsed = time.time() - self.submitted_at
+        self.log.info("Segmind request %s (%s) is %s after %.1f s", self.request_id, self.model, state, elapsed)
+
+    async def on_kill(self) -> None:
+        """Say what a user's mark or clear leaves behind: Segmind has no cancel call (Airflow 3.3 calls this)."""
+        self.log.warning(
+            "The task was taken off Segmind request %s (%s) by a user. Segmind has no cancel call: the request "
+            "goes on, and if it completes it is billed as usual (a failed one is not). Its result can be fetched "
+            "by its id for one hour from the submit.",
+            self.request_id,
+            self.model,
+        )
