@@ -100,7 +100,7 @@ class Watch:
             return planned
         if isinstance(trouble, SegmindRateLimitedError) and (reset := trouble.wait_seconds(now)) is not None:
             return max(planned, reset)
-        return max(planned, min(_LONGEST_AFTER_ERROR, 0.5 * 2.0 ** min(failures, 10)))
+        return max(planned, min(_LONGEST_AFTER_ERROR, 0.25 * 2.0 ** min(failures, 10)))
 
     def _timeout(self, state: RequestState, trouble: SegmindError | None, now: float) -> SegmindTimeoutError:
         said = f"{self.model} was still {state} {now - self.submitted_at:.0f} s after the submit"

@@ -16,7 +16,7 @@ from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage import MAX_BYTES, object_path, store_result
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, XComArg
 
 
 class SegmindToObjectStorageOperator(BaseOperator):
@@ -43,7 +43,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
     def __init__(
         self,
         *,
-        result: Mapping[str, Any],
+        result: Mapping[str, Any] | XComArg,
         destination: str,
         destination_conn_id: str | None = None,
         max_bytes: int = MAX_BYTES,

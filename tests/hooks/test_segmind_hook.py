@@ -1,0 +1,218 @@
+"""The hook: what a connection means, the environment's key, and every operation, sync and async alike."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import json
+
+import pytest
+
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.protocol.waiting import Watch
+
+KEY = "SG_0123456789abcdef"
+OPERATIONS = ["submit", "get_status", "get_result", "get_history", "run_sync", "get_credits", "upload", "download"]
+
+
+@pytest.fixture
+def connection(airflow_db, monkeypatch):
+    def make(conn_id="segmind_default", **fields):
+        value = {"conn_type": "segmind", "password": KEY, **fields}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(value))
+        return SegmindHook(conn_id)
+
+    return make
+
+
+def read(hook, mode):
+    return hook.settings if mode == "sync" else asyncio.run(hook.asettings())
+
+
+both = pytest.mark.parametrize("mode", ["sync", "async"])
+
+
+@both
+def test_a_connection_by_its_fields(connection, mode):
+    hook = connection(host="gateway.example", port=8443, extra={"read_timeout": 7, "output_hosts": "*.example"})
+    found = read(hook, mode)
+    assert found.gateway == "https://gateway.example:8443"
+    assert (found.read_timeout, found.output_hosts) == (7.0, ("*.example",))
+    assert found.api_key.get_secret_value() == KEY
+
+
+@both
+def test_a_connection_as_a_uri(airflow_db, monkeypatch, mode):
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", f"segmind://:{KEY}@?connect_timeout=3&verify=false")
+    found = read(SegmindHook(), mode)
+    assert (found.gateway, found.connect_timeout, found.verify) == ("https://api.segmind.com", 3.0, False)
+
+
+@both
+def test_unknown_extras_are_named_in_a_warning(connection, capsys, mode):
+    hook = connection(extra={"read_timout": 7})
+    assert read(hook, mode).read_timeout == 60
+    said = capsys.readouterr().out
+    assert "read_timout" in said
+    assert "read_timeout" in said
+
+
+@both
+@pytest.mark.parametrize("conn_id", ["segmind_default", None])
+def test_the_environments_key_serves_where_there_is_no_connection(airflow_db, monkeypatch, mode, conn_id):
+    monkeypatch.setenv("SEGMIND_API_KEY", KEY)
+    found = read(SegmindHook(conn_id), mode)
+    assert found.api_key.get_secret_value() == KEY
+    assert found.gateway == "https://api.segmind.com"
+
+
+@both
+def test_a_connection_goes_before_the_environment(connection, monkeypatch, mode):
+    monkeypatch.setenv("SEGMIND_API_KEY", "SG_fedcba9876543210")
+    assert read(connection(), mode).api_key.get_secret_value() == KEY
+
+
+@both
+@pytest.mark.parametrize("conn_id", ["segmind_default", None])
+def test_no_key_anywhere_says_what_to_do(airflow_db, mode, conn_id):
+    with pytest.raises(SegmindConfigError, match="SEGMIND_API_KEY is not set.*Add a connection of type segmind"):
+        read(SegmindHook(conn_id), mode)
+
+
+@both
+def test_a_connection_without_a_key_says_so(connection, mode):
+    with pytest.raises(SegmindConfigError, match="'segmind_default' has no password"):
+        read(connection(password=None), mode)
+
+
+def test_every_operation_has_its_async_twin():
+    for name in [*OPERATIONS, "watch"]:
+        ours, twin = getattr(SegmindHook, name), getattr(SegmindHook, f"a{name}")
+        assert inspect.iscoroutinefunction(twin), name
+        assert inspect.signature(ours).parameters == inspect.signature(twin).parameters, name
+        assert inspect.signature(ours).return_annotation == inspect.signature(twin).return_annotation, name
+
+
+def everything_sync(picture, tmp_path, photo):
+    with SegmindHook() as hook:
+        balance = hook.get_credits()
+        [url, other] = hook.upload([photo, photo.read_bytes()])
+        submitted = hook.submit("esrgan", {"image": url, "scale": "2"})
+        event = hook.watch(Watch(submitted.request_id, "esrgan", 0, 4e9, poll_interval=0.25))
+        status = hook.get_status(submitted.request_id)
+        result = hook.get_result(submitted.request_id, model="esrgan")
+        stored = hook.download(result.output, tmp_path / "out.jpg")
+        memory = io.BytesIO()
+        again = hook.download(result.output, memory)
+        [row] = hook.get_history(submitted.request_id)
+        rows = hook.get_history(model="esrgan")
+        picture = hook.run_sync("esrgan", {"image": other})
+    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, picture
+
+
+async def everything_async(picture, tmp_path, photo):
+    async with SegmindHook() as hook:
+        balance = await hook.aget_credits()
+        [url, other] = await hook.aupload([photo, photo.read_bytes()])
+        submitted = await hook.asubmit("esrgan", {"image": url, "scale": "2"})
+        event = await hook.awatch(Watch(submitted.request_id, "esrgan", 0, 4e9, poll_interval=0.25))
+        status = await hook.aget_status(submitted.request_id)
+        result = await hook.aget_result(submitted.request_id, model="esrgan")
+        stored = await hook.adownload(result.output, tmp_path / "out.jpg")
+        memory = io.BytesIO()
+        again = await hook.adownload(result.output, memory)
+        [row] = await hook.aget_history(submitted.request_id)
+        rows = await hook.aget_history(model="esrgan")
+        picture = await hook.arun_sync("esrgan", {"image": other})
+    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, picture
+
+
+@both
+def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_path, photos, mode):
+    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    photo = photos / "cat.jpg"
+    if mode == "sync":
+        found = everything_sync(url, tmp_path, photo)
+    else:
+        found = asyncio.run(everything_async(url, tmp_path, photo))
+    balance, event, status, result, stored, again, content, row, rows, picture = found
+    assert balance.total > 0
+    assert event.kind == "completed"
+    assert status.state.terminal
+    assert event.result.to_xcom() == result.to_xcom()
+    assert stored == again
+    assert (tmp_path / "out.jpg").read_bytes() == content
+    assert content.startswith(b"\xff\xd8\xff")
+    assert picture.content.startswith(b"\xff\xd8\xff")
+    assert picture.cost
+    assert row.request_id == result.request_id
+    assert row.parameters["scale"] == 2
+    assert row.request_id in {found.request_id for found in rows}
+    assert segmind_emulator.stats.keys_seen_on_downloads == 0
+    assert segmind_emulator.stats.submits_accepted == 2
+
+
+def test_a_broken_download_leaves_no_half_file(airflow_db, segmind_emulator, tmp_path):
+    url = segmind_emulator.add_picture(b"x" * 1000, name="a.png")
+    with SegmindHook() as hook, pytest.raises(SegmindError):
+        hook.download(url, tmp_path / "a.png", max_bytes=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_parameter_never_leaves(airflow_db, segmind_emulator):
+    with SegmindHook() as hook, pytest.raises(SegmindConfigError):
+        hook.submit("esrgan", {"image": "https://x/y.png", "scale": 3})
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+# --- "Test connection" --------------------------------------------------------------------------------------
+
+
+def test_test_connection_tells_the_balance(airflow_db, segmind_emulator):
+    works, said = SegmindHook().test_connection()
+    assert works
+    assert "100 credits" in said
+    assert "127.0.0.1" in said
+
+
+def test_test_connection_with_a_bad_key(connection, segmind_emulator):
+    works, said = connection(host=segmind_emulator.url, password="not-a-key").test_connection()
+    assert not works
+    assert "refused the API key" in said
+    assert "password of the connection" in said
+
+
+def test_test_connection_with_a_bad_host(connection):
+    hook = connection(host="http://127.0.0.1:9")
+    from airflow_provider_segmind.client import ONCE
+
+    hook.budget = ONCE
+    works, said = hook.test_connection()
+    assert not works
+    assert "could not be reached" in said
+
+
+def test_test_connection_with_something_that_is_not_segmind(connection, segmind_emulator):
+    segmind_emulator.faults.add("credits", "html")
+    hook = connection(host=segmind_emulator.url)
+    from airflow_provider_segmind.client import ONCE
+
+    hook.budget = ONCE
+    works, said = hook.test_connection()
+    assert not works
+    assert "gateway" in said
+
+
+def test_test_connection_of_a_wrong_connection(connection):
+    works, said = connection(host="http://gateway.internal").test_connection()
+    assert not works
+    assert "allow_http" in said
+
+
+@pytest.mark.segmind_emulator(balance_record=False)
+def test_test_connection_of_an_account_without_a_balance(airflow_db, segmind_emulator):
+    works, said = SegmindHook().test_connection()
+    assert works
+    assert "no balance" in said.lower() or "No credits" in said

@@ -1,0 +1,218 @@
+"""Deferrable and plain mode do the same thing: one table, run in both, through Airflow's own machinery."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from PIL import Image
+
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBriaIncreaseResolutionOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+    SegmindRunModelOperator,
+)
+from tests.airflow_env import run_dag
+
+DOWN = ("status:500", "status:502", "status:503", "status:504", "status:429", "garbage", "drop_before")
+
+
+@dataclass
+class Case:
+    """One run: what goes in, what is broken, what must come out."""
+
+    operator: type = SegmindEsrganOperator
+    arguments: dict[str, Any] = field(default_factory=dict)
+    faults: list[tuple[str, str, int | None]] = field(default_factory=list)
+    emulator: dict[str, Any] = field(default_factory=dict)
+    state: str = "success"
+    size: tuple[int, int] | None = None
+    content_type: str = "image/jpeg"
+    says: tuple[str, ...] = ()
+    tries: int = 1
+    submits: int = 1
+    billed: int = 1
+    advance: float = 0
+
+
+CASES = {
+    "esrgan x2": Case(size=(600, 400)),
+    "esrgan x4 png": Case(arguments={"scale": "4", "output_format": "png"}, size=(1200, 800), content_type="image/png"),
+    "esrgan templates": Case(arguments={"scale": "{{ 4 * 2 }}", "quality": "{{ 80 }}"}, size=(2400, 1600)),
+    "nomos": Case(SegmindNomosUpscalerOperator, size=(1200, 800), content_type="image/png"),
+    "nomos webp": Case(
+        SegmindNomosUpscalerOperator, {"image_format": "webp"}, size=(1200, 800), content_type="image/webp"
+    ),
+    "nomos base64": Case(SegmindNomosUpscalerOperator, {"base64": True}, size=(1200, 800), content_type="image/png"),
+    "bria": Case(SegmindBriaIncreaseResolutionOperator, size=(1200, 800), content_type="image/png"),
+    "bria x2": Case(
+        SegmindBriaIncreaseResolutionOperator, {"desired_increase": 2}, size=(600, 400), content_type="image/png"
+    ),
+    "input by path": Case(arguments={"image": None, "input_path": "{cat}"}, size=(600, 400)),
+    "polls that fail": Case(faults=[("status", fault, 1) for fault in ("status:502", "garbage")], size=(600, 400)),
+    "result that fails": Case(faults=[("result", "status:504", 1)], size=(600, 400)),
+    "download that breaks": Case(faults=[("output", "truncate", 1)], size=(600, 400)),
+    "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
+    # --- what a retry cannot mend: one try, whatever the task's retries
+    "bad key": Case(faults=[("submit", "status:401", None)], state="failed", says=("refused the API key",), billed=0),
+    "no credits": Case(emulator={"credits": 0.0}, state="failed", says=("Not enough Segmind credits",), billed=0),
+    "not allowed": Case(faults=[("submit", "status:403", None)], state="failed", says=("may not do that",), billed=0),
+    "retired": Case(faults=[("submit", "status:410", None)], state="failed", says=("retired",), billed=0),
+    "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", says=("CUDA error",), billed=0),
+    "blocked": Case(
+        faults=[("submit", "fail:content moderation flagged it", None)],
+        state="failed",
+        says=("Segmind blocked the content", "will be blocked again"),
+        billed=0,
+    ),
+    "unknown status": Case(faults=[("submit", "unknown_status", None)], state="failed", says=("PAUSED",), billed=0),
+    "no output": Case(faults=[("submit", "no_output", None)], state="failed", says=("without a usable output",)),
+    "lost answer": Case(
+        faults=[("submit", "drop_after", None)], state="failed", says=("The answer to a submit was lost",), billed=1
+    ),
+    "no request id": Case(
+        faults=[("submit", "missing_fields", None)], state="failed", says=("no request_id",), billed=1
+    ),
+    "not a picture": Case(faults=[("output", "html", None)], state="failed", says=("cannot be",)),
+    # --- what may pass: left to the task's retries
+    "too slow": Case(
+        arguments={"timeout": 1.2},
+        faults=[("submit", "stuck", None)],
+        state="failed",
+        says=("did not finish in time", "no cancel call"),
+        tries=2,
+        submits=2,
+        billed=0,
+    ),
+}
+
+
+@pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
+def deferrable(request):
+    return request.param
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_case(airflow_db, segmind_emulator, photos, tmp_path, case, deferrable):
+    segmind_emulator.reset(**case.emulator)
+    for route, fault, times in case.faults:
+        segmind_emulator.faults.add(route, fault, times=times)
+    arguments = {
+        "image": segmind_emulator.add_picture(photos / "cat.jpg"),
+        "destination": f"file://{tmp_path}/out/",
+        "poll_interval": 0.25,
+        "timeout": 20,
+        **case.arguments,
+    }
+    if arguments.get("input_path"):
+        arguments["input_path"] = f"file://{photos / 'cat.jpg'}"
+    with DAG("both_modes", schedule=None) as dag:
+        case.operator(task_id="upscale", deferrable=deferrable, retries=1, retry_delay=timedelta(0), **arguments)
+    run = run_dag(dag)
+    stats = segmind_emulator.stats
+    assert run.state == case.state
+    assert ("Pausing task as DEFERRED" in run.log) is (deferrable and stats.polls > 0)
+    assert run.task("upscale").try_number == case.tries
+    assert stats.submits_accepted <= case.submits
+    assert stats.billed == case.billed
+    for words in case.says:
+        assert words in run.log
+    assert segmind_emulator.api_key not in run.log
+    assert stats.keys_seen_on_downloads == 0
+    if case.state == "success":
+        check_result(run.xcom("upscale"), case, segmind_emulator)
+        assert stats.submits_accepted == 1
+    else:
+        assert list(tmp_path.rglob("*.*")) == [], "nothing half-written stays"
+
+
+def check_result(value: dict[str, Any], case: Case, emulator: Any) -> None:
+    [request] = emulator.requests
+    assert set(value) == {"request_id", "model", "status", "output", "outputs", "metrics", "stored"}
+    assert (value["request_id"], value["model"], value["status"]) == (request.request_id, request.model, "COMPLETED")
+    assert set(value["metrics"]) == {"cost", "remaining_credits", "inference_time", "queue_time", "total_time"}
+    assert value["metrics"]["cost"] > 0
+    if case.arguments.get("base64"):
+        assert value["output"] is None
+    else:
+        assert value["output"].startswith(emulator.url)
+        assert value["outputs"][0]["url"] == value["output"]
+    [stored] = value["stored"]
+    assert set(stored) == {"uri", "bytes", "sha256", "content_type", "width", "height"}
+    path = Path(stored["uri"].removeprefix("file://"))
+    content = path.read_bytes()
+    assert (len(content), hashlib.sha256(content).hexdigest()) == (stored["bytes"], stored["sha256"])
+    assert (stored["width"], stored["height"]) == case.size
+    assert stored["content_type"] == case.content_type
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        assert picture.size == case.size
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no temporary file stays"
+    assert path.stem == "upscale"
+
+
+def test_the_request_id_is_known_while_the_task_waits(airflow_db, segmind_emulator, deferrable):
+    with DAG("wait_not", schedule=None) as dag:
+        SegmindRunModelOperator(
+            task_id="submit",
+            model="echo-model",
+            parameters={"prompt": "{{ run_id }}"},
+            wait_for_completion=False,
+            deferrable=deferrable,
+        )
+    run = run_dag(dag)
+    [request] = segmind_emulator.requests
+    assert run.xcom("submit") == request.request_id
+    assert run.xcom("submit", key="request_id") == request.request_id
+    assert request.parameters["prompt"].startswith("manual__")
+    assert segmind_emulator.stats.polls == 0
+
+
+def test_a_short_look_spares_the_deferral(airflow_db, segmind_emulator):
+    with DAG("short_look", schedule=None) as dag:
+        SegmindRunModelOperator(
+            task_id="quick",
+            model="echo-model",
+            parameters={"prompt": "x"},
+            deferrable=True,
+            defer_after=5,
+            poll_interval=0.25,
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert "Pausing task as DEFERRED" not in run.log
+
+
+def test_after_a_short_look_in_vain_it_defers(airflow_db, segmind_emulator):
+    segmind_emulator.reset(latency=1.5)
+    with DAG("look_in_vain", schedule=None) as dag:
+        SegmindRunModelOperator(
+            task_id="slow",
+            model="echo-model",
+            parameters={"prompt": "x"},
+            deferrable=True,
+            defer_after=0.5,
+            poll_interval=0.25,
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert "Pausing task as DEFERRED" in run.log
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
+def test_no_look_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
+    """Bria takes 12 s by its page: a look after one second would be a poll for nothing."""
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    operator = SegmindBriaIncreaseResolutionOperator(
+        task_id="x", image=image, deferrable=True, defer_after=1.0, segmind_conn_id="segmind_default"
+    )
+    operator.request_id = "r-1"
+    assert operator._watch(0.0, None) is None
+    assert segmind_emulator.stats.polls == 0

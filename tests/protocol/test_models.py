@@ -1,0 +1,129 @@
+"""The three models' parameters, exactly as their pages state them."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.protocol.models import MODELS, check_known, request_body
+
+URL = "https://www.segmind.com/butterfly.png"
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(64)).decode()
+DATA_URI = f"data:image/png;base64,{PNG}"
+
+
+def test_defaults_are_the_pages():
+    assert request_body("esrgan", {"image": URL}) == {
+        "image": URL,
+        "scale": 2,
+        "output_format": "jpeg",
+        "quality": 95,
+    }
+    assert request_body("nomos-upscaler", {"image": URL}) == {
+        "image": URL,
+        "image_format": "png",
+        "image_quality": 90,
+        "base64": False,
+    }
+    assert request_body("bria-increase-resolution", {"image": URL}) == {
+        "image": URL,
+        "desired_increase": 4,
+        "preserve_alpha": True,
+        "visual_input_content_moderation": False,
+        "visual_output_content_moderation": False,
+    }
+
+
+def test_the_page_s_own_example_is_taken_and_sent_as_a_number():
+    assert request_body("esrgan", {"image": URL, "scale": "2", "quality": "80"})["scale"] == 2
+    assert request_body("nomos-upscaler", {"image": URL, "base64": "True"})["base64"] is True
+    assert (
+        request_body("bria-increase-resolution", {"image": URL, "preserve_alpha": "false"})["preserve_alpha"] is False
+    )
+
+
+@pytest.mark.parametrize(
+    ("slug", "parameters", "named"),
+    [
+        ("esrgan", {}, "image"),
+        ("esrgan", {"image": URL, "scale": 3}, "scale"),
+        ("esrgan", {"image": URL, "scale": "x"}, "scale"),
+        ("esrgan", {"image": URL, "scale": True}, "scale"),
+        ("esrgan", {"image": URL, "quality": 9}, "quality"),
+        ("esrgan", {"image": URL, "quality": 101}, "quality"),
+        ("esrgan", {"image": URL, "quality": True}, "quality"),
+        ("esrgan", {"image": URL, "output_format": "jpg"}, "output_format"),
+        ("esrgan", {"image": URL, "outptu_format": "png"}, "outptu_format"),
+        ("nomos-upscaler", {"image": URL, "image_quality": 0}, "image_quality"),
+        ("nomos-upscaler", {"image": URL, "image_quality": True}, "image_quality"),
+        ("nomos-upscaler", {"image": URL, "image_format": "gif"}, "image_format"),
+        ("nomos-upscaler", {"image": URL, "base64": "maybe"}, "base64"),
+        ("bria-increase-resolution", {"image": URL, "desired_increase": 8}, "desired_increase"),
+        ("bria-increase-resolution", {"image": URL, "desired_increase": 3}, "desired_increase"),
+        ("bria-increase-resolution", {"image": URL, "preserve_alpha": "maybe"}, "preserve_alpha"),
+    ],
+)
+def test_what_a_page_does_not_allow_is_refused_by_name(slug, parameters, named):
+    with pytest.raises(SegmindConfigError) as caught:
+        request_body(slug, parameters)
+    assert f"{named}: " in str(caught.value)
+    assert slug in str(caught.value)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("image", [URL, "http://x/y.png?a=b", DATA_URI])
+def test_where_a_picture_may_come_from(image):
+    for slug in MODELS:
+        assert request_body(slug, {"image": image})["image"] == image
+
+
+def test_nomos_takes_base64_as_its_page_says():
+    jpeg = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(64)).decode()
+    assert jpeg.startswith("/9j/")
+    for image in (PNG, jpeg):
+        assert request_body("nomos-upscaler", {"image": image})["image"] == image
+        with pytest.raises(SegmindConfigError):
+            request_body("esrgan", {"image": image})
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "s3://bucket/cat.png",
+        "cat.png",
+        "data:image/png;base64,@@",
+        "http://",
+        7,
+    ],
+)
+def test_a_plain_string_is_never_a_local_file(image):
+    for slug in MODELS:
+        with pytest.raises(SegmindConfigError) as caught:
+            request_body(slug, {"image": image})
+        assert "image: " in str(caught.value)
+
+
+def test_any_other_slug_takes_a_free_dict():
+    assert request_body("some-model", {"anything": [1, {"x": None}]}) == {"anything": [1, {"x": None}]}
+    with pytest.raises(SegmindConfigError, match="dict"):
+        request_body("some-model", "text")  # type: ignore[arg-type]
+
+
+def test_what_comes_later_is_not_judged_yet():
+    check_known("esrgan", {"image": "{{ params.image }}", "scale": 2}, pending={"image"})
+    check_known("esrgan", {"scale": 2}, pending={"image"})
+    with pytest.raises(SegmindConfigError, match="scale"):
+        check_known("esrgan", {"image": "{{ x }}", "scale": 3}, pending={"image"})
+    with pytest.raises(SegmindConfigError, match="image"):
+        check_known("esrgan", {"scale": 2})
+
+
+def test_a_picture_does_not_land_in_an_error_message():
+    with pytest.raises(SegmindConfigError) as caught:
+        request_body("esrgan", {"image": DATA_URI + "@" * 10_000})
+    assert len(str(caught.value)) < 500

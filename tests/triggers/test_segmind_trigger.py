@@ -1,0 +1,171 @@
+"""The trigger: every argument survives, nothing secret travels, and each end of a request is its own event."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+
+import pytest
+
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
+
+DISTINCT = {
+    "request_id": "r-1",
+    "segmind_conn_id": "c",
+    "model": "esrgan",
+    "deadline": 4e9,
+    "submitted_at": 3e9,
+    "poll_interval": 7.5,
+    "input_size": [3, 2],
+}
+
+
+def test_serialize_has_every_argument_of_the_constructor():
+    path, kwargs = SegmindRequestTrigger(**DISTINCT).serialize()
+    assert path == "airflow_provider_segmind.triggers.segmind.SegmindRequestTrigger"
+    assert set(kwargs) == set(inspect.signature(SegmindRequestTrigger.__init__).parameters) - {"self"}
+    assert kwargs == DISTINCT
+    assert SegmindRequestTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
+
+
+def test_when_it_was_submitted_is_fixed_at_the_first_moment():
+    _, kwargs = SegmindRequestTrigger("r-1", None, "esrgan", 4e9).serialize()
+    assert kwargs["submitted_at"] == pytest.approx(time.time(), abs=5)
+
+
+def fire(trigger):
+    async def collect():
+        return [event.payload async for event in trigger.run()]
+
+    [payload] = asyncio.run(collect())
+    return json.loads(json.dumps(payload))
+
+
+@pytest.fixture
+def wait_for(airflow_db, segmind_emulator):
+    def run(model="echo-model", parameters=None, *, timeout=30.0, before=lambda request_id: None, **kwargs):
+        with SegmindHook() as hook:
+            request_id = hook.submit(model, parameters or {"prompt": "x"}).request_id
+        before(request_id)
+        now = time.time()
+        trigger = SegmindRequestTrigger(
+            request_id, "segmind_default", model, now + timeout, now, kwargs.pop("poll_interval", 0.25), **kwargs
+        )
+        _, serialized = trigger.serialize()
+        return fire(SegmindRequestTrigger(**json.loads(json.dumps(serialized))))
+
+    return run
+
+
+def test_completed(wait_for, segmind_emulator, photos):
+    payload = wait_for("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, input_size=[300, 200])
+    assert payload["kind"] == "completed"
+    assert payload["result"]["output"].startswith(segmind_emulator.url)
+    assert payload["input_size"] == [300, 200]
+    assert segmind_emulator.api_key not in json.dumps(payload)
+
+
+def test_a_base64_output_is_left_to_the_task(wait_for, segmind_emulator, photos):
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    payload = wait_for("nomos-upscaler", {"image": image, "base64": True})
+    assert payload["kind"] == "fetch"
+    assert len(json.dumps(payload)) < 500
+
+
+def test_failed(wait_for, segmind_emulator):
+    segmind_emulator.faults.add("submit", "fail:out of memory")
+    payload = wait_for()
+    assert (payload["kind"], payload["error"]["detail"]) == ("failed", "out of memory")
+
+
+def test_expired(wait_for, segmind_emulator):
+    assert wait_for(before=lambda request_id: segmind_emulator.advance(3601))["kind"] == "expired"
+
+
+def test_time_out(wait_for, segmind_emulator):
+    segmind_emulator.faults.add("submit", "stuck")
+    started = time.monotonic()
+    payload = wait_for(timeout=1.0)
+    assert payload["kind"] == "timeout"
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("fault", ["status:401", "unknown_status", "status:403"])
+def test_what_waiting_will_not_mend(wait_for, segmind_emulator, fault):
+    segmind_emulator.faults.add("status", fault)
+    payload = wait_for()
+    assert payload["kind"] == "error"
+    assert segmind_emulator.stats.polls <= 1
+
+
+def test_completed_without_output_is_an_error(wait_for, segmind_emulator):
+    segmind_emulator.faults.add("submit", "no_output")
+    payload = wait_for()
+    assert payload["kind"] == "error"
+    assert payload["error"]["type"] == "SegmindMissingOutputError"
+
+
+@pytest.mark.parametrize(
+    "fault", ["status:500", "status:502", "status:429", "garbage", "drop_before", "drop_after", "html"]
+)
+def test_trouble_that_passes_is_borne(wait_for, segmind_emulator, fault):
+    segmind_emulator.faults.add("status", fault, times=1)
+    segmind_emulator.faults.add("result", fault, times=1)
+    assert wait_for()["kind"] == "fetch"  # the model answers in text, which the task fetches itself
+    assert segmind_emulator.stats.submits_attempted == 1
+
+
+def test_no_connection_is_an_event_too(airflow_db):
+    payload = fire(SegmindRequestTrigger("r-1", "nowhere", "esrgan", time.time() + 5))
+    assert payload["kind"] == "error"
+    assert payload["error"]["type"] == "SegmindConfigError"
+
+
+def test_the_loop_is_not_blocked_and_the_client_is_closed(airflow_db, segmind_emulator):
+    """Ten waits in one loop: the connection is read with the async API, and the loop goes on ticking."""
+    segmind_emulator.reset(latency=0.6)
+
+    async def run():
+        with SegmindHook() as hook:
+            ids = [hook.submit("echo-model", {"prompt": "x"}).request_id for _ in range(10)]
+        now, worst = time.time(), 0.0
+
+        async def tick():
+            nonlocal worst
+            while True:
+                before = time.monotonic()
+                await asyncio.sleep(0.01)
+                worst = max(worst, time.monotonic() - before - 0.01)
+
+        ticking = asyncio.create_task(tick())
+
+        async def one(request_id):
+            trigger = SegmindRequestTrigger(request_id, "segmind_default", "echo-model", now + 20, now, 0.25)
+            return [event.payload["kind"] async for event in trigger.run()]
+
+        kinds = await asyncio.gather(*map(one, ids))
+        ticking.cancel()
+        return kinds, worst
+
+    kinds, worst = asyncio.run(run())
+    assert kinds == [["fetch"]] * 10
+    assert worst < 0.5
+
+
+def test_on_kill_says_what_stays_behind(capsys):
+    asyncio.run(SegmindRequestTrigger("r-77", "c", "esrgan", 4e9).on_kill())
+    said = capsys.readouterr().out
+    for words in ("r-77", "no cancel call", "billed"):
+        assert words in said
+
+
+def test_plain_mode_and_trigger_wait_alike(airflow_db, segmind_emulator):
+    with SegmindHook() as hook:
+        request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
+        plain = hook.watch(Watch(request_id, "echo-model", time.time(), time.time() + 10, 0.25)).payload()
+    trigger = SegmindRequestTrigger(request_id, "segmind_default", "echo-model", time.time() + 10, time.time(), 0.25)
+    assert fire(trigger) == json.loads(json.dumps(plain))
