@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
-import random
 import socket
 import ssl
 import time
@@ -21,15 +19,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_random_exponential,
-)
+from tenacity import AsyncRetrying, Retrying
 
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.exceptions import (
@@ -38,19 +28,17 @@ from airflow_provider_segmind.exceptions import (
     SegmindError,
     SegmindForbiddenHostError,
     SegmindOutputError,
-    SegmindRateLimitedError,
 )
 from airflow_provider_segmind.protocol.answers import Answer
 from airflow_provider_segmind.protocol.calls import Call
 from airflow_provider_segmind.protocol.hosts import MAX_REDIRECTS, check_addresses, check_name, next_hop
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
+from airflow_provider_segmind.retrying import RetryBudget, retry_options
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 USER_AGENT = f"airflow-provider-segmind/{__version__}"
 _CHUNK = 1 << 18  # bytes read at a time from an output
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
 #: The request certainly did not reach the gateway.
 _NOT_SENT = (
     httpx.ConnectError,
@@ -62,22 +50,6 @@ _NOT_SENT = (
 )
 
 
-@dataclass(frozen=True)
-class RetryBudget:
-    """
-    How patient a client is with one call.
-
-    :param attempts: how often it is sent at most.
-    :param seconds: for how long at most, waits included; a wait that would end later is not begun.
-    """
-
-    attempts: int = 6
-    seconds: float = 120.0
-
-
-ONCE = RetryBudget(attempts=1)
-
-
 @lru_cache(maxsize=8)
 def ssl_context(verify: bool | str) -> ssl.SSLContext:
     """Return the TLS context of a ``verify`` setting; building one costs 25 ms of CPU, so it is shared."""
@@ -87,39 +59,6 @@ def ssl_context(verify: bool | str) -> ssl.SSLContext:
         except OSError as error:
             raise SegmindConfigError(f"verify: {verify} cannot be read as a CA file: {error}") from None
     return httpx.create_ssl_context(verify=verify)
-
-
-def _retry_options(
-    may_replay: Callable[[SegmindError], bool], budget: RetryBudget, name: str, clock: Callable[[], float]
-) -> dict[str, Any]:
-    """Return the tenacity options of one call: the same for both drivers and the download."""
-
-    def again(error: BaseException) -> bool:
-        return isinstance(error, SegmindError) and may_replay(error)
-
-    def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        reset = error.wait_seconds(clock()) if isinstance(error, SegmindRateLimitedError) else None
-        # Many tasks wait for the same reset: they come back spread over a second and a bit.
-        return _BACKOFF(state) if reset is None else reset + random.uniform(0.05, 1.5)  # noqa: S311
-
-    def tell(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning(
-            "%s: attempt %d failed, next in %.1f s: %s",
-            name,
-            state.attempt_number,
-            state.upcoming_sleep,
-            error,
-        )
-
-    return {
-        "retry": retry_if_exception(again),
-        "wait": wait,
-        "stop": stop_after_attempt(budget.attempts) | stop_before_delay(budget.seconds),
-        "before_sleep": tell,
-        "reraise": True,
-    }
 
 
 class _Driver:
@@ -164,7 +103,7 @@ class _Driver:
         return Answer(response.status_code, headers, response.content.replace(key.encode(), b"***"))
 
     def _retry(self, call: Call[Any], budget: RetryBudget | None) -> dict[str, Any]:
-        return _retry_options(call.may_replay, budget or self.budget, call.name, self._clock)
+        return retry_options(call.may_replay, budget or self.budget, call.name, self._clock)
 
 
 def _transport_error(call: Call[Any], error: httpx.HTTPError | httpx.InvalidURL) -> SegmindError:
@@ -303,7 +242,7 @@ def download(
         target.truncate()
         return _download_once(settings, url, target, max_bytes)
 
-    options = _retry_options(lambda error: error.retryable, budget or RetryBudget(), "download", time.time)
+    options = retry_options(lambda error: error.retryable, budget or RetryBudget(), "download", time.time)
     return Retrying(sleep=sleep, **options)(attempt)
 
 

@@ -100,10 +100,6 @@ class SegmindError(Exception):
             "retryable": self.retryable,
         }
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keep every field when an executor pickles the error."""
-        return error_from_dict, (self.to_dict() | {"detail": self.detail},)
-
 
 class SegmindConfigError(SegmindError, ValueError):
     """The connection, an argument or an input picture is wrong; nothing was sent."""
@@ -350,24 +346,3 @@ class SegmindEventError(SegmindError):
 
     what = "The trigger's event cannot be read"
     advice = "Triggerer and workers may run different versions of the provider; clear the task once they agree."
-
-
-def _all_classes(root: type[SegmindError]) -> dict[str, type[SegmindError]]:
-    found = {root.__name__: root}
-    for child in root.__subclasses__():
-        found |= _all_classes(child)
-    return found
-
-
-ERRORS: dict[str, type[SegmindError]] = _all_classes(SegmindError)
-
-
-def error_from_dict(data: dict[str, Any]) -> SegmindError:
-    """Rebuild what :meth:`SegmindError.to_dict` wrote; an unknown type becomes a plain SegmindError."""
-    cls = ERRORS.get(str(data.get("type")), SegmindError)
-    fields = {key: data.get(key) for key in ("status", "request_id", "next_step", "retryable")}
-    if issubclass(cls, SegmindRateLimitedError):
-        reset_at = data.get("reset_at")
-        fields["reset_at"] = datetime.fromisoformat(reset_at) if reset_at else None
-        fields["retry_after"] = data.get("retry_after")
-    return cls(str(data.get("detail") or ""), **fields)

@@ -16,7 +16,6 @@ import pytest
 
 from airflow_provider_segmind.client import (
     AsyncSegmindClient,
-    RetryBudget,
     SegmindClient,
     download,
     ssl_context,
@@ -36,6 +35,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.settings import connection_settings
+from airflow_provider_segmind.retrying import RetryBudget
 
 KEY = "SG_0123456789abcdef"
 PARAMETERS = {"prompt": "hello"}
@@ -45,7 +45,7 @@ def settings_for(url: str, **values):
     return connection_settings({"api_key": KEY, "gateway": url, "read_timeout": 5, **values}, where="test")
 
 
-class Sleeps(list):
+class Sleeps(list[float]):
     """Remembers how long was slept, and does not sleep."""
 
     def __call__(self, seconds):
@@ -182,8 +182,8 @@ class Recorder:
     """A server that remembers what reached it, and answers what it is told to."""
 
     def __init__(self):
-        self.seen: list[tuple[str, dict[str, str]]] = []
-        self.answer: tuple[int, dict[str, str], bytes] = (200, {}, b"{}")
+        self.seen = []  # (path, headers) of each request
+        self.answer = (200, {}, b"{}")  # status, headers, body
         self.url = ""
 
 

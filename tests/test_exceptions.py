@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_segmind import exceptions
-from airflow_provider_segmind.exceptions import ERRORS, SegmindError, SegmindRateLimitedError, error_from_dict
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.protocol.events import ERRORS, error_from_dict
 
 
 @pytest.mark.parametrize("cls", ERRORS.values(), ids=ERRORS.keys())

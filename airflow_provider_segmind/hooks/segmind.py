@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_segmind.client import AsyncSegmindClient, Download, RetryBudget, SegmindClient
+    from airflow_provider_segmind.client import AsyncSegmindClient, Download, SegmindClient
     from airflow_provider_segmind.protocol.events import Event
     from airflow_provider_segmind.protocol.waiting import Watch
     from airflow_provider_segmind.protocol.wire import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         SubmittedRequest,
         SyncResult,
     )
+    from airflow_provider_segmind.retrying import RetryBudget
 
 ENVIRONMENT_KEY = "SEGMIND_API_KEY"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.protocol.waiting import Pause, Step
+from airflow_provider_segmind.retrying import ONCE
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.client import AsyncSegmindClient, SegmindClient
@@ -19,8 +20,6 @@ Steps = Generator[Step, Any, "Event"]
 
 def drive(steps: Steps, client: SegmindClient, sleep: Callable[[float], None] = time.sleep) -> Event:
     """Drive a wait in a task process. Each call is sent once: the steps themselves know when to look again."""
-    from airflow_provider_segmind.client import ONCE
-
     try:
         step = next(steps)
         while True:
@@ -43,8 +42,6 @@ async def adrive(
     steps: Steps, client: AsyncSegmindClient, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> Event:
     """Drive a wait on an event loop, see :func:`drive`."""
-    from airflow_provider_segmind.client import ONCE
-
     try:
         step = next(steps)
         while True:

@@ -75,7 +75,7 @@ class SegmindRunModelOperator(BaseOperator):
         self,
         *,
         model: str,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | str | None = None,
         destination: str | None = None,
         destination_conn_id: str | None = None,
         max_bytes: int = MAX_BYTES,

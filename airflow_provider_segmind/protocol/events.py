@@ -7,6 +7,7 @@ version: what cannot be read fails loudly, because an unknown outcome must never
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -14,14 +15,36 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from airflow_provider_segmind.exceptions import (
     SegmindError,
     SegmindEventError,
+    SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
     SegmindTimeoutError,
-    error_from_dict,
 )
 from airflow_provider_segmind.protocol.wire import Result
 
 VERSION: Literal[1] = 1
+
+
+def _all_classes(root: type[SegmindError]) -> dict[str, type[SegmindError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found |= _all_classes(child)
+    return found
+
+
+#: Every error by its name.
+ERRORS: dict[str, type[SegmindError]] = _all_classes(SegmindError)
+
+
+def error_from_dict(data: dict[str, Any]) -> SegmindError:
+    """Rebuild what :meth:`SegmindError.to_dict` wrote; an unknown type becomes a plain SegmindError."""
+    cls = ERRORS.get(str(data.get("type")), SegmindError)
+    fields = {key: data.get(key) for key in ("status", "request_id", "next_step", "retryable")}
+    if issubclass(cls, SegmindRateLimitedError):
+        reset_at = data.get("reset_at")
+        fields["reset_at"] = datetime.fromisoformat(reset_at) if reset_at else None
+        fields["retry_after"] = data.get("retry_after")
+    return cls(str(data.get("detail") or ""), **fields)
 
 
 class _Event(BaseModel):

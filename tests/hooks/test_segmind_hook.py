@@ -186,7 +186,7 @@ def test_test_connection_with_a_bad_key(connection, segmind_emulator):
 
 def test_test_connection_with_a_bad_host(connection):
     hook = connection(host="http://127.0.0.1:9")
-    from airflow_provider_segmind.client import ONCE
+    from airflow_provider_segmind.retrying import ONCE
 
     hook.budget = ONCE
     works, said = hook.test_connection()
@@ -197,7 +197,7 @@ def test_test_connection_with_a_bad_host(connection):
 def test_test_connection_with_something_that_is_not_segmind(connection, segmind_emulator):
     segmind_emulator.faults.add("credits", "html")
     hook = connection(host=segmind_emulator.url)
-    from airflow_provider_segmind.client import ONCE
+    from airflow_provider_segmind.retrying import ONCE
 
     hook.budget = ONCE
     works, said = hook.test_connection()

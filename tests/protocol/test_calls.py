@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    ERRORS,
     SegmindAnswerLostError,
     SegmindConfigError,
     SegmindConnectionError,
@@ -23,6 +22,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.calls import Service
+from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.protocol.wire import RequestState
 from tests.wire_examples import answer, wire_answer, wire_body
 

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    ERRORS,
     SegmindContentBlockedError,
     SegmindEventError,
     SegmindRateLimitedError,
@@ -15,7 +14,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.protocol import calls
-from airflow_provider_segmind.protocol.events import CompletedEvent, FetchEvent, event_for, read_event
+from airflow_provider_segmind.protocol.events import ERRORS, CompletedEvent, FetchEvent, event_for, read_event
 from tests.wire_examples import wire_answer, wire_body
 
 ID = wire_body("submit_queued")["request_id"]

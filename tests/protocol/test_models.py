@@ -111,7 +111,7 @@ def test_a_plain_string_is_never_a_local_file(image):
 def test_any_other_slug_takes_a_free_dict():
     assert request_body("some-model", {"anything": [1, {"x": None}]}) == {"anything": [1, {"x": None}]}
     with pytest.raises(SegmindConfigError, match="dict"):
-        request_body("some-model", "text")  # type: ignore[arg-type]
+        request_body("some-model", "text")
 
 
 def test_what_comes_later_is_not_judged_yet():

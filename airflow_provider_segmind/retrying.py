@@ -1,0 +1,72 @@
+"""How often and how long one call is tried: tenacity's options, the same for both drivers and for downloads."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import (
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
+
+log = logging.getLogger(__name__)
+
+_BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
+
+
+@dataclass(frozen=True)
+class RetryBudget:
+    """
+    How patient a client is with one call.
+
+    :param attempts: how often it is sent at most.
+    :param seconds: for how long at most, waits included; a wait that would end later is not begun.
+    """
+
+    attempts: int = 6
+    seconds: float = 120.0
+
+
+ONCE = RetryBudget(attempts=1)
+
+
+def retry_options(
+    may_replay: Callable[[SegmindError], bool], budget: RetryBudget, name: str, clock: Callable[[], float]
+) -> dict[str, Any]:
+    """Return the tenacity options of one call: the same for both drivers and the download."""
+
+    def again(error: BaseException) -> bool:
+        return isinstance(error, SegmindError) and may_replay(error)
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        reset = error.wait_seconds(clock()) if isinstance(error, SegmindRateLimitedError) else None
+        # Many tasks wait for the same reset: they come back spread over a second and a bit.
+        return _BACKOFF(state) if reset is None else reset + random.uniform(0.05, 1.5)  # noqa: S311
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.warning(
+            "%s: attempt %d failed, next in %.1f s: %s",
+            name,
+            state.attempt_number,
+            state.upcoming_sleep,
+            error,
+        )
+
+    return {
+        "retry": retry_if_exception(again),
+        "wait": wait,
+        "stop": stop_after_attempt(budget.attempts) | stop_before_delay(budget.seconds),
+        "before_sleep": tell,
+        "reraise": True,
+    }

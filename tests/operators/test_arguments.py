@@ -1,0 +1,165 @@
+"""What an operator's constructor says at once, what waits for rendering, and how mapping and links behave."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import timedelta
+
+import pytest
+from airflow.sdk import DAG, XComArg, task
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.common import is_final
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBriaIncreaseResolutionOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+    SegmindRunModelOperator,
+)
+from airflow_provider_segmind.protocol.models import MODELS
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import run_dag
+
+URL = "https://www.segmind.com/butterfly.png"
+UPSCALERS = [SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaIncreaseResolutionOperator]
+
+
+@pytest.mark.parametrize("operator", UPSCALERS)
+def test_arguments_are_the_pages_parameters(operator):
+    page = operator.parameters_of.model_fields
+    own = {
+        name: parameter.default
+        for name, parameter in inspect.signature(operator.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    assert {name: field.default for name, field in page.items() if name != "image"} == own
+    assert set(page) <= set(operator.template_fields)
+    assert operator.parameters_of is MODELS[operator.parameters_of.slug]
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "says"),
+    [
+        (SegmindEsrganOperator, {"image": URL, "scale": 3}, "scale"),
+        (SegmindEsrganOperator, {"image": "/etc/passwd"}, "input_path="),
+        (SegmindEsrganOperator, {"image": "{{ x }}", "quality": 5}, "quality"),
+        (SegmindEsrganOperator, {}, "image= or as input_path="),
+        (SegmindEsrganOperator, {"image": URL, "input_path": "file:///x"}, "not both"),
+        (SegmindEsrganOperator, {"image": URL, "parameters": {}}, "by its own name"),
+        (SegmindEsrganOperator, {"input_path": "file:///x", "output_format": "gif"}, "output_format"),
+        (SegmindEsrganOperator, {"image": URL, "timeout": 0}, "timeout"),
+        (SegmindEsrganOperator, {"image": URL, "timeout": float("nan")}, "timeout"),
+        (SegmindEsrganOperator, {"image": URL, "poll_interval": -1}, "poll_interval"),
+        (SegmindEsrganOperator, {"image": URL, "defer_after": -1}, "defer_after"),
+        (SegmindEsrganOperator, {"image": URL, "max_bytes": 0}, "max_bytes"),
+        (SegmindEsrganOperator, {"image": URL, "wait_for_completion": False, "destination": "file:///x"}, "no output"),
+        (SegmindNomosUpscalerOperator, {"image": URL, "base64": True}, "does not fit through XCom"),
+        (SegmindNomosUpscalerOperator, {"image": "{{ x }}", "base64": "true"}, "does not fit through XCom"),
+        (SegmindRunModelOperator, {"model": "esrgan", "parameters": {"image": URL, "scale": 5}}, "scale"),
+        (SegmindRunModelOperator, {"model": "esrgan", "parameters": {"scale": 2}}, "image"),
+        (SegmindRunModelOperator, {"model": "esrgan", "parameters": 7}, "dict"),
+    ],
+)
+def test_a_literal_mistake_breaks_the_import_of_the_dag(operator, arguments, says):
+    with pytest.raises(SegmindConfigError, match=says):
+        operator(task_id="t", **arguments)
+
+
+def test_what_is_rendered_later_is_not_judged_yet():
+    SegmindEsrganOperator(task_id="t", image="{{ params.image }}", scale="{{ params.scale }}")
+    SegmindNomosUpscalerOperator(task_id="t", image=URL, base64="{{ params.b }}")
+    SegmindNomosUpscalerOperator(task_id="t", image=URL, base64=True, destination="{{ params.out }}")
+    SegmindRunModelOperator(task_id="t", model="{{ params.model }}", parameters={"x": 1})
+    SegmindRunModelOperator(task_id="t", model="esrgan", parameters="{{ params.all }}")
+
+
+def test_is_final():
+    with DAG("d", schedule=None):
+
+        @task
+        def give():
+            return "x"
+
+        later = give()
+    assert isinstance(later, XComArg)
+    for value in ("{{ x }}", "{% if x %}", "{# x #}", later, [later], {"a": ["{{ x }}"]}, ("{{ x }}",)):
+        assert not is_final(value)
+    for value in ("x", 1, 2.5, None, True, ["x", {"a": 1}], {}, b"x"):
+        assert is_final(value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"image": "{{ '/etc/' ~ 'passwd' }}"}, "input_path="),
+        ({"image": "{{ '' }}"}, "image: "),
+        ({"image": URL, "scale": "{{ 3 }}"}, "scale: "),
+        ({"image": URL, "destination": "{{ '' }}"}, "is no URI"),
+        ({"image": URL, "destination": "{{ 'nowhere://x/' }}"}, "nowhere:// cannot be used here"),
+        ({"image": None, "input_path": "{{ 'file:///not/there.png' }}"}, "input file:///not/there.png"),
+        ({"image": None, "input_path": "{{ '/etc/passwd' }}"}, "is no URI"),
+        ({"image": None, "input_path": "file://{empty}"}, "no whole picture"),
+        ({"image": None, "input_path": "file://{text}"}, "no whole picture"),
+        ({"image": None, "input_path": "file://{truncated}"}, "no whole picture"),
+        ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "there is no connection 'not_there'"),
+    ],
+)
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_renders_wrong_costs_nothing(airflow_db, segmind_emulator, photos, tmp_path, arguments, says, deferrable):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "truncated.png").write_bytes((photos / "astronaut.png").read_bytes()[:5000])
+    for name in ("empty", "text", "truncated"):
+        if f"{{{name}}}" in str(arguments.get("input_path")):
+            arguments = {**arguments, "input_path": f"file://{tmp_path / name}.png"}
+    with DAG("renders_wrong", schedule=None) as dag:
+        SegmindEsrganOperator(task_id="t", deferrable=deferrable, retries=2, retry_delay=timedelta(0), **arguments)
+    run = run_dag(dag)
+    assert run.state == "failed"
+    assert says in run.log
+    assert run.task("t").try_number == 1, "a retry cannot mend it"
+    assert segmind_emulator.stats.submits_attempted == 0
+    assert segmind_emulator.stats.uploads == 0
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_path, native, deferrable):
+    urls = [segmind_emulator.add_picture(photos / name, name=name) for name in ("cat.jpg", "astronaut.png")]
+    with DAG("mapped", schedule=None, render_template_as_native_obj=native, params={"scale": 2, "quality": 90}) as dag:
+
+        @task
+        def pictures():
+            return urls
+
+        upscaled = SegmindEsrganOperator.partial(
+            task_id="upscale",
+            scale="{{ params.scale }}",
+            quality="{{ params.quality }}",
+            deferrable=deferrable,
+            map_index_template="{{ task.image.rsplit('/', 1)[-1] }}",
+        ).expand(image=pictures())
+        SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/out/").expand(
+            result=upscaled.output
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert segmind_emulator.stats.submits_accepted == 2
+    for index, size in enumerate([(600, 400), (512, 512)]):
+        [stored] = run.xcom("store", index)["stored"]
+        assert stored["uri"] == f"file://{tmp_path}/out/store_{index}.jpg"
+        assert (stored["width"], stored["height"]) == size
+        assert run.xcom("store", index)["request_id"] == run.xcom("upscale", index)["request_id"]
+        assert run.task("upscale", index).rendered_map_index in urls[index]
+        assert run.xcom("upscale", index, key="_link_SegmindModelLink") == "https://www.segmind.com/models/esrgan"
+        assert run.xcom("upscale", index, key="_link_SegmindOutputLink") == run.xcom("upscale", index)["output"]
+        assert run.xcom("store", index, key="_link_SegmindOutputLink") == stored["uri"]
+
+
+def test_any_other_model_takes_a_free_dict(airflow_db, segmind_emulator):
+    with DAG("free", schedule=None) as dag:
+        SegmindRunModelOperator(task_id="t", model="echo-model", parameters={"prompt": "{{ dag.dag_id }}", "n": [1, 2]})
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert segmind_emulator.requests[0].parameters == {"prompt": "free", "n": [1, 2]}
+    assert run.xcom("t")["output"] is None

@@ -1,0 +1,62 @@
+"""What Airflow discovers: by its own schemas, and by what the names point to."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import airflow
+import jsonschema
+
+from airflow_provider_segmind import __version__
+from airflow_provider_segmind.get_provider_info import get_provider_info
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.protocol.settings import EXTRAS
+
+INFO = get_provider_info()
+[CONNECTION] = INFO["connection-types"]
+
+
+def schema(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((Path(airflow.__file__).parent / name).read_text())
+    return found
+
+
+def test_it_fits_airflows_schema():
+    jsonschema.validate(INFO, schema("provider_info.schema.json"))
+
+
+def test_the_connection_fits_the_stricter_schema_that_airflows_own_providers_are_held_to():
+    jsonschema.validate(INFO["connection-types"], schema("provider.yaml.schema.json")["properties"]["connection-types"])
+
+
+def test_the_entry_points_find_it():
+    [found] = entry_points(group="apache_airflow_provider").select(module="airflow_provider_segmind.get_provider_info")
+    assert found.load()() == INFO
+    assert INFO["versions"] == [__version__]
+
+
+def test_every_name_points_to_something():
+    names = [CONNECTION["hook-class-name"], *INFO["extra-links"]]
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+    modules = [
+        m for kind in ("hooks", "operators", "triggers") for entry in INFO[kind] for m in entry["python-modules"]
+    ]
+    for module in [*modules, *(entry["python-module"] for entry in INFO["transfers"])]:
+        importlib.import_module(module)
+
+
+def test_the_form_shows_what_means_something():
+    behaviour = CONNECTION["ui-field-behaviour"]
+    assert set(behaviour["hidden-fields"]) == {"login", "port", "schema"}
+    assert behaviour["relabeling"] == {"password": "API key", "host": "Gateway address"}
+    assert "https://api.segmind.com" in behaviour["placeholders"]["host"]
+    assert set(CONNECTION["conn-fields"]) == EXTRAS
+    assert all(field["label"] and field["description"] for field in CONNECTION["conn-fields"].values())
+    assert CONNECTION["connection-type"] == SegmindHook.conn_type
+    assert CONNECTION["hook-name"] == SegmindHook.hook_name

@@ -1,0 +1,209 @@
+"""Storage over the real S3 protocol: moto's server on a free port, reached through an Airflow connection."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from tests.airflow_env import Run, run_dag
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.emulator import Emulator
+
+BUCKET = "pictures"
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+class Bucket:
+    """The bucket as another client sees it: boto3, which the package does not use."""
+
+    def __init__(self, endpoint: str) -> None:
+        import boto3
+
+        self.client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    def objects(self) -> dict[str, Any]:
+        """Every key with its time of writing, temporary ones too."""
+        listed = self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        return {item["Key"]: item["LastModified"] for item in listed}
+
+    def read(self, key: str) -> bytes:
+        content: bytes = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return content
+
+    def writes(self) -> int:
+        """How many versions were ever written: the bucket keeps them all."""
+        return len(self.client.list_object_versions(Bucket=BUCKET).get("Versions", []))
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty, versioned bucket, and the connection ``aws_default`` that leads to it."""
+    connection = {
+        "conn_type": "aws",
+        "login": "testing",
+        "password": "testing",
+        "extra": {"endpoint_url": s3_server, "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER_AWS", json.dumps(connection))
+    found = Bucket(s3_server)
+    found.client.create_bucket(Bucket=BUCKET)
+    found.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    yield found
+    import httpx
+
+    httpx.post(f"{s3_server}/moto-api/reset").raise_for_status()
+
+
+@pytest.fixture
+def upscale(
+    airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, photos: Path
+) -> Callable[..., Run]:
+    """Runs one ESRGAN task with these arguments, and a transfer of its result where one is asked for."""
+
+    def run(transfer: dict[str, Any] | None = None, **arguments: Any) -> Run:
+        from airflow.sdk import DAG
+
+        from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+        from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+
+        arguments = {"image": segmind_emulator.add_picture(photos / "cat.jpg"), "output_format": "png"} | arguments
+        with DAG("s3", schedule=None) as dag:
+            task = SegmindEsrganOperator(task_id="upscale", **arguments)
+            if transfer is not None:
+                SegmindToObjectStorageOperator(task_id="store", result=task.output, **transfer)
+        return run_dag(dag)
+
+    return run
+
+
+def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = "") -> None:
+    """The object is whole, is what the XCom says, and nothing lies beside it."""
+    content = bucket.read(key)
+    assert set(bucket.objects()) == {key}
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        assert picture.size == (600, 400)
+    assert stored == {
+        "uri": f"s3://{conn}{BUCKET}/{key}",
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "content_type": "image/png",
+        "width": 600,
+        "height": 400,
+    }
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_destination(upscale: Callable[..., Run], bucket: Bucket, deferrable: bool) -> None:
+    run = upscale(destination=f"s3://{BUCKET}/some/folder/", deferrable=deferrable)
+    assert run.state == "success"
+    check(bucket, run.xcom("upscale")["stored"][0], "some/folder/upscale.png")
+
+
+def test_connection_in_the_uri_and_as_an_argument(upscale: Callable[..., Run], bucket: Bucket) -> None:
+    run = upscale(destination=f"s3://other_aws@{BUCKET}/a.png")
+    assert run.state == "success"
+    check(bucket, run.xcom("upscale")["stored"][0], "a.png", conn="other_aws@")
+    run = upscale(destination=f"s3://{BUCKET}/a.png", destination_conn_id="other_aws")
+    assert run.state == "success"
+    check(bucket, run.xcom("upscale")["stored"][0], "a.png", conn="other_aws@")
+
+
+def test_input_from_a_bucket(
+    upscale: Callable[..., Run], bucket: Bucket, photos: Path, segmind_emulator: Emulator
+) -> None:
+    bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
+    run = upscale(image=None, input_path=f"s3://{BUCKET}/in/cat.jpg", destination=f"s3://{BUCKET}/out/")
+    assert run.state == "success"
+    assert set(bucket.objects()) == {"in/cat.jpg", "out/upscale.png"}
+    assert segmind_emulator.stats.uploads == 1
+
+
+def test_transfer_writes_once(upscale: Callable[..., Run], bucket: Bucket, segmind_emulator: Emulator) -> None:
+    run = upscale(transfer={"destination": f"s3://{BUCKET}/deep/er/cat.png"})
+    assert run.state == "success"
+    result = run.xcom("store")
+    check(bucket, result["stored"][0], "deep/er/cat.png")
+
+    before = bucket.objects(), bucket.writes()
+    again = run.again("store")
+    assert again.state == "success"
+    assert again.xcom("store") == result
+    assert (bucket.objects(), bucket.writes()) == before  # the same bytes are left alone
+
+    bucket.client.put_object(Bucket=BUCKET, Key="deep/er/cat.png", Body=b"something else")
+    assert run.again("store").state == "success"
+    check(bucket, result["stored"][0], "deep/er/cat.png")  # other bytes are replaced
+    assert segmind_emulator.stats.billed == 1
+
+
+def test_missing_bucket(upscale: Callable[..., Run], bucket: Bucket, segmind_emulator: Emulator) -> None:
+    run = upscale(transfer={"destination": "s3://no-such-bucket/folder/cat.png"})
+    assert run.states() == {"store": ["failed"], "upscale": ["success"]}
+    assert "SegmindStorageError" in run.log
+    assert "s3://no-such-bucket/folder/cat.png" in run.log
+    assert segmind_emulator.stats.billed == 1
+
+
+def test_missing_bucket_names_the_destination(bucket: Bucket, tmp_path: Path, photos: Path) -> None:
+    """The error itself, from the storage module's own entrance."""
+    from airflow_provider_segmind.exceptions import SegmindStorageError
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.protocol.wire import Result
+    from airflow_provider_segmind.storage import store_result
+
+    import base64
+
+    inline = base64.b64encode((photos / "cat.jpg").read_bytes()).decode()
+    result = Result(request_id="00000000-0000-0000-0000-000000000001", model="esrgan", inline=inline)
+    with pytest.raises(SegmindStorageError, match=r"s3://no-such-bucket/cat\.jpg") as caught:
+        store_result(SegmindHook(None), result, "s3://no-such-bucket/cat.jpg", name="cat")
+    assert caught.value.request_id == result.request_id
+
+
+def test_folder_of_an_inline_output(bucket: Bucket, photos: Path) -> None:
+    """A folder that is there is a folder, with and without the slash."""
+
+
+@pytest.mark.parametrize(
+    ("destination", "says"),
+    [
+        ("nowhere://bucket/folder/", "nowhere"),
+        ("/data/out.png", "is no URI"),
+        ("gs://bucket/folder/", "airflow-provider-segmind[gcs]"),
+    ],
+    ids=["unknown scheme", "no scheme", "provider not installed"],
+)
+def test_wrong_scheme_costs_nothing(
+    upscale: Callable[..., Run], segmind_emulator: Emulator, destination: str, says: str
+) -> None:
+    run = upscale(destination=destination)
+    assert run.state == "failed"
+    assert "SegmindConfigError" in run.log
+    assert says in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
