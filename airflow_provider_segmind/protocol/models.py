@@ -69,8 +69,8 @@ class ModelParameters(BaseModel):
     """
     Parameters of one model; unknown names are refused.
 
-    ``slug`` names the model in URLs. ``expected_seconds`` is the time per request that its page states, if
-    it states one. ``factor_field`` is the parameter that sets by how much the picture grows.
+    ``slug`` names the model in URLs, ``title`` to people. ``expected_seconds`` is the time per request that its
+    page states, if it states one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)

@@ -1,0 +1,69 @@
+# Everything happens in .venv; "make" alone says what there is.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+KEEP   ?=
+
+# The first of these that is at least 3.11 and below 3.13. Override: make setup PYTHON=/path/to/python
+QUALIFIES := import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] < (3, 13)))
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	if $$p -c '$(QUALIFIES)' >/dev/null 2>&1; then echo $$p; break; fi; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint constraints clean
+
+help: ## say what there is
+	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
+	@echo "make demo         run the whole pipeline on this machine: Airflow, the DAG, an emulator; no key needed"
+	@echo "make demo KEEP=1  the same, and leave Airflow's web UI up until Ctrl-C"
+	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
+	@echo "make lint         ruff, its formatter's check, and mypy"
+	@echo "make constraints  renew constraints.txt from what pip resolves today"
+	@echo "make clean        remove what the above have made, $(VENV) included"
+
+setup: $(STAMP) ## install, if anything has changed
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or 3.12 was found. Install one, or name it: make setup PYTHON=/path/to/python" >&2; exit 1; fi
+	@"$(PYTHON)" -c '$(QUALIFIES)' || { \
+		echo "$(PYTHON) is not Python 3.11 or 3.12. Name another: make setup PYTHON=/path/to/python" >&2; exit 1; }
+	@if [ -x $(BIN)/python ] && $(BIN)/python -c '$(QUALIFIES)' 2>/dev/null; then :; else \
+		echo "Making $(VENV) with $(PYTHON)"; \
+		"$(PYTHON)" -m venv --clear $(VENV) || { \
+			echo "$(PYTHON) has no venv module (on Debian and Ubuntu: the package python3-venv)." >&2; exit 1; }; fi
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: setup ## the whole pipeline on this machine
+	@$(BIN)/python -m demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
+
+test: setup ## every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+# Into a new environment without constraints, then names and versions only: nothing of where they came from.
+# Slow: pip tries many versions of aiobotocore, s3fs and what hangs on them before it finds a set that fits.
+constraints: setup ## renew constraints.txt
+	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(BIN)/python -m venv "$$fresh/venv"; pip="$$fresh/venv/bin/python -m pip"; \
+	$$pip install --quiet --upgrade pip; \
+	echo "Resolving without constraints: this can take well over five minutes"; \
+	$$pip install --quiet -e ".[dev]"; \
+	{ echo "# Versions that the set-up installs (names and versions only): make constraints renews it."; \
+	  $$pip freeze --exclude-editable | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$'; } > "$$fresh/constraints.txt"; \
+	cp "$$fresh/constraints.txt" constraints.txt; \
+	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,79 @@
+"""Find and end processes by a mark in their environment, wherever they hang in the process tree."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]  # Airflow brings it
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Every process that Airflow starts inherits it, even one that left its parent, group and session.
+MARK = "AIRFLOW_HOME"
+
+
+def marked(home: Path) -> list[psutil.Process]:
+    """Return every running process whose environment names this AIRFLOW_HOME, but never this one."""
+    found = []
+    for process in psutil.process_iter():
+        # Processes of other users and ones that have just ended can't be read; neither is ours.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(home):
+                found.append(process)
+    return [process for process in found if _runs(process)]
+
+
+def stop_marked(home: Path, *, grace: float = 8.0) -> list[int]:
+    """
+    End every process of this AIRFLOW_HOME, and return the ids of those that could not be ended (none, that is).
+
+    :param home: the AIRFLOW_HOME that marks them.
+    :param grace: seconds between the request to end (SIGTERM) and the end (SIGKILL).
+    """
+    deadline = time.monotonic() + grace
+    asked: set[int] = set()
+    empty_looks = 0
+    while empty_looks < 2 and time.monotonic() < deadline + grace:
+        processes = marked(home)
+        # One that was being started during the first look has its own environment by the second.
+        empty_looks = 0 if processes else empty_looks + 1
+        patient = time.monotonic() < deadline
+        for process in processes:
+            if not patient:
+                _send(process, signal.SIGKILL)
+            elif process.pid not in asked:
+                asked.add(process.pid)
+                _send(process, signal.SIGTERM)
+        psutil.wait_procs(processes, timeout=0.3)
+        if not processes:
+            time.sleep(0.1)
+    return [process.pid for process in marked(home)]
+
+
+@contextlib.contextmanager
+def signals_ignored() -> Iterator[None]:
+    """Let a second Ctrl-C not interrupt the cleaning up after the first."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(number)

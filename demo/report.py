@@ -1,0 +1,155 @@
+"""What came out: read from Airflow and from the files themselves, checked, and shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from PIL import Image
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from demo.api import MODELS
+from demo.sheet import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from demo.api import Api
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+#: Which parameter sets by how much the picture grows; nomos always makes four times the size.
+_FACTORS = {"esrgan": "scale", "bria": "desired_increase"}
+_NOMOS_FACTOR = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One picture and one model. Sizes are width and height in pixels."""
+
+    picture: Path
+    model: str
+    factor: int
+    before: tuple[int, int]
+    after: tuple[int, int]
+    uri: str
+    request_id: str
+    cost: float | None
+    seconds: float | None
+
+    @property
+    def expected(self) -> tuple[int, int]:
+        """The size that the DAG's parameters ask for."""
+        return self.before[0] * self.factor, self.before[1] * self.factor
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, as the DAG lists them."""
+    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+
+
+def local_path(uri: str) -> Path:
+    """Return the path of a ``file://`` URI."""
+    return Path(unquote(urlsplit(uri).path))
+
+
+def collect(api: Api, run_id: str) -> list[Outcome]:
+    """Read every upscaling task that succeeded, picture by picture."""
+    outcomes = [
+        _outcome(ti, api.xcom(run_id, ti["task_id"], ti["map_index"]))
+        for ti in api.task_instances(run_id)
+        if ti["task_id"] in MODELS and ti["map_index"] >= 0 and ti["state"] == "success"
+    ]
+    order = list(MODELS)
+    return sorted(outcomes, key=lambda outcome: (outcome.picture.name, order.index(outcome.model)))
+
+
+def _outcome(ti: dict[str, Any], returned: dict[str, Any]) -> Outcome:
+    model, asked = ti["task_id"], ti["rendered_fields"]
+    picture, [stored] = local_path(asked["input_path"]), returned["stored"]
+    return Outcome(
+        picture=picture,
+        model=model,
+        factor=int(asked[_FACTORS[model]]) if model in _FACTORS else _NOMOS_FACTOR,
+        before=_size(picture),
+        after=_size(local_path(stored["uri"])),  # of the file, whatever the task says
+        uri=stored["uri"],
+        request_id=returned["request_id"],
+        cost=returned["metrics"]["cost"],
+        seconds=returned["metrics"]["total_time"],
+    )
+
+
+def problems(outcomes: Sequence[Outcome], pictures: Sequence[Path], stats: dict[str, Any] | None) -> list[str]:
+    """
+    Say everything that is not as it should be: a picture missing or of the wrong size, or paid for twice.
+
+    :param outcomes: what came out.
+    :param pictures: what went in.
+    :param stats: the emulator's counters; None where the real gateway was asked.
+    """
+    found = []
+    made = Counter((outcome.picture.name, outcome.model) for outcome in outcomes)
+    for picture in pictures:
+        missing = [model for model in MODELS if made[picture.name, model] != 1]
+        if missing:
+            found.append(f"{picture.name} did not come out of {', '.join(missing)}")
+    found += [
+        f"{outcome.picture.name} came out of {outcome.model} with {_text(outcome.after)} pixels, "
+        f"not {_text(outcome.expected)}"
+        for outcome in outcomes
+        if outcome.after != outcome.expected
+    ]
+    if len({outcome.request_id for outcome in outcomes}) != len(outcomes):
+        found.append("two tasks hold the same request")
+    if stats is not None:
+        for slug in MODELS.values():
+            accepted = stats["by_model"].get(slug, {}).get("accepted", 0)
+            if accepted != len(pictures):
+                found.append(f"{slug}: {accepted} submits were accepted for {len(pictures)} pictures")
+    return found
+
+
+def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
+    """Show the outcomes, one line each; narrow enough for 80 columns."""
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
+    for heading in ("Picture", "Model", "Pixels", "Stored as"):
+        shown.add_column(heading, no_wrap=True)
+    for heading in ("Cost", "Sec."):
+        shown.add_column(heading, justify="right")
+    for number, outcome in enumerate(outcomes):
+        name = outcome.picture.name
+        first = number == 0 or name != outcomes[number - 1].picture.name
+        last = number + 1 == len(outcomes) or name != outcomes[number + 1].picture.name
+        shown.add_row(
+            name if first else "",
+            outcome.model,
+            f"{_text(outcome.before)} → {_text(outcome.after)}",
+            outcome.uri.removeprefix(f"{destination.as_uri()}/"),
+            "" if outcome.cost is None else f"{outcome.cost:g}",
+            "" if outcome.seconds is None else f"{outcome.seconds:.1f}",
+            end_section=last,
+        )
+    total = sum(outcome.cost or 0 for outcome in outcomes)
+    shown.add_row("[bold]in all", "", f"{len(outcomes)} outputs", "", f"[bold]{total:g}", "")
+    return shown
+
+
+def rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    """Return the contact sheet's rows."""
+    by_picture: dict[Path, list[tuple[str, Path]]] = {}
+    for outcome in outcomes:
+        by_picture.setdefault(outcome.picture, []).append((outcome.model, local_path(outcome.uri)))
+    return [Row(picture.name, picture, after) for picture, after in by_picture.items()]
+
+
+def _size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,170 @@
+"""The demo's own parts, without an Airflow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from demo import report
+from demo.__main__ import live_connection, only_one
+from demo.airflow_home import PROJECT, DemoError, Home, free_ports
+from demo.api import MODELS
+from demo.processes import MARK, marked, stop_marked
+from demo.progress import count
+from demo.sheet import Row, busiest, contact_sheet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PHOTOS = PROJECT / "demo" / "photos"
+
+
+def outcome(picture: Path, model: str, **more) -> report.Outcome:
+    with Image.open(picture) as opened:
+        before = opened.size
+    factor = {"esrgan": 2, "nomos": 4, "bria": 2}[model]
+    after = (before[0] * factor, before[1] * factor)
+    uri = (PROJECT / "upscaled" / model / "0.png").as_uri()
+    made = report.Outcome(picture, model, factor, before, after, uri, f"{picture.name}-{model}", 0.01, 1.5)
+    return replace(made, **more)
+
+
+@pytest.fixture
+def outcomes() -> list[report.Outcome]:
+    return [outcome(picture, model) for picture in report.pictures_in(PHOTOS) for model in MODELS]
+
+
+def stats(accepted: int = 4) -> dict[str, Any]:
+    return {"by_model": {slug: {"accepted": accepted} for slug in MODELS.values()}}
+
+
+def test_contact_sheet(tmp_path):
+    rows = []
+    for picture in report.pictures_in(PHOTOS):
+        after = tmp_path / f"{picture.stem}.png"
+        with Image.open(picture) as opened:
+            opened.resize((opened.width * 2, opened.height * 2)).save(after)
+        rows.append(Row(picture.name, picture, [("esrgan", after), ("bria", after)]))
+    size = contact_sheet(rows, tmp_path / "sheet.png", title="Before and after", note="A note.")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == size
+        assert sheet.mode == "RGB"
+        assert len(sheet.getcolors(1 << 24) or []) > 1000
+    assert size[0] > 1000
+    assert size[1] > 1000
+
+
+def test_contact_sheet_takes_a_tiny_picture(tmp_path):
+    Image.new("LA", (5, 3)).save(tmp_path / "tiny.png")
+    row = Row("tiny.png", tmp_path / "tiny.png", [("esrgan", tmp_path / "tiny.png")])
+    contact_sheet([row], tmp_path / "sheet.png", title="", note="")
+
+
+def test_the_loupe_looks_at_what_stands_out():
+    picture = Image.new("RGB", (200, 200), "gray")
+    picture.paste("white", (120, 40, 135, 55))
+    left, top, right, bottom = busiest(picture)
+    assert left <= 120 < 135 <= right
+    assert top <= 40 < 55 <= bottom
+
+
+def test_all_well(outcomes):
+    assert report.problems(outcomes, report.pictures_in(PHOTOS), stats()) == []
+    assert report.problems(outcomes, report.pictures_in(PHOTOS), None) == []
+
+
+def test_what_is_wrong_is_told(outcomes):
+    pictures = report.pictures_in(PHOTOS)
+    assert report.problems(outcomes[1:], pictures, None) == ["astronaut.png did not come out of esrgan"]
+    small = [replace(outcomes[0], after=(256, 256)), *outcomes[1:]]
+    assert "256x256 pixels, not 512x512" in report.problems(small, pictures, None)[0]
+    same = [replace(outcomes[0], request_id=outcomes[1].request_id), *outcomes[1:]]
+    assert report.problems(same, pictures, None) == ["two tasks hold the same request"]
+    assert report.problems(outcomes, pictures, stats(5))[0] == "esrgan: 5 submits were accepted for 4 pictures"
+
+
+def test_table_fits_80_columns(outcomes):
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(report.table(outcomes, PROJECT / "upscaled"))
+    text = capture.get()
+    assert "portrait-alpha.png" in text
+    assert "400x348 → 1600x1392" in text
+    assert "nomos/0.png" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_progress_counts():
+    states = [None, "queued", "scheduled", "running", "deferred", "success", "failed", "up_for_retry"]
+    instances = [{"task_id": "esrgan", "map_index": i, "state": state} for i, state in enumerate(states)]
+    instances += [
+        {"task_id": "esrgan", "map_index": -1, "state": None},
+        {"task_id": "x", "map_index": 0, "state": None},
+    ]
+    assert count(instances, "esrgan") == {"queued": 4, "running": 1, "deferred": 1, "done": 1, "failed": 1}
+
+
+def test_processes_are_found_and_ended_wherever_they_hang(tmp_path):
+    """One that ignores SIGTERM, and one that left its parent and its session."""
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    runaway = "import os, time; os.fork() and os._exit(0); os.setsid(); print(flush=True); time.sleep(60)"
+    environment = os.environ | {MARK: str(tmp_path)}
+    started = []
+    for code in (stubborn, runaway):
+        process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        started.append(process)
+    assert len(marked(tmp_path)) == 2
+    began = time.monotonic()
+    assert stop_marked(tmp_path, grace=0.5) == []
+    assert marked(tmp_path) == []
+    assert time.monotonic() - began < 5
+    for process in started:
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_environment_of_the_processes(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGMIND_API_KEY", "mine")
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "mine")
+    monkeypatch.setenv("no_proxy", "intra.example")
+    home = Home(tmp_path, connection='{"password": "secret-key"}')
+    environment = home.environment()
+    assert "mine" not in environment.values()
+    assert environment["no_proxy"] == "intra.example,127.0.0.1,localhost"
+    assert environment["AIRFLOW_CONN_SEGMIND_DEFAULT"] == home.connection
+    assert "secret" not in repr(home)
+    (tmp_path / "standalone.log").write_text("a\nsecret-key\n")
+    assert home.tail() == "a\n***"
+
+
+def test_live_only_where_asked_for(monkeypatch):
+    monkeypatch.delenv("SEGMIND_DEMO_LIVE", raising=False)
+    monkeypatch.setenv("SEGMIND_API_KEY", "key")
+    assert live_connection() is None
+    monkeypatch.setenv("SEGMIND_DEMO_LIVE", "1")
+    assert live_connection() == '{"conn_type": "segmind", "password": "key"}'
+    monkeypatch.delenv("SEGMIND_API_KEY")
+    with pytest.raises(DemoError, match="SEGMIND_API_KEY"):
+        live_connection()
+
+
+def test_one_demo_at_a_time(tmp_path):
+    with only_one(tmp_path), pytest.raises(DemoError, match="another demo"):
+        only_one(tmp_path)
+    only_one(tmp_path).close()
+
+
+def test_free_ports_differ():
+    assert len(set(free_ports(5))) == 5
