@@ -31,12 +31,13 @@ from airflow_provider_segmind.operators.segmind import (
 )
 def segmind_upscale_folder() -> None:
     @task
-    def list_pictures(params: dict[str, str]) -> list[str]:
+    def list_pictures(source: str) -> list[str]:
         """List the pictures of the folder; their order is the map index."""
-        folder = ObjectStoragePath(params["source"])
-        return sorted(str(path) for path in folder.iterdir() if path.suffix in {".jpg", ".jpeg", ".png", ".webp"})
+        folder = ObjectStoragePath(source)
+        endings = {".jpg", ".jpeg", ".png", ".webp"}
+        return sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in endings)
 
-    pictures = list_pictures()
+    pictures = list_pictures("{{ params.source }}")
 
     SegmindEsrganOperator.partial(
         task_id="esrgan",

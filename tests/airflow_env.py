@@ -199,7 +199,7 @@ def _register(dag: DAG) -> None:
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
 
     with _captured():
-        DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
+        DagBundlesManager().sync_bundles_to_db()
         lazy = LazyDeserializedDAG.from_dag(dag)
         SerializedDAG.bulk_write_to_db(_BUNDLE, None, [lazy])
         SerializedDagModel.write_dag(lazy, bundle_name=_BUNDLE)

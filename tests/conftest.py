@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,23 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "_FIRST", polling.SHORTEST)
     for parameters in MODELS.values():
         monkeypatch.setattr(parameters, "expected_seconds", None)
+
+
+@pytest.fixture(scope="session")
+def _s3_process() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_server(_s3_process: str) -> str:
+    """The address of a server that speaks the real S3 protocol, without a bucket."""
+    import httpx
+
+    httpx.post(f"{_s3_process}/moto-api/reset", trust_env=False).raise_for_status()
+    return _s3_process

@@ -1,11 +1,18 @@
-"""Storage over the real S3 protocol: moto's server on a free port, reached through an Airflow connection."""
+"""
+Storage over the real S3 protocol: moto's server on a free port, reached through an Airflow connection.
+
+The amazon provider's filesystem reads of the connection: login and password (the key pair), ``endpoint_url`` (for
+S3 alone: ``service_config.s3.endpoint_url``), ``region_name``, ``config_kwargs`` and ``service_config.s3``. Where
+no connection is named, it takes the machine's own credentials and not ``aws_default``.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.emulator import Emulator
 
 BUCKET = "pictures"
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+CONN = "pictures_s3"
 
 
 class Bucket:
@@ -60,29 +57,24 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty, versioned bucket, and the connection ``aws_default`` that leads to it."""
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty, versioned bucket, and the connections ``pictures_s3`` and ``other_s3`` that lead to it."""
     connection = {
         "conn_type": "aws",
         "login": "testing",
         "password": "testing",
         "extra": {"endpoint_url": s3_server, "region_name": "us-east-1"},
     }
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER_AWS", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_PICTURES_S3", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER_S3", json.dumps(connection))
     found = Bucket(s3_server)
     found.client.create_bucket(Bucket=BUCKET)
     found.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    yield found
-    import httpx
-
-    httpx.post(f"{s3_server}/moto-api/reset").raise_for_status()
+    return found
 
 
 @pytest.fixture
-def upscale(
-    airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, photos: Path
-) -> Callable[..., Run]:
+def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, photos: Path) -> Callable[..., Run]:
     """Runs one ESRGAN task with these arguments, and a transfer of its result where one is asked for."""
 
     def run(transfer: dict[str, Any] | None = None, **arguments: Any) -> Run:
@@ -101,7 +93,7 @@ def upscale(
     return run
 
 
-def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = "") -> None:
+def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = f"{CONN}@") -> None:
     """The object is whole, is what the XCom says, and nothing lies beside it."""
     content = bucket.read(key)
     assert set(bucket.objects()) == {key}
@@ -120,32 +112,46 @@ def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = "") -> N
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 def test_destination(upscale: Callable[..., Run], bucket: Bucket, deferrable: bool) -> None:
-    run = upscale(destination=f"s3://{BUCKET}/some/folder/", deferrable=deferrable)
+    run = upscale(destination=f"s3://{CONN}@{BUCKET}/some/folder/", deferrable=deferrable)
     assert run.state == "success"
     check(bucket, run.xcom("upscale")["stored"][0], "some/folder/upscale.png")
 
 
-def test_connection_in_the_uri_and_as_an_argument(upscale: Callable[..., Run], bucket: Bucket) -> None:
-    run = upscale(destination=f"s3://other_aws@{BUCKET}/a.png")
+def test_connection_as_an_argument(upscale: Callable[..., Run], bucket: Bucket) -> None:
+    run = upscale(destination=f"s3://{BUCKET}/a.png", destination_conn_id="other_s3")
     assert run.state == "success"
-    check(bucket, run.xcom("upscale")["stored"][0], "a.png", conn="other_aws@")
-    run = upscale(destination=f"s3://{BUCKET}/a.png", destination_conn_id="other_aws")
+    check(bucket, run.xcom("upscale")["stored"][0], "a.png", conn="other_s3@")
+
+
+def test_credentials_of_the_machine(
+    upscale: Callable[..., Run], bucket: Bucket, s3_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with an instance's role: no connection at all."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    run = upscale(destination=f"s3://{BUCKET}/role/")
     assert run.state == "success"
-    check(bucket, run.xcom("upscale")["stored"][0], "a.png", conn="other_aws@")
+    check(bucket, run.xcom("upscale")["stored"][0], "role/upscale.png", conn="")
 
 
 def test_input_from_a_bucket(
     upscale: Callable[..., Run], bucket: Bucket, photos: Path, segmind_emulator: Emulator
 ) -> None:
     bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
-    run = upscale(image=None, input_path=f"s3://{BUCKET}/in/cat.jpg", destination=f"s3://{BUCKET}/out/")
+    run = upscale(
+        image=None,
+        input_path=f"s3://{BUCKET}/in/cat.jpg",
+        input_conn_id="other_s3",
+        destination=f"s3://{CONN}@{BUCKET}/out/",
+    )
     assert run.state == "success"
     assert set(bucket.objects()) == {"in/cat.jpg", "out/upscale.png"}
     assert segmind_emulator.stats.uploads == 1
 
 
 def test_transfer_writes_once(upscale: Callable[..., Run], bucket: Bucket, segmind_emulator: Emulator) -> None:
-    run = upscale(transfer={"destination": f"s3://{BUCKET}/deep/er/cat.png"})
+    run = upscale(transfer={"destination": f"s3://{CONN}@{BUCKET}/deep/er/cat.png"})
     assert run.state == "success"
     result = run.xcom("store")
     check(bucket, result["stored"][0], "deep/er/cat.png")
@@ -163,31 +169,33 @@ def test_transfer_writes_once(upscale: Callable[..., Run], bucket: Bucket, segmi
 
 
 def test_missing_bucket(upscale: Callable[..., Run], bucket: Bucket, segmind_emulator: Emulator) -> None:
-    run = upscale(transfer={"destination": "s3://no-such-bucket/folder/cat.png"})
+    destination = f"s3://{CONN}@no-such-bucket/folder/cat.png"
+    run = upscale(transfer={"destination": destination})
     assert run.states() == {"store": ["failed"], "upscale": ["success"]}
     assert "SegmindStorageError" in run.log
-    assert "s3://no-such-bucket/folder/cat.png" in run.log
+    assert destination in run.log
+    assert "NoSuchBucket" in run.log or "bucket does not exist" in run.log
     assert segmind_emulator.stats.billed == 1
 
+    # The bucket is made, the task cleared: stored, and not paid again.
+    bucket.client.create_bucket(Bucket="no-such-bucket")
+    assert run.again("store").state == "success"
+    assert segmind_emulator.stats.submits_attempted == 1
 
-def test_missing_bucket_names_the_destination(bucket: Bucket, tmp_path: Path, photos: Path) -> None:
-    """The error itself, from the storage module's own entrance."""
+
+def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
+    """The error itself, which the task's log only quotes."""
     from airflow_provider_segmind.exceptions import SegmindStorageError
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
     from airflow_provider_segmind.storage import store_result
 
-    import base64
-
     inline = base64.b64encode((photos / "cat.jpg").read_bytes()).decode()
     result = Result(request_id="00000000-0000-0000-0000-000000000001", model="esrgan", inline=inline)
-    with pytest.raises(SegmindStorageError, match=r"s3://no-such-bucket/cat\.jpg") as caught:
-        store_result(SegmindHook(None), result, "s3://no-such-bucket/cat.jpg", name="cat")
+    with pytest.raises(SegmindStorageError, match=r"no-such-bucket/cat\.jpg") as caught:
+        store_result(SegmindHook(None), result, "s3://no-such-bucket/cat.jpg", conn_id=CONN, name="cat")
     assert caught.value.request_id == result.request_id
-
-
-def test_folder_of_an_inline_output(bucket: Bucket, photos: Path) -> None:
-    """A folder that is there is a folder, with and without the slash."""
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize(

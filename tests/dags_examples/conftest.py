@@ -1,0 +1,50 @@
+"""The examples as DAG objects, run against the emulator."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+    from tests.airflow_env import Run
+
+EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+
+
+def example(name: str) -> DAG:
+    """The DAG of one example file."""
+    from airflow.sdk import DAG
+
+    module = importlib.import_module(f"dags_examples.{name}")
+    dag = getattr(module, f"segmind_{name}")()  # made anew: a run leaves its traces on a DAG object
+    assert isinstance(dag, DAG)
+    return dag
+
+
+@pytest.fixture
+def run_example(airflow_db: Path, segmind_emulator: Any, quick_polls: None) -> Callable[..., Run]:
+    """Runs an example with these parameters; the other parameters keep their defaults."""
+    from tests.airflow_env import run_dag
+
+    def run(name: str, **params: Any) -> Run:
+        return run_dag(example(name), run_conf=params)
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, photos: Path) -> Path:
+    """A folder with two pictures, and a file that is none."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(photos / "cat.jpg", folder / "a cat.JPG")  # a name as people have them
+    shutil.copy(photos / "portrait-alpha.png", folder)
+    (folder / "notes.txt").write_text("no picture")
+    return folder

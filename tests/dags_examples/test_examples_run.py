@@ -1,0 +1,251 @@
+"""Every example, run as it is: real tasks, real triggers, real pixels, local files."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.emulator import Emulator
+    from tests.airflow_env import Run
+
+    RunExample = Callable[..., Run]
+
+METRICS = {"cost", "remaining_credits", "inference_time", "queue_time", "total_time"}
+
+
+def path_of(uri: str) -> Path:
+    assert uri.startswith("file:///")
+    return Path(unquote(uri.removeprefix("file://")))
+
+
+def check_result(result: dict[str, Any], emulator: Emulator, *, model: str, stored: bool) -> None:
+    """The XCom of an upscaling task, field by field, against what the emulator knows."""
+    assert set(result) == {"request_id", "model", "status", "output", "outputs", "metrics"} | (
+        {"stored"} if stored else set()
+    )
+    [request] = [request for request in emulator.requests if request.request_id == result["request_id"]]
+    assert request.model == result["model"] == model
+    assert request.billed
+    assert result["status"] == "COMPLETED"
+    [output] = result["outputs"]
+    assert set(output) == {"url", "content_type", "file_name", "file_size"}
+    assert output["url"] == result["output"]
+    assert output["url"].startswith(emulator.url)
+    assert output["content_type"].startswith("image/")
+    assert output["file_name"] in output["url"]
+    assert set(result["metrics"]) == METRICS
+    assert result["metrics"]["cost"] > 0
+    assert result["metrics"]["remaining_credits"] < emulator.settings.credits
+    for name in ("inference_time", "queue_time", "total_time"):
+        assert result["metrics"][name] >= 0
+
+
+def check_stored(stored: dict[str, Any], *, size: tuple[int, int], kind: str) -> Path:
+    """One stored picture: whole, of the right size and kind, and as the XCom says."""
+    assert set(stored) == {"uri", "bytes", "sha256", "content_type", "width", "height"}
+    path = path_of(stored["uri"])
+    content = path.read_bytes()
+    assert stored["bytes"] == len(content)
+    assert stored["sha256"] == hashlib.sha256(content).hexdigest()
+    assert stored["content_type"] == kind
+    with Image.open(path) as picture:
+        picture.load()
+        assert picture.size == (stored["width"], stored["height"]) == size
+        assert Image.MIME[picture.format or ""] == kind
+    return path
+
+
+def files_of(folder: Path) -> set[str]:
+    """Everything in a folder: also what a write left behind."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def test_esrgan(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    run = run_example("esrgan", image=image, scale=4, output_format="webp", destination=f"file://{out}/")
+    assert run.states() == {"store": ["success"], "upscale": ["success"]}
+    check_result(run.xcom("upscale"), segmind_emulator, model="esrgan", stored=False)
+    assert run.xcom("upscale", key="request_id") == run.xcom("upscale")["request_id"]
+
+    result = run.xcom("store")
+    check_result(result, segmind_emulator, model="esrgan", stored=True)
+    path = check_stored(result["stored"][0], size=(1200, 800), kind="image/webp")
+    assert files_of(out) == {"store.webp"}
+    [request] = segmind_emulator.requests
+    assert request.parameters == {"image": image, "scale": 4, "output_format": "webp", "quality": 95}
+
+    # The store task once more: the same object, untouched, and nothing paid.
+    before = path.stat()
+    again = run.again("store")
+    assert again.state == "success"
+    assert again.task("store").try_number == 2
+    assert again.xcom("store") == result
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == 1
+
+    # And where the object was lost, it is written again.
+    path.unlink()
+    assert run.again("store").xcom("store") == result
+    assert files_of(out) == {"store.webp"}
+    assert segmind_emulator.stats.submits_attempted == 1
+
+
+def test_nomos(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    image = segmind_emulator.add_picture(photos / "astronaut.png")
+    run = run_example("nomos_upscaler", image=image, image_format="jpg", destination=f"file://{out}/big.jpg")
+    assert run.states() == {"report": ["success"], "upscale": ["success"]}
+    result = run.xcom("upscale")
+    check_result(result, segmind_emulator, model="nomos-upscaler", stored=True)
+    check_stored(result["stored"][0], size=(1024, 1024), kind="image/jpeg")
+    assert files_of(out) == {"big.jpg"}
+    cost, seconds = result["metrics"]["cost"], result["metrics"]["total_time"]
+    assert f"big.jpg: 1024 x 1024 pixels for {cost} credits in {seconds} s" in run.log
+    assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.downloads == 1
+
+
+def test_bria(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    image = segmind_emulator.add_picture(photos / "portrait-alpha.png")
+    run = run_example("bria_increase_resolution", image=image, desired_increase=2, destination=f"file://{out}/")
+    assert run.states() == {"upscale": ["success"]}
+    result = run.xcom("upscale")
+    check_result(result, segmind_emulator, model="bria-increase-resolution", stored=True)
+    path = check_stored(result["stored"][0], size=(512, 512), kind="image/png")
+    with Image.open(path) as picture:
+        assert picture.mode == "RGBA"
+    [request] = segmind_emulator.requests
+    assert request.parameters == {
+        "image": image,
+        "desired_increase": 2,
+        "preserve_alpha": True,
+        "visual_input_content_moderation": False,
+        "visual_output_content_moderation": False,
+    }
+
+
+def test_bria_blocked_by_moderation(
+    run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path
+) -> None:
+    """As the example's docstring says: it fails at once, is not tried again, and costs nothing."""
+    image = segmind_emulator.add_picture(photos / "cat.jpg", name="blocked-cat.jpg")
+    run = run_example("bria_increase_resolution", image=image, moderate_input=True, destination=f"file://{out}/")
+    assert run.state == "failed"
+    assert run.task("upscale").try_number == 1
+    assert segmind_emulator.stats.submits_accepted == 1
+    assert segmind_emulator.stats.billed == 0
+    assert not out.exists()
+
+
+def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, pictures: Path, out: Path) -> None:
+    run = run_example("upscale_folder", source=f"file://{pictures}", destination=f"file://{out}")
+    twice = ["success", "success"]
+    assert run.states() == {"list_pictures": ["success"], "bria": twice, "esrgan": twice, "nomos": twice}
+    assert [path_of(uri).name for uri in run.xcom("list_pictures")] == ["a cat.JPG", "portrait-alpha.png"]
+    inputs = [(300, 200), (256, 256)]
+    for task_id, model, factor in (
+        ("esrgan", "esrgan", 2),
+        ("nomos", "nomos-upscaler", 4),
+        ("bria", "bria-increase-resolution", 2),
+    ):
+        for index, (width, height) in enumerate(inputs):
+            result = run.xcom(task_id, index)
+            check_result(result, segmind_emulator, model=model, stored=True)
+            [stored] = result["stored"]
+            path = check_stored(stored, size=(width * factor, height * factor), kind="image/png")
+            assert path == out / task_id / f"{task_id}_{index}.png"
+            assert run.task(task_id, index).rendered_map_index == ("a cat.JPG", "portrait-alpha.png")[index]
+    assert len(files_of(out)) == 6
+    stats = segmind_emulator.stats
+    assert stats.submits_attempted == stats.submits_accepted == stats.billed == stats.downloads == 6
+    assert stats.keys_seen_on_downloads == stats.keys_seen_elsewhere == 0
+
+
+def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    run = run_example("upscale_folder", source=f"file://{tmp_path}/pictures", destination=f"file://{tmp_path}/out")
+    assert run.state == "success"
+    assert run.states()["esrgan"] == ["skipped"]
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_catalogue(
+    run_example: RunExample,
+    segmind_emulator: Emulator,
+    pictures: Path,
+    out: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = tmp_path / "catalogue.db"
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_CATALOGUE", f"sqlite://{database}")
+
+    def rows() -> list[dict[str, Any]]:
+        connection = sqlite3.connect(database)
+        try:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute("SELECT * FROM segmind_catalogue ORDER BY source")]
+        finally:
+            connection.close()
+
+    run = run_example("upscale_catalogue", source=f"file://{pictures}", destination=f"file://{out}", scale=2)
+    assert run.states() == {
+        "create_table": ["success"],
+        "list_pictures": ["success"],
+        "picture.record": ["success"] * 2,
+        "picture.store": ["success"] * 2,
+        "picture.upscale": ["success"] * 2,
+    }
+    first = rows()
+    assert len(first) == 2
+    for index, (row, (width, height)) in enumerate(zip(first, [(300, 200), (256, 256)], strict=True)):
+        result = run.xcom("picture.store", index)
+        check_result(result, segmind_emulator, model="esrgan", stored=True)
+        [stored] = result["stored"]
+        check_stored(stored, size=(2 * width, 2 * height), kind="image/png")
+        metrics = result["metrics"]
+        assert row.pop("recorded_at").startswith("20")
+        assert row == {
+            "request_id": result["request_id"],
+            "model": "esrgan",
+            "source": run.xcom("list_pictures")[index],
+            "source_width": width,
+            "source_height": height,
+            "uri": stored["uri"],
+            "width": 2 * width,
+            "height": 2 * height,
+            "bytes": stored["bytes"],
+            "sha256": stored["sha256"],
+            "cost_credits": metrics["cost"],
+            "inference_seconds": metrics["inference_time"],
+            "queue_seconds": metrics["queue_time"],
+            "total_seconds": metrics["total_time"],
+        }
+        assert run.xcom("picture.record", index) == row["request_id"]
+
+    stored_before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = run.again("create_table", "picture.store", "picture.record")
+    assert again.state == "success"
+    assert again.task("picture.record", 1).try_number == 2
+    second = rows()
+    for row in second:
+        row.pop("recorded_at")
+    assert second == first
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == stored_before
+    stats = segmind_emulator.stats
+    assert stats.submits_attempted == stats.billed == 2
+
+    # A new run is a new purchase, and new rows.
+    run_example("upscale_catalogue", source=f"file://{pictures}", destination=f"file://{out}", scale=2)
+    assert len(rows()) == 4

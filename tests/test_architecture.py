@@ -1,0 +1,352 @@
+"""
+The rooms of the package and the arrows between them, read from the source with ``ast``.
+
+Every import counts: at the top, inside a function (late, to be cheap) and under ``TYPE_CHECKING`` (a type from above
+is a dependency, too: whoever changes it has to look here). Within a room, two files may name each other's types.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "airflow_provider_segmind"
+SOURCES = sorted((ROOT / PACKAGE).rglob("*.py"))
+LONGEST_FILE = 350  # lines
+
+#: Room -> the rooms it may import from, besides itself. A room is a module or a package; the longest name wins.
+#: ``exceptions`` and the version are open to all. A new room has to be put in here.
+BELOW = ("protocol",)
+HOOKS = (*BELOW, "retrying", "client", "hooks")
+SERVICES = (*HOOKS, "triggers", "ledger", "storage", "links", "operators.common")
+ROOMS: dict[str, tuple[str, ...]] = {
+    "": (),
+    "exceptions": (),
+    "get_provider_info": (),
+    "protocol": (),
+    "retrying": BELOW,
+    "client": (*BELOW, "retrying"),
+    "hooks": (*BELOW, "retrying", "client"),
+    "triggers": HOOKS,
+    "ledger": HOOKS,
+    "storage": HOOKS,
+    "links": BELOW,
+    "operators.common": (*HOOKS, "ledger", "storage"),
+    "operators": SERVICES,
+    "sensors": SERVICES,
+    "transfers": SERVICES,
+    "decorators": (*SERVICES, "operators"),
+    "plugins": SERVICES,
+    "emulator": (),
+}
+OPEN_TO_ALL = {"", "exceptions"}
+
+#: What the pure part may import: it computes, and does nothing else.
+PURE = {
+    "__future__", "base64", "binascii", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
+    "decimal", "email.utils", "enum", "fnmatch", "functools", "hashlib", "html", "ipaddress", "itertools", "json",
+    "math", "pendulum", "pydantic", "re", "string", "struct", "types", "typing", "typing_extensions", "urllib.parse",
+    "uuid",
+}  # fmt: skip
+#: Ways to read a clock or to draw lots that hide in modules which are pure otherwise.
+IMPURE_CALLS = re.compile(r"\b(now|utcnow|today|uuid1|uuid4|open|input|print)$")
+
+
+def module_name(path: Path) -> str:
+    """``hooks.segmind`` for ``…/hooks/segmind.py``; a package goes by its own name, the root by ''."""
+    parts = list(path.relative_to(ROOT / PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@functools.cache
+def lines_for_types(path: Path) -> frozenset[int]:
+    """The lines under ``if TYPE_CHECKING:``."""
+    return frozenset(
+        line
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for part in node.body
+        for line in range(part.lineno, (part.end_lineno or part.lineno) + 1)
+    )
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything that a file imports, whichever way it is written."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(parts[: -node.level]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            for alias in node.names:
+                inside = f"{module}.{alias.name}".removeprefix(f"{PACKAGE}.")
+                yield node.lineno, f"{PACKAGE}.{inside}" if inside in MODULES else module
+
+
+def own_imports(path: Path) -> Iterator[tuple[int, str]]:
+    """The imports of the package itself, by names as in ``MODULES``."""
+    for line, name in imports(path):
+        if name == PACKAGE or name.startswith(f"{PACKAGE}."):
+            yield line, name.removeprefix(PACKAGE).removeprefix(".")
+
+
+def room_of(module: str) -> str:
+    """The longest room name that a module's name begins with."""
+    fitting = [room for room in ROOMS if module == room or (room and module.startswith(f"{room}."))]
+    assert fitting, f"{module} is in no room: add one to ROOMS, and say what it may import"
+    return max(fitting, key=len)
+
+
+def where(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_there_is_something_to_check() -> None:
+    assert {"client", "protocol.calls", "operators.segmind", "emulator.app"} <= set(MODULES)
+    named = dict(own_imports(MODULES["client"]))
+    assert "protocol.calls" in named.values()  # `from a.b import name` is read
+    assert "records" not in named.values()
+    relative = {name for _, name in own_imports(MODULES["emulator.server"])}
+    assert {"emulator.app", "emulator.records"} <= relative  # and so are relative ones, and those for types only
+
+
+def test_arrows_point_one_way() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        room = room_of(module)
+        for line, name in own_imports(path):
+            target = room_of(name)
+            if target != room and target not in OPEN_TO_ALL and target not in ROOMS[room]:
+                wrong.append(f"{where(path, line)}: {room or 'the package'} imports {name}")
+    assert wrong == []
+
+
+def test_no_circles() -> None:
+    graph = {
+        module: {name for line, name in own_imports(path) if line not in lines_for_types(path)}
+        for module, path in MODULES.items()
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_table_of_rooms_has_no_circle() -> None:
+    TopologicalSorter(ROOMS).prepare()
+
+
+def test_the_version_imports_nothing() -> None:
+    assert [name for _, name in imports(MODULES[""]) if name != "__future__"] == []
+
+
+def test_only_the_client_knows_httpx() -> None:
+    users = {
+        module
+        for module, path in MODULES.items()
+        for _, name in imports(path)
+        if name.partition(".")[0] in {"httpx", "httpcore", "requests", "aiohttp", "urllib3"} or name == "urllib.request"
+    }
+    assert {room_of(module) for module in users} <= {"client", "emulator"}
+    assert "client" in users
+
+
+def test_the_emulator_stands_alone() -> None:
+    """An independent peer: what it shared with the package, both could have wrong."""
+    for module, path in MODULES.items():
+        if room_of(module) == "emulator":
+            for line, name in own_imports(path):
+                assert room_of(name) == "emulator", where(path, line)
+            for line, name in imports(path):
+                assert name.partition(".")[0] != "airflow", where(path, line)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "protocol"])
+def test_the_protocol_is_pure(module: str) -> None:
+    path = MODULES[module]
+    for line, name in imports(path):
+        assert name in PURE or name.startswith(f"{PACKAGE}."), f"{where(path, line)} imports {name}"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert not IMPURE_CALLS.search(called), f"{where(path, node.lineno)} calls {called}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / PACKAGE)))
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+
+
+def test_nothing_forbidden_in_the_package() -> None:
+    found = [
+        f"{where(path, getattr(node, 'lineno', 0))}: {why}"
+        for path in SOURCES
+        for node in ast.walk(tree_of(path))
+        if (why := forbidden(node))
+    ]
+    assert found == []
+
+
+def forbidden(node: ast.AST) -> str | None:
+    """Why a piece of code must not stand in the package, or None."""
+    if isinstance(node, ast.Assert):
+        return "an assert is gone under python -O: raise an error of ours"
+    if isinstance(node, ast.Call):
+        called = ast.unparse(node.func)
+        if called == "print":
+            return "print: a task logs"
+        if called.rpartition(".")[2] == "suppress" and {"Exception", "BaseException"} & names_of(*node.args):
+            return "suppress(Exception) hides defects"
+    if isinstance(node, ast.ExceptHandler):
+        everything = node.type is None or bool({"Exception", "BaseException"} & names_of(node.type))
+        if everything and all(isinstance(line, ast.Pass | ast.Continue) for line in node.body):
+            return "an exception of any kind is dropped without a word"
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        if ast.unparse(raised).rpartition(".")[2] in {"AirflowException", "Exception", "BaseException"}:
+            return "raise an error of ours, whose class says what to do"
+    return None
+
+
+def names_of(*nodes: ast.expr) -> set[str]:
+    return {part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "assert x",
+        "print(1)",
+        "try:\n    x()\nexcept Exception:\n    pass",
+        "try:\n    x()\nexcept:\n    pass",
+        "try:\n    x()\nexcept (OSError, Exception):\n    pass",
+        "with suppress(Exception):\n    x()",
+        "raise AirflowException('no')",
+        "raise exceptions.AirflowException",
+    ],
+)
+def test_the_forbidden_is_found(code: str) -> None:
+    assert any(forbidden(node) for node in ast.walk(ast.parse(code)))
+
+
+def test_everything_public_has_a_docstring() -> None:
+    bare = []
+    for path in SOURCES:
+        tree = tree_of(path)
+        if not ast.get_docstring(tree):
+            bare.append(str(path.relative_to(ROOT)))
+        for node, name in public(tree):
+            if "." in name and room_of(module_name(path)) == "emulator":
+                continue  # methods of a test double may speak for themselves, and some are asyncio's callbacks
+            if not ast.get_docstring(node):
+                bare.append(f"{where(path, node.lineno)} {name}")
+    assert bare == []
+
+
+def public(
+    parent: ast.Module | ast.ClassDef, prefix: str = ""
+) -> Iterator[tuple[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, str]]:
+    """Public classes, functions and methods; not what is local to a function."""
+    for node in parent.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node, prefix + node.name
+            if isinstance(node, ast.ClassDef):
+                yield from public(node, f"{prefix}{node.name}.")
+
+
+IMPORT_COST = """
+    import json, sys, time
+
+    import airflow.sdk
+    import airflow.providers.common.compat.sdk
+
+    before = set(sys.modules)
+    start = time.perf_counter()
+    for module in sys.argv[1:]:
+        __import__(module)
+    print("FOUND" + json.dumps([sorted(set(sys.modules) - before), time.perf_counter() - start]))
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        f"{PACKAGE}.operators.segmind",
+        f"{PACKAGE}.transfers.segmind_to_object_storage",
+        f"{PACKAGE}.triggers.segmind",
+    ],
+)
+def test_importing_is_cheap(module: str) -> None:
+    """The DAG processor imports the operators for every DAG file: beyond Airflow's own imports, nothing heavy."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(IMPORT_COST), module],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    added, seconds = json.loads(done.stdout.rpartition("FOUND")[2])
+    assert module in added
+    heavy = {"PIL", "starlette", "uvicorn", "httpx", "httpcore", "fastapi", "sqlalchemy", "s3fs", "boto3", "fsspec"}
+    assert {name for name in added if name.partition(".")[0] in heavy} == set()
+    assert not any(name.startswith(f"{PACKAGE}.emulator") for name in added)
+    assert seconds < 5  # generous: a busy machine; what is heavy is named above
+
+
+def project_files() -> list[Path]:
+    """What git has or would take; without git (a source distribution), every file but hidden ones and caches."""
+    git = shutil.which("git")
+    if git and (ROOT / ".git").exists():
+        done = subprocess.run(
+            [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        )
+        return [ROOT / os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file() and not any(part.startswith((".", "__")) for part in path.relative_to(ROOT).parts[:-1])
+    ]
+
+
+def test_nothing_of_the_machine_it_was_made_on() -> None:
+    """No directory of somebody's machine, no package index: they say nothing to those who read them."""
+    traces = re.compile(
+        r"(?<![\w.])/(?:work|root|home|Users)/[\w.]"  # a path of somebody's machine, not part of a URL
+        r"|--(?:extra-)?index-url|PIP_(?:EXTRA_)?INDEX_URL|https?://[^\s\"']*/simple\b"
+    )
+    found = []
+    for path in project_files():
+        if path == Path(__file__) or not path.is_file():
+            continue
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # a picture
+        for number, line in enumerate(text.splitlines(), 1):
+            if traces.search(line):
+                found.append(f"{where(path, number)}: {line.strip():.100}")
+    assert found == []
