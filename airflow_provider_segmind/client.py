@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import socket
 import ssl
 import time
@@ -15,7 +16,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -32,7 +33,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.protocol.answers import Answer
 from airflow_provider_segmind.protocol.calls import Call
 from airflow_provider_segmind.protocol.hosts import MAX_REDIRECTS, check_addresses, check_name, next_hop
-from airflow_provider_segmind.protocol.settings import ConnectionSettings
+from airflow_provider_segmind.protocol.settings import ConnectionSettings, is_loopback, origin
 from airflow_provider_segmind.retrying import RetryBudget, retry_options
 
 T = TypeVar("T")
@@ -48,6 +49,23 @@ _NOT_SENT = (
     httpx.LocalProtocolError,
     httpx.ProxyError,
 )
+
+
+class _Redaction(logging.Filter):
+    """httpcore tells every header of an answer at DEBUG, and a gateway may repeat the key in one."""
+
+    keys: ClassVar[set[str]] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if any(key in text for key in self.keys):
+            for key in self.keys:
+                text = text.replace(key, "***")
+            record.msg, record.args = text, None
+        return True
+
+
+logging.getLogger("httpcore.http11").addFilter(_Redaction())
 
 
 @lru_cache(maxsize=8)
@@ -72,6 +90,7 @@ class _Driver:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
+        _Redaction.keys.add(settings.api_key.get_secret_value())
         self.budget = budget or RetryBudget()
         self._clock = clock
 
@@ -83,6 +102,7 @@ class _Driver:
             "proxy": self.settings.proxy,
             "limits": httpx.Limits(max_connections=8, max_keepalive_connections=4),
             "follow_redirects": False,
+            "trust_env": not is_loopback(origin(self.settings.gateway)[1]),  # no proxy between us and ourselves
             "headers": {"user-agent": USER_AGENT, "accept": "application/json, */*;q=0.5"},
         }
 
@@ -272,19 +292,25 @@ def _pinned(settings: ConnectionSettings, url: str) -> tuple[dict[str, Any], str
     Return the request for one hop, and the proxy it goes through.
 
     Without a proxy the connection goes to the very address that was judged, under the host's own name (for TLS
-    too). A proxy resolves names itself, so there only the name is judged and the proxy is the guard.
+    too). A proxy resolves names itself: what this machine can resolve is judged here, too, the rest is the proxy's.
     """
     trusted = check_name(url, settings)
     headers = {"user-agent": USER_AGENT, "accept-encoding": "identity"}
-    target = httpx.URL(url)
-    proxy = settings.proxy or _environment_proxy(target)
-    if trusted or proxy:
-        return {"url": target, "headers": headers}, proxy
     try:
+        target = httpx.URL(url)
+        proxy = settings.proxy or _environment_proxy(target)
+        if trusted:
+            return {"url": target, "headers": headers}, proxy
         found = socket.getaddrinfo(target.host, target.port or 443, type=socket.SOCK_STREAM)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise SegmindForbiddenHostError(f"{url!r:.200} is no URL: {error}") from error
     except OSError as error:
+        if proxy and "." in target.host.strip("."):
+            return {"url": target, "headers": headers}, proxy  # only the proxy knows this name
         raise SegmindDownloadError(f"{target.host} cannot be resolved: {error}") from error
     address = check_addresses(target.host, [str(entry[4][0]) for entry in found])
+    if proxy:
+        return {"url": target, "headers": headers}, proxy
     request = {
         "url": target.copy_with(host=address),
         "headers": headers | {"host": target.netloc.decode()},

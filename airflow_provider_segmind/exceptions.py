@@ -222,7 +222,8 @@ class SegmindRateLimitedError(SegmindAnswerError):
         if self.retry_after is not None:
             return max(0.0, self.retry_after)
         if self.reset_at is not None:
-            return max(0.0, self.reset_at.timestamp() - now)
+            wait = self.reset_at.timestamp() - now
+            return max(0.0, wait) if wait <= 3600 else None  # limits are per minute: later is a mistake
         return None
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,7 +25,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": name, "python-modules": [f"{package}.hooks.segmind"]}],
         "operators": [{"integration-name": name, "python-modules": [f"{package}.operators.segmind"]}],
-        "triggers": [{"integration-name": name, "python-modules": [f"{package}.triggers.segmind"]}],
+        "triggers": [
+            {"integration-name": name, "python-modules": [f"{package}.triggers.segmind", f"{package}.triggers.gate"]}
+        ],
         "transfers": [
             {
                 "source-integration-name": name,
@@ -72,6 +74,9 @@ def _conn_fields() -> dict[str, Any]:
         "output_hosts": field(
             "Output hosts",
             "Hosts from which outputs may come, with commas, such as *.segmind.com. Empty: any public https host.",
+        ),
+        "min_remaining_credits": field(
+            "Least balance", "Submit nothing while the balance is below this many credits. Empty: no check.", "number"
         ),
         "allow_http": field("Allow plain http", "Send the key over plain http to other machines too.", "boolean"),
     }

@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import shutil
+import struct
 import tempfile
 import uuid
 import warnings
@@ -24,8 +25,9 @@ from airflow_provider_segmind.exceptions import (
     SegmindOutputError,
     SegmindStorageError,
 )
-from airflow_provider_segmind.protocol.models import MODELS
+from airflow_provider_segmind.protocol.models import MODELS, decode_base64
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS, HEAD, content_type, is_picture
+from airflow_provider_segmind.protocol.wire import is_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 2 * 1024**3
 #: Pixels; a larger picture is checked from its header and structure only, so that memory stays bounded.
 _DECODED_PIXELS = 64_000_000
+_NOT_SENT = "Nothing was sent yet; check the storage and its connection."
 _COPY = 1 << 20  # bytes copied at a time
 
 
@@ -64,7 +67,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
 
     :raises SegmindConfigError: it is no URI, or no installed provider knows its scheme.
     """
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
 
     if not isinstance(uri, str) or "://" not in uri:
         raise SegmindConfigError(f"{uri!r:.200} is no URI such as s3://bucket/folder/ or file:///data/out.png")
@@ -72,7 +75,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     try:
         path = ObjectStoragePath(uri, conn_id=conn_id)
         path.fs  # noqa: B018  resolves the filesystem, and with it the provider that brings it
-    except (ValueError, ImportError, NotImplementedError) as error:
+    except (ValueError, ImportError, NotImplementedError, AirflowNotFoundException) as error:
         extra = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}.get(scheme)
         hint = f'pip install "airflow-provider-segmind[{extra}]"' if extra else "install the provider for this scheme"
         raise SegmindConfigError(f"{scheme}:// cannot be used here: {error}", next_step=f"Try: {hint}") from error
@@ -105,7 +108,7 @@ def store_result(
     """
     target = object_path(destination, conn_id)
     must_be_picture = result.model in MODELS
-    sources: list[str | bytes] = [file.url for file in result.outputs]
+    sources: list[str | bytes] = [file.url for file in result.outputs] or ([result.output] if result.output else [])
     if not sources:
         if (content := result.inline_bytes()) is None:
             raise SegmindMissingOutputError("its output is neither a URL nor base64", request_id=result.request_id)
@@ -128,6 +131,7 @@ def read_picture(uri: str, conn_id: str | None) -> tuple[bytes, tuple[int, int]]
     Return an input picture's bytes, and its width and height in pixels.
 
     :raises SegmindConfigError: it is not there, or is no whole picture; nothing is billed yet.
+    :raises SegmindStorageError: it could not be read this time.
     """
     path = object_path(uri, conn_id)
     try:
@@ -135,8 +139,21 @@ def read_picture(uri: str, conn_id: str | None) -> tuple[bytes, tuple[int, int]]
         return content, picture_size(io.BytesIO(content), whole=True)
     except SegmindOutputError as error:
         raise SegmindConfigError(f"input {path}: {error.detail}") from error
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise SegmindConfigError(f"input {path}: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise SegmindStorageError(f"input {path}: {type(error).__name__}: {error}", next_step=_NOT_SENT) from error
+
+
+def data_uri_size(image: Any) -> tuple[int, int] | None:
+    """Return width and height of a picture that is given as text; None for a URL, and for what is no picture."""
+    content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
+    if content is None:
+        return None
+    try:
+        return picture_size(io.BytesIO(content))
+    except SegmindOutputError as error:
+        raise SegmindConfigError(f"image: {error.detail}") from error
 
 
 @contextmanager
@@ -192,11 +209,13 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
         with warnings.catch_warnings(), Image.open(file) as picture:
             warnings.simplefilter("ignore")
             width, height = picture.size
-            if whole and width * height <= _DECODED_PIXELS:
-                picture.load()
-            elif whole:
+            if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
                 picture.verify()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            elif whole:
+                if width * height > _DECODED_PIXELS:
+                    picture.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
+                picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
         raise SegmindOutputError(f"it is no whole picture: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit

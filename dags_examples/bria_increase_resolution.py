@@ -46,7 +46,7 @@ def segmind_bria_increase_resolution() -> None:
         visual_output_content_moderation="{{ params.moderate_output }}",
         destination="{{ params.destination }}",
         deferrable=True,
-        retries=2,
+        retries=2,  # a retry attaches to the request that is running: it is paid for once
         retry_delay=timedelta(seconds=30),
     )
 

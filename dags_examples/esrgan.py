@@ -39,6 +39,7 @@ def segmind_esrgan() -> None:
         output_format="{{ params.output_format }}",
         quality="{{ params.quality }}",
         deferrable=True,
+        retries=3,  # a retry attaches to the request that is running: it is paid for once
     )
     SegmindToObjectStorageOperator(
         task_id="store",

@@ -58,6 +58,7 @@ def segmind_nomos_upscaler() -> None:
         image_quality="{{ params.image_quality }}",
         destination="{{ params.destination }}",
         deferrable=True,
+        retries=3,  # a retry attaches to the request that is running: it is paid for once
     )
     report(upscale.output)
 

@@ -113,6 +113,7 @@ def segmind_upscale_catalogue() -> None:
             scale="{{ params.scale }}",
             output_format="png",
             deferrable=True,
+            retries=3,  # a retry attaches to the request that is running: it is paid for once
         )
         store = SegmindToObjectStorageOperator(
             task_id="store",

@@ -26,6 +26,7 @@ from airflow_provider_segmind.operators.segmind import (
         "source": Param("file:///tmp/pictures", type="string", description="Folder of pictures"),
         "destination": Param("file:///tmp/upscaled", type="string", description="Folder for what comes back"),
     },
+    default_args={"retries": 3},  # a retry attaches to the request that is running: it is paid for once
     tags=["segmind", "example"],
     doc_md=__doc__,
 )

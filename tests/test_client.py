@@ -244,7 +244,7 @@ def test_uploads_and_history_go_to_their_own_hosts():
             assert client.send(calls.get_history(model="esrgan")) == []
         assert [path for path, _ in upload.seen] == ["/upload-asset"]
         assert [path for path, _ in history.seen] == [
-            "/inference-request/request-history?page=1&per_page=20&model_name=esrgan"
+            "/inference-request/request-history?page=1&per_page=20&sort_by=model_created&sort_order=desc&model_name=esrgan"
         ]
         assert gateway.seen == []
 
@@ -328,9 +328,9 @@ def test_a_redirect_into_a_private_network_is_refused(location):
 
 
 def test_a_name_that_leads_home_is_refused(segmind_emulator):
-    """localhost resolves to a loopback address: the name alone does not say so to the rule."""
-    with pytest.raises(SegmindForbiddenHostError, match="leads to|plain http"):
-        fetch(settings_for(segmind_emulator.url), "https://localhost:1/a.png")
+    """This machine's own name does not say where it leads: only its addresses do."""
+    with pytest.raises(SegmindForbiddenHostError, match="leads to"):
+        fetch(settings_for(segmind_emulator.url), f"https://{socket.gethostname()}:1/a.png")
 
 
 def test_redirects_end():
@@ -359,8 +359,20 @@ def test_a_proxy_resolves_names_itself():
     settings = settings_for("https://g.example", proxy="http://proxy.example:3128")
     request, proxy = client._pinned(settings, "https://cdn.example/a.png")
     assert (str(request["url"]), proxy) == ("https://cdn.example/a.png", "http://proxy.example:3128")
-    with pytest.raises(SegmindForbiddenHostError):
-        client._pinned(settings, "https://169.254.169.254/")
+    for url in (
+        "https://169.254.169.254/",
+        "https://localhost/",
+        "https://metadata/",
+        f"https://{socket.gethostname()}/",
+    ):
+        with pytest.raises((SegmindForbiddenHostError, SegmindDownloadError)):
+            client._pinned(settings, url)
+
+
+@pytest.mark.parametrize("url", ["https://a..b/x", "https://xn--/a", "https://[v1.a]/", f"https://{'a' * 70}.example/"])
+def test_an_address_that_is_none_is_an_error_of_ours(segmind_emulator, url):
+    with pytest.raises(SegmindError):
+        fetch(settings_for(segmind_emulator.url), url, budget=RetryBudget(attempts=1))
 
 
 def test_tls_contexts_are_shared_and_a_bad_ca_file_is_named(tmp_path):

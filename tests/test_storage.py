@@ -162,6 +162,11 @@ def test_a_very_large_picture_is_checked_without_its_pixels():
     with pytest.raises(SegmindOutputError):
         picture_size(io.BytesIO(file.getvalue()[:-30]), whole=True)
     assert Image.MAX_IMAGE_PIXELS is not None
+    large = io.BytesIO()
+    Image.new("L", (9000, 8000), 128).save(large, "JPEG")
+    assert picture_size(large, whole=True) == (9000, 8000)
+    with pytest.raises(SegmindOutputError):
+        picture_size(io.BytesIO(large.getvalue()[:2000]), whole=True)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK"])

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_segmind.exceptions import SegmindAnswerError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.hooks.gate import gate_for
 from airflow_provider_segmind.hooks.waiting import adrive, drive
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.models import request_body
@@ -193,18 +194,23 @@ class SegmindHook(BaseHook):
 
     # --- one operation each, sync and async -----------------------------------------------------------------
 
-    def submit(self, model: str, parameters: Mapping[str, Any]) -> SubmittedRequest:
+    def submit(
+        self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
+    ) -> SubmittedRequest:
         """
         Submit a v2 request. Each submit is billed once it completes; it is never sent twice blindly.
 
         :param model: the model's slug.
         :param parameters: its parameters; the three upscalers' are checked before anything is sent.
+        :param budget: how patient to be; default: the hook's.
         """
-        return self.get_conn().send(calls.submit(model, request_body(model, parameters)))
+        return self.get_conn().send(calls.submit(model, request_body(model, parameters)), budget=budget)
 
-    async def asubmit(self, model: str, parameters: Mapping[str, Any]) -> SubmittedRequest:
+    async def asubmit(
+        self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
+    ) -> SubmittedRequest:
         """See :meth:`submit`."""
-        return await (await self.aget_conn()).send(calls.submit(model, request_body(model, parameters)))
+        return await (await self.aget_conn()).send(calls.submit(model, request_body(model, parameters)), budget=budget)
 
     def get_status(self, request_id: str) -> RequestStatus:
         """Return where a request stands; FAILED is a state, not an error."""
@@ -300,7 +306,7 @@ class SegmindHook(BaseHook):
 
     async def awatch(self, watch: Watch) -> Event:
         """See :meth:`watch`."""
-        return await adrive(watch.steps(time.time), await self.aget_conn())
+        return await adrive(watch.steps(time.time), await self.aget_conn(), gate_for(self.segmind_conn_id))
 
 
 def _values(conn: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:

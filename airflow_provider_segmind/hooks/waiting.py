@@ -7,7 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.hooks.gate import Gate
 from airflow_provider_segmind.protocol.waiting import Pause, Step
 from airflow_provider_segmind.retrying import ONCE
 
@@ -39,19 +40,26 @@ def drive(steps: Steps, client: SegmindClient, sleep: Callable[[float], None] = 
 
 
 async def adrive(
-    steps: Steps, client: AsyncSegmindClient, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    steps: Steps, client: AsyncSegmindClient, gate: Gate, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> Event:
-    """Drive a wait on an event loop, see :func:`drive`."""
+    """
+    Drive a wait on an event loop, see :func:`drive`.
+
+    A 429 on one poll closes the gate for all polls of the connection in this loop until the reset.
+    """
     try:
         step = next(steps)
         while True:
             if isinstance(step, Pause):
                 await sleep(step.seconds)
+                await gate.wait_open(step.deadline)
                 step = steps.send(None)
                 continue
             try:
                 answer = await client.send(step, budget=ONCE)
             except SegmindError as error:
+                if isinstance(error, SegmindRateLimitedError):
+                    gate.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
                 step = steps.throw(error)
             else:
                 step = steps.send(answer)

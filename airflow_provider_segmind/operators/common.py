@@ -1,17 +1,22 @@
-"""What every operator and transfer needs: literals told from templates, permanent errors, a name for a file."""
+"""What operators and transfers need: checks of arguments, permanent errors, a name for a file, a line of cost."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, ChainRetryPolicy, conf
 
-from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.retries import SegmindRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_segmind.protocol.wire import Result
 
 
 def is_final(value: Any) -> bool:
@@ -25,15 +30,69 @@ def is_final(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | bytes)
 
 
+def check_numbers(*, positive: Mapping[str, float | None], not_negative: Mapping[str, float]) -> None:
+    """Raise SegmindConfigError for a number that is not finite, or not in its range; None is not given."""
+    for name, value in positive.items():
+        if value is not None and (not math.isfinite(value) or value <= 0):
+            raise SegmindConfigError(f"{name} must be a positive number, not {value!r}")
+    for name, value in not_negative.items():
+        if not math.isfinite(value) or value < 0:
+            raise SegmindConfigError(f"{name} must be 0 or more seconds, not {value!r}")
+
+
+def check_uris(**uris: Any) -> None:
+    """Refuse a literal that is no URI, before the DAG is even imported."""
+    for name, value in uris.items():
+        if value is not None and is_final(value) and not (isinstance(value, str) and "://" in value):
+            raise SegmindConfigError(f"{name}: {value!r:.200} is no URI such as s3://bucket/folder/")
+
+
+def check_inline_output(parameters: Mapping[str, Any], *, goes_somewhere: bool) -> None:
+    """Refuse a picture as base64 that would go through XCom: it is megabytes of text."""
+    asked = parameters.get("base64")
+    wanted = asked is True or (isinstance(asked, str) and asked.strip().lower() == "true")
+    if wanted and not goes_somewhere:
+        raise SegmindConfigError(
+            "base64=True returns the picture as text, which does not fit through XCom: give a destination= "
+            "to decode it into, or leave base64 out to get a URL"
+        )
+
+
+def cost_line(result: Result) -> str:
+    """Return the one line that tells what a request cost and how long it took."""
+    metrics = result.metrics
+    return (
+        f"Segmind request {result.request_id} ({result.model}) completed: cost {metrics.cost} credits, "
+        f"{metrics.remaining_credits} left; {metrics.total_time} s in all, {metrics.queue_time} s queued, "
+        f"{metrics.inference_time} s running"
+    )
+
+
 @contextmanager
-def permanent_errors_fail() -> Iterator[None]:
-    """Turn an error that a retry cannot mend into AirflowFailException, with the cause kept."""
+def permanent_errors_fail(policy: Any = None) -> Iterator[None]:
+    """
+    Turn an error that a retry cannot mend into AirflowFailException, with the cause kept.
+
+    :param policy: the task's retry policy. One of ours decides itself, and Airflow does not ask a policy about
+        AirflowFailException; another one knows nothing of what our errors mean.
+    """
     try:
         yield
     except SegmindError as error:
-        if error.retryable:
+        decides = isinstance(policy, SegmindRetryPolicy | ChainRetryPolicy)
+        if error.retryable or (decides and not isinstance(error, SegmindAnswerLostError)):
             raise
         raise AirflowFailException(str(error)) from error
+
+
+def not_before() -> float:
+    """
+    Return the first moment (epoch seconds) at which a task that defers now may be resumed.
+
+    Airflow notices up to ``[workers] min_heartbeat_interval`` seconds late that a task has deferred, and a task that
+    runs again by then is taken for killed (apache/airflow#71580, open in 3.3).
+    """
+    return time.time() + float(conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)) + 1.0
 
 
 def file_name(context: Context) -> str:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import math
+import random
 import time
-from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
-
-from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.exceptions import (
+    SegmindRateLimitedError,
+    SegmindRequestExpiredError,
+    SegmindTimeoutError,
+)
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
-from airflow_provider_segmind.operators.common import file_name, is_final, permanent_errors_fail
-from airflow_provider_segmind.protocol.events import CompletedEvent, TimeoutEvent, read_event
-from airflow_provider_segmind.protocol.models import check_known, request_body
+from airflow_provider_segmind.ledger import Found, Known, Ledger, Reconnector, Taken
+from airflow_provider_segmind.operators.arguments import ModelArguments
+from airflow_provider_segmind.operators.common import (
+    check_inline_output,
+    cost_line,
+    file_name,
+    not_before,
+    permanent_errors_fail,
+)
+from airflow_provider_segmind.operators.submit_once import Prepared, SubmitOnce
+from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
+from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.storage import MAX_BYTES, object_path, store_result
+from airflow_provider_segmind.storage import data_uri_size, object_path, store_result
+from airflow_provider_segmind.triggers.gate import SegmindGateTrigger
 from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
 if TYPE_CHECKING:
@@ -28,9 +40,13 @@ if TYPE_CHECKING:
 
 #: Seconds between our own deadline and Airflow's deferral time-out, so that ours is the one that is told.
 _DEFERRAL_MARGIN = 60.0
+#: Seconds by which our own deadline comes before a shorter ``execution_timeout``, for the same reason.
+_EXECUTION_MARGIN = 5.0
+#: Seconds to wait for a rate limit that does not say when it resets: limits are per minute.
+_LIMIT_WITHOUT_RESET = 30.0
 
 
-class SegmindRunModelOperator(BaseOperator):
+class SegmindRunModelOperator(ModelArguments):
     """
     Run any Segmind model by its slug: submit, wait without a worker, hand over (and store) the result.
 
@@ -56,100 +72,16 @@ class SegmindRunModelOperator(BaseOperator):
     :param wait_for_completion: False to return the request id right after the submit.
     :param poll_interval: seconds between two looks; default: by what is known of the model.
     :param timeout: seconds for the whole run, from the start of the task (default 600, the vendor's advice).
+    :param queue_timeout: seconds that the request may be QUEUED, from its submit (default: as long as ``timeout``).
+    :param durable: remember the request in Airflow's task state store, so that a retry, a clear or a killed process
+        finds it again instead of paying anew (default True).
+    :param on_lost_submit: what to do where the answer to a submit was lost and the request history does not show
+        it: ``fail`` (default: a person looks) or ``resubmit``.
+    :param lost_submit_wait: seconds for which the history is searched for it (default 30): rows can appear late.
+    :param min_remaining_credits: submit nothing while the balance is below this; default: the connection's, if any.
     :param defer_after: with ``deferrable``, first wait up to this many seconds in the worker: it spares the
         deferral where requests finish at once (default 0: defer right away).
     """
-
-    template_fields: Sequence[str] = (
-        "model",
-        "parameters",
-        "destination",
-        "destination_conn_id",
-        "segmind_conn_id",
-    )
-    template_fields_renderers = {"parameters": "json"}
-    operator_extra_links = (SegmindModelLink(), SegmindOutputLink())
-    ui_color = "#eee7ff"
-
-    def __init__(
-        self,
-        *,
-        model: str,
-        parameters: Mapping[str, Any] | str | None = None,
-        destination: str | None = None,
-        destination_conn_id: str | None = None,
-        max_bytes: int = MAX_BYTES,
-        segmind_conn_id: str | None = SegmindHook.default_conn_name,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        wait_for_completion: bool = True,
-        poll_interval: float | None = None,
-        timeout: float = 600.0,
-        defer_after: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.model = model
-        self.parameters = parameters
-        self.destination = destination
-        self.destination_conn_id = destination_conn_id
-        self.max_bytes = max_bytes
-        self.segmind_conn_id = segmind_conn_id
-        self.deferrable = deferrable
-        self.wait_for_completion = wait_for_completion
-        self.poll_interval = poll_interval
-        self.timeout = timeout
-        self.defer_after = defer_after
-        self.request_id: str | None = None
-        self.output_link: str | None = None
-        self._check_plain_arguments()
-        self._check_early()
-
-    # --- checks ---------------------------------------------------------------------------------------------
-
-    def _check_plain_arguments(self) -> None:
-        positive = {"timeout": self.timeout, "max_bytes": self.max_bytes}
-        if self.poll_interval is not None:
-            positive["poll_interval"] = self.poll_interval
-        for name, value in positive.items():
-            if not math.isfinite(value) or value <= 0:
-                raise SegmindConfigError(f"{name} must be a positive number, not {value!r}")
-        if not math.isfinite(self.defer_after) or self.defer_after < 0:
-            raise SegmindConfigError(f"defer_after must be 0 or more seconds, not {self.defer_after!r}")
-        if self.destination is not None and not self.wait_for_completion:
-            raise SegmindConfigError(
-                "wait_for_completion=False has no output to put into a destination; store it in the task that waits"
-            )
-
-    def _check_early(self) -> None:
-        """Check what is a literal already, so that a mistake breaks the import of the DAG and not a run at night."""
-        if not is_final(self.model):
-            return
-        parameters = self._named_parameters()
-        if not isinstance(parameters, Mapping):
-            if is_final(parameters):
-                raise SegmindConfigError(f"parameters must be a dict, not {type(parameters).__name__}")
-            return
-        pending = {name for name, value in parameters.items() if not is_final(value)} | self._pending_names()
-        check_known(self.model, parameters, pending=pending)
-        self._check_inline_output(parameters)
-
-    def _check_inline_output(self, parameters: Mapping[str, Any]) -> None:
-        """A picture as base64 is megabytes of text: it goes into storage or nowhere, never through XCom."""
-        asked = parameters.get("base64")
-        wanted = asked is True or (isinstance(asked, str) and asked.strip().lower() == "true")
-        if wanted and self.destination is None and self.wait_for_completion:
-            raise SegmindConfigError(
-                "base64=True returns the picture as text, which does not fit through XCom: give a destination= "
-                "to decode it into, or leave base64 out to get a URL"
-            )
-
-    def _named_parameters(self) -> Any:
-        """Return the model's parameters as they are now, rendered or not."""
-        return {} if self.parameters is None else self.parameters
-
-    def _pending_names(self) -> set[str]:
-        """Return the names of parameters that exist only at run time."""
-        return set()
 
     # --- the run --------------------------------------------------------------------------------------------
 
@@ -159,124 +91,197 @@ class SegmindRunModelOperator(BaseOperator):
         return SegmindHook(self.segmind_conn_id)
 
     def execute(self, context: Context) -> Any:
-        """Submit once, then wait: in the triggerer if ``deferrable``, else here."""
-        started_at = time.time()
-        with permanent_errors_fail():
-            body, input_size = self._prepare()
-            self._submit(context, body)
-            if not self.wait_for_completion:
-                return self.request_id
-            event = self._watch(started_at, input_size)
-            if event is None:
-                self._defer(started_at, input_size)
-            return self._finish(context, event)
+        """Find the request of an earlier try or submit one, and wait: in the triggerer if ``deferrable``."""
+        return self._run(context, time.time())
+
+    def execute_after_limit(self, context: Context, event: Any = None) -> Any:
+        """Go on after a rate limit that was waited out in the triggerer."""
+        with self._permanent_errors_fail():
+            gate = read_gate_event(event)
+        return self._run(context, gate.started_at, returns=gate.returns)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take over from the trigger: read its event, store the output, return the result."""
         # dag.test() hands on the event alone and drops the keyword arguments of a deferral (seen on 3.3.2), so
         # nothing here depends on them: the event carries all that is needed.
         self.request_id = request_id
-        with permanent_errors_fail():
-            return self._finish(context, event)
+        with self._permanent_errors_fail():
+            return self._finish(context, Ledger(context, durable=self.durable), event)
 
-    def _prepare(self) -> tuple[dict[str, Any], tuple[int, int] | None]:
-        """Check everything that can be checked before it costs money; return the body and the input's pixels."""
-        parameters = self._named_parameters()
-        body = request_body(self.model, parameters)
-        self._check_inline_output(body)
+    def _permanent_errors_fail(self) -> AbstractContextManager[None]:
+        return permanent_errors_fail(self.retry_policy)
+
+    def _run(self, context: Context, started_at: float, *, returns: int = 0) -> Any:
+        with self._permanent_errors_fail(), closing(self.hook):
+            prepared = self._prepare()
+            ledger = Ledger(context, durable=self.durable)
+            found = self._find_or_submit(context, ledger, prepared, started_at, returns)
+            if isinstance(found, Taken):
+                return self._taken(found.value)
+            if isinstance(found, Known):
+                return self._hand_over(context, ledger, found.result, prepared.input_size)
+            self.request_id = found.request_id
+            if self.do_xcom_push:
+                context["ti"].xcom_push(key="request_id", value=self.request_id)
+            if not self.wait_for_completion:
+                ledger.hand_over(self.request_id)
+                return self.request_id
+            watch = Watch(
+                request_id=found.request_id,
+                model=self.model,
+                submitted_at=found.submitted_at,
+                deadline=self._deadline(started_at),
+                poll_interval=self.poll_interval,
+                queue_timeout=self.queue_timeout,
+                inline=prepared.body.get("base64") is True,
+                on_state=self._tell,
+            )
+            event = self._wait_here(watch, started_at)
+            if event is None:
+                self._defer(watch, prepared.input_size)
+            return self._finish(context, ledger, event.model_copy(update={"input_size": prepared.input_size}).payload())
+
+    def _prepare(self) -> Prepared:
+        """Check everything that can be checked before it costs money."""
+        body = request_body(self.model, self._named_parameters())
+        check_inline_output(body, goes_somewhere=self._has_place)
         if self.destination is not None:
             object_path(self.destination, self.destination_conn_id)
-        return body, None
+        return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")))
 
-    def _submit(self, context: Context, body: Mapping[str, Any]) -> None:
-        """Submit the request: the one place where money is spent, between the intention and the request id."""
-        submitted = self.hook.submit(self.model, body)
-        self.request_id = submitted.request_id
-        self.log.info("Submitted %s as Segmind request %s", self.model, self.request_id)
-        if self.do_xcom_push:
-            context["ti"].xcom_push(key="request_id", value=self.request_id)
-
-    def _watch(self, started_at: float, input_size: tuple[int, int] | None) -> dict[str, Any] | None:
-        """Wait here and return the event that ends the wait; None where the triggerer is to wait on."""
-        if self.deferrable and self.defer_after == 0:
-            return None
-        patience = min(self.defer_after, self.timeout) if self.deferrable else self.timeout
-        watch = Watch(
-            request_id=self.request_id or "",
+    def _find_or_submit(
+        self, context: Context, ledger: Ledger, prepared: Prepared, started_at: float, returns: int
+    ) -> Found:
+        """Return the request of an earlier try, or of a submit; a rate limit is waited out here or in the triggerer."""
+        once = SubmitOnce(
+            hook=self.hook,
+            ledger=ledger,
             model=self.model,
-            submitted_at=started_at,
-            deadline=started_at + patience,
-            poll_interval=self.poll_interval,
-            on_state=self._tell,
+            on_lost_submit=self.on_lost_submit,
+            lost_submit_wait=self.lost_submit_wait,
+            min_remaining_credits=self.min_remaining_credits,
         )
-        if self.deferrable and watch.schedule.wait(0) > patience:
-            return None  # nothing to see so early: a look would be a poll for nothing
-        event = self.hook.watch(watch)
-        if isinstance(event, TimeoutEvent) and patience < self.timeout:
-            return None
-        return event.model_copy(update={"input_size": input_size}).payload()
+        while True:
+            try:
+                found, wanted = once.find(prepared)
+                if found is None and time.time() >= self._deadline(started_at):
+                    raise SegmindTimeoutError("nothing was submitted: the time was up at the rate limit", next_step="")
+                return found or once.submit(prepared, wanted)
+            except SegmindRateLimitedError as error:
+                self._wait_out(error, started_at, returns)
 
-    def _defer(self, started_at: float, input_size: tuple[int, int] | None) -> NoReturn:
-        self.hook.close()
-        remaining = max(0.0, started_at + self.timeout - time.time())
+    def _wait_out(self, error: SegmindRateLimitedError, started_at: float, returns: int) -> None:
+        """Wait until a rate limit resets: nothing was accepted, so this uses up no retry."""
+        now, deadline = time.time(), self._deadline(started_at)
+        reset = error.wait_seconds(now)
+        opens_at = now + (_LIMIT_WITHOUT_RESET if reset is None else reset)
+        if opens_at >= deadline:
+            raise error
+        self.log.info("Segmind's rate limit is reached; nothing was accepted. Next submit in %.0f s", opens_at - now)
+        if not self.deferrable:
+            time.sleep(opens_at - now + random.uniform(0.05, 1.5))  # noqa: S311
+            return
+        self.defer(
+            trigger=SegmindGateTrigger(self.segmind_conn_id, opens_at, started_at, deadline, returns, not_before()),
+            method_name="execute_after_limit",
+            timeout=timedelta(seconds=deadline - now + _DEFERRAL_MARGIN),
+        )
+
+    def _deadline(self, started_at: float) -> float:
+        """Return when to give up (epoch seconds): our own time-out, before Airflow's for the whole task."""
+        timeout = self.timeout
+        if self.execution_timeout is not None:
+            limit = self.execution_timeout.total_seconds()
+            timeout = min(timeout, max(0.5 * limit, limit - _EXECUTION_MARGIN))
+        return started_at + timeout
+
+    def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
+        """Wait in this process and return the event that ends the wait; None where the triggerer is to wait on."""
+        if not self.deferrable:
+            return self.hook.watch(watch)
+        deadline = min(watch.deadline, started_at + self.defer_after)
+        now = time.time()
+        if now + watch.schedule.wait(max(0.0, now - watch.submitted_at)) > deadline:
+            return None  # nothing to see so early: a look would be a poll for nothing
+        event = self.hook.watch(replace(watch, deadline=deadline))
+        return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
+
+    def _defer(self, watch: Watch, input_size: tuple[int, int] | None) -> NoReturn:
         self.defer(
             trigger=SegmindRequestTrigger(
-                request_id=self.request_id or "",
+                request_id=watch.request_id,
                 segmind_conn_id=self.segmind_conn_id,
-                model=self.model,
-                deadline=started_at + self.timeout,
-                submitted_at=started_at,
-                poll_interval=self.poll_interval,
+                model=watch.model,
+                deadline=watch.deadline,
+                submitted_at=watch.submitted_at,
+                poll_interval=watch.poll_interval,
+                queue_timeout=watch.queue_timeout,
+                inline=watch.inline,
                 input_size=input_size,
+                not_before=not_before(),
             ),
             method_name="execute_complete",
-            kwargs={"request_id": self.request_id},
-            timeout=timedelta(seconds=remaining + _DEFERRAL_MARGIN),
+            kwargs={"request_id": watch.request_id},
+            timeout=timedelta(seconds=max(0.0, watch.deadline - time.time()) + _DEFERRAL_MARGIN),
         )
 
-    def _finish(self, context: Context, payload: Any) -> dict[str, Any]:
-        """Read how it ended, store the output and return what the task hands on."""
-        event = read_event(payload, request_id=self.request_id)
-        self.request_id = event.request_id
-        with self.hook as hook:
-            if isinstance(event, CompletedEvent):
-                result = event.result
+    def _taken(self, value: Any) -> Any:
+        """Hand over what an earlier try had finished with, with its link."""
+        if isinstance(value, dict):
+            stored = value.get("stored") or [{}]
+            self.output_link = stored[0].get("uri") or value.get("output")
+        return value
+
+    def _finish(self, context: Context, ledger: Ledger, payload: Any) -> dict[str, Any]:
+        """Read how it ended, and hand the result over."""
+        with closing(self.hook) as hook:
+            try:
+                event = read_event(payload, request_id=self.request_id)
+                if isinstance(event, CompletedEvent):
+                    result = event.result
+                else:
+                    result = hook.get_result(event.request_id, model=self.model)
+            except SegmindRequestExpiredError as error:
+                result, input_size = self._recovered(ledger, error), None
             else:
-                result = hook.get_result(event.request_id, model=self.model)
-            handed_over = result.to_xcom()
-            self.output_link = result.output
-            self._tell_cost(result)
-            if self.destination is not None:
-                stored = store_result(
-                    hook,
-                    result,
-                    self.destination,
-                    conn_id=self.destination_conn_id,
-                    name=file_name(context),
-                    max_bytes=self.max_bytes,
-                    at_least=event.input_size,
-                )
-                handed_over["stored"] = [item.to_dict() for item in stored]
-                self.output_link = stored[0].uri
-        return handed_over
+                input_size = event.input_size
+            self.log.info("%s", cost_line(result))
+            ledger.finished(result)
+            return self._hand_over(context, ledger, result, input_size)
+
+    def _recovered(self, ledger: Ledger, error: SegmindRequestExpiredError) -> Result:
+        """Return the result of a request that Segmind has forgotten meanwhile; raise the error where nobody knows."""
+        reconnector = Reconnector(self.hook, ledger, on_lost_submit=self.on_lost_submit, patience=0.0)
+        result = reconnector.recover(self.model, error.request_id) if error.request_id else None
+        if result is None:
+            raise error
+        return result
+
+    def _hand_over(
+        self, context: Context, ledger: Ledger, result: Result, input_size: tuple[int, int] | None
+    ) -> dict[str, Any]:
+        """Store the output and return what the task hands on."""
+        value = result.to_xcom()
+        self.request_id, self.output_link = result.request_id, result.output
+        if self.destination is not None:
+            stored = store_result(
+                self.hook,
+                result,
+                self.destination,
+                conn_id=self.destination_conn_id,
+                name=file_name(context),
+                max_bytes=self.max_bytes,
+                at_least=input_size,
+            )
+            value["stored"] = [item.to_dict() for item in stored]
+            self.output_link = stored[0].uri
+        ledger.hand_over(value)
+        return value
 
     # --- what people see ------------------------------------------------------------------------------------
 
     def _tell(self, state: RequestState) -> None:
         self.log.info("Segmind request %s (%s) is %s", self.request_id, self.model, state)
-
-    def _tell_cost(self, result: Result) -> None:
-        metrics = result.metrics
-        self.log.info(
-            "Segmind request %s (%s) completed: cost %s credits, %s left; %s s in all, %s s queued, %s s running",
-            result.request_id,
-            result.model,
-            metrics.cost,
-            metrics.remaining_credits,
-            metrics.total_time,
-            metrics.queue_time,
-            metrics.inference_time,
-        )
 
     def on_kill(self) -> None:
         """Say what stays behind: Segmind has no cancel call."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.common import check_uris
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.operators.submit_once import Prepared
 from airflow_provider_segmind.protocol.models import (
     BriaIncreaseResolutionParameters,
     EsrganParameters,
@@ -47,6 +50,7 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
             raise SegmindConfigError("give the picture either as image= or as input_path=, not both and not neither")
         if "parameters" in kwargs:
             raise SegmindConfigError("this operator takes each parameter by its own name, not parameters=")
+        check_uris(input_path=input_path)
         super().__init__(model=self.parameters_of.slug, **kwargs)
 
     def _named_parameters(self) -> dict[str, Any]:
@@ -58,16 +62,19 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
     def _pending_names(self) -> set[str]:
         return {"image"} if self.image is None else set()
 
-    def _prepare(self) -> tuple[dict[str, Any], tuple[int, int] | None]:
+    def _prepare(self) -> Prepared:
         if self.input_path is None:
             return super()._prepare()
-        # Everything else is checked first, with a stand-in for the picture: an upload is work, too.
+        # Everything else is checked first, with a stand-in for the picture: reading it is work, too.
         self.image = "https://upload.invalid/"
-        super()._prepare()
+        try:
+            body = dict(super()._prepare().body)
+        finally:
+            self.image = None
+        del body["image"]
         content, size = read_picture(self.input_path, self.input_conn_id)
-        [self.image] = self.hook.upload([content])
-        self.log.info("Uploaded %s (%d bytes, %d x %d pixels)", self.input_path, len(content), *size)
-        return super()._prepare()[0], size
+        picture = hashlib.sha256(content).hexdigest()
+        return Prepared(body=body, identity={**body, "picture": picture}, upload=content, input_size=size)
 
 
 class SegmindEsrganOperator(SegmindUpscaleOperator):

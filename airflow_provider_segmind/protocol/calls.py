@@ -264,6 +264,8 @@ def get_history(
     query = {
         "page": page,
         "per_page": per_page,
+        "sort_by": "model_created",
+        "sort_order": "desc",
         "model_name": model,
         "status": status,
         "from_date": from_date.isoformat() if from_date else None,

@@ -8,7 +8,7 @@ version: what cannot be read fails loudly, because an unknown outcome must never
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -21,6 +21,8 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.protocol.wire import Result
+
+T = TypeVar("T")
 
 VERSION: Literal[1] = 1
 
@@ -101,7 +103,19 @@ class ErrorEvent(_Event):
     error: dict[str, Any]
 
 
+class GateEvent(BaseModel):
+    """A rate limit is over, or the task's time is: it is this task's turn to submit."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    version: Literal[1] = VERSION
+    kind: Literal["gate"] = "gate"
+    started_at: float
+    returns: int
+
+
 Event = CompletedEvent | FetchEvent | FailedEvent | ExpiredEvent | TimeoutEvent | ErrorEvent
+_GATE: TypeAdapter[GateEvent] = TypeAdapter(GateEvent)
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
 
 
@@ -116,16 +130,25 @@ def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent
     :raises SegmindEventError: the event is missing, of an unknown kind or version, or about another request.
     :raises SegmindError: what the event reports.
     """
-    try:
-        event = _EVENTS.validate_python(payload)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))} {f['msg']}" for f in error.errors(include_url=False)[:3])
-        raise SegmindEventError(f"{payload!r:.300} ({faults})", request_id=request_id) from None
+    event = _read(_EVENTS, payload, request_id)
     if request_id and event.request_id != request_id:
         raise SegmindEventError(f"it is about request {event.request_id:.60}", request_id=request_id)
     if isinstance(event, CompletedEvent | FetchEvent):
         return event
     raise error_from_dict(event.error)
+
+
+def read_gate_event(payload: Any) -> GateEvent:
+    """Read the event of a gate; raises SegmindEventError for anything else."""
+    return _read(_GATE, payload, None)
+
+
+def _read(adapter: TypeAdapter[T], payload: Any, request_id: str | None) -> T:
+    try:
+        return adapter.validate_python(payload)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))} {f['msg']}" for f in error.errors(include_url=False)[:3])
+        raise SegmindEventError(f"{payload!r:.300} ({faults})", request_id=request_id) from None
 
 
 #: What is reported as an event of its own; every other error is an ErrorEvent.

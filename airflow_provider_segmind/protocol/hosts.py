@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import urljoin, urlsplit
 
 from airflow_provider_segmind.exceptions import SegmindForbiddenHostError
-from airflow_provider_segmind.protocol.settings import ConnectionSettings, is_public
+from airflow_provider_segmind.protocol.settings import ConnectionSettings, is_loopback, is_public
 
 MAX_REDIRECTS = 5
 
@@ -42,6 +42,8 @@ def check_name(url: str, settings: ConnectionSettings) -> bool:
         return True
     if _is_address(host) and not is_public(host):
         raise SegmindForbiddenHostError(f"{host} is not a public address")
+    if is_loopback(host) or (not _is_address(host) and not host.rpartition(".")[2].strip("0123456789")):
+        raise SegmindForbiddenHostError(f"{host} is not a public name")  # also 127.1 and 2130706433
     return False
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -153,6 +154,10 @@ def request_body(slug: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(parameters, Mapping):
         raise SegmindConfigError(f"parameters must be a dict of names and values, not {type(parameters).__name__}")
     if model is None:
+        try:
+            json.dumps(dict(parameters), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise SegmindConfigError(f"parameters of {slug} cannot be sent as JSON: {error}") from None
         return dict(parameters)
     try:
         return model.model_validate(dict(parameters)).body()

@@ -47,12 +47,25 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if embedded is None and ip in ipaddress.ip_network("64:ff9b::/96"):
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        embedded = _embedded(ip)
         if embedded is not None:
             return is_public(str(embedded))
+        if ip not in _IPV6_GLOBAL:
+            return False
     return ip.is_global and not ip.is_multicast
+
+
+#: The one IPv6 range from which public addresses are given out.
+_IPV6_GLOBAL = ipaddress.ip_network("2000::/3")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64, ISATAP), if any."""
+    isatap = (int(ip) >> 32) & 0xFDFFFFFF == 0x5EFE
+    if ip in _NAT64 or isatap:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -111,6 +124,7 @@ class ConnectionSettings(BaseModel):
     :param proxy: proxy for everything.
     :param output_hosts: patterns of hosts from which outputs may come; default: any public https host.
     :param allow_http: send the key over plain http to other machines too.
+    :param min_remaining_credits: submit nothing while the balance is below this (credits); default: no check.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -125,13 +139,14 @@ class ConnectionSettings(BaseModel):
     proxy: str | None = None
     output_hosts: Annotated[tuple[str, ...], BeforeValidator(_patterns)] = ()
     allow_http: Annotated[bool, BeforeValidator(_flag)] = False
+    min_remaining_credits: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _default_hosts(cls, data: dict[str, Any]) -> dict[str, Any]:
         found = {name: value for name, value in data.items() if value not in (None, "")}
         gateway = _base_url(found.setdefault("gateway", GATEWAY))
-        vendor = gateway == GATEWAY
+        vendor = origin(gateway) == origin(GATEWAY)
         found.setdefault("upload_url", UPLOAD if vendor else gateway)
         found.setdefault("history_url", HISTORY if vendor else gateway)
         return found
@@ -150,6 +165,14 @@ class ConnectionSettings(BaseModel):
         if not key or not key.isascii() or not key.isprintable():
             raise ValueError("must be the API key as Segmind shows it")
         return SecretStr(key)
+
+    @field_validator("proxy")
+    @classmethod
+    def _usable_proxy(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be the address of an HTTP proxy, such as http://proxy:3128")
+        return value
 
     @model_validator(mode="after")
     def _no_key_in_the_clear(self) -> ConnectionSettings:

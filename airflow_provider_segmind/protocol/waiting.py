@@ -11,7 +11,12 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError, SegmindTimeoutError
+from airflow_provider_segmind.exceptions import (
+    SegmindError,
+    SegmindRateLimitedError,
+    SegmindRequestExpiredError,
+    SegmindTimeoutError,
+)
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
 from airflow_provider_segmind.protocol.models import MODELS
@@ -20,13 +25,16 @@ from airflow_provider_segmind.protocol.wire import RequestState
 
 #: Seconds; a poll that fails again and again is repeated at least this often.
 _LONGEST_AFTER_ERROR = 30.0
+#: Seconds after the submit for which an unknown id may only be one that is not known everywhere yet.
+_SETTLING = 60.0
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait this many seconds, then ask for the next step."""
+    """Wait this many seconds, then ask for the next step; by the deadline (epoch seconds) at the latest."""
 
     seconds: float
+    deadline: float
 
 
 Step = Pause | calls.Call[Any]
@@ -42,6 +50,9 @@ class Watch:
     :param submitted_at: when it was submitted (epoch seconds).
     :param deadline: when to give up (epoch seconds); it survives restarts unchanged.
     :param poll_interval: seconds between looks; None (default) to go by what is known of the model.
+    :param queue_timeout: seconds that it may be QUEUED, from the submit; None for as long as the deadline allows.
+    :param not_before: do not look before (epoch seconds).
+    :param inline: the output was asked for inside the body (base64): the body is not fetched here.
     :param on_state: told each state as it is first seen.
     """
 
@@ -50,6 +61,9 @@ class Watch:
     submitted_at: float
     deadline: float
     poll_interval: float | None = None
+    queue_timeout: float | None = None
+    not_before: float = 0.0
+    inline: bool = False
     on_state: Callable[[RequestState], None] = field(default=lambda state: None, repr=False)
 
     @property
@@ -66,12 +80,15 @@ class Watch:
         that may pass are borne until the deadline; after a deadline that passed meanwhile (a triggerer that was
         down) there is one last look, because the picture may be there.
         """
-        state, trouble, failures = RequestState.QUEUED, None, 0
-        pause = self.schedule.wait(max(0.0, clock() - self.submitted_at))
+        state: RequestState | None = None
+        trouble, failures = None, 0
+        now = clock()
+        pause = max(self.schedule.wait(max(0.0, now - self.submitted_at)), self.not_before - now)
         while True:
-            if seconds := clip(pause, now=clock(), deadline=self.deadline):
-                yield Pause(seconds)
-            last_look = clock() >= self.deadline
+            deadline = self._deadline(state)
+            if seconds := clip(pause, now=clock(), deadline=deadline):
+                yield Pause(seconds, deadline)
+            now = clock()
             try:
                 seen = yield calls.get_status(self.request_id)
                 if seen.state is not state:
@@ -79,20 +96,28 @@ class Watch:
                     self.on_state(state)
                 if state is RequestState.FAILED:
                     return FailedEvent(request_id=self.request_id, error=seen.failure().to_dict())
+                if state is RequestState.COMPLETED and self.inline:
+                    return FetchEvent(request_id=self.request_id)
                 if state is RequestState.COMPLETED:
                     result = yield calls.get_result(self.request_id, model=self.model)
                     if result.fetchable:
                         return CompletedEvent(request_id=self.request_id, result=result)
                     return FetchEvent(request_id=self.request_id)
             except SegmindError as error:
-                if not error.retryable:
+                young = isinstance(error, SegmindRequestExpiredError) and clock() - self.submitted_at < _SETTLING
+                if not error.retryable and not young:
                     return event_for(error, request_id=self.request_id)
                 trouble, failures = error, failures + 1
             else:
                 trouble, failures = None, 0
-            if last_look:
+            if now >= self._deadline(state if trouble is None else None):
                 return event_for(self._timeout(state, trouble, clock()), request_id=self.request_id)
             pause = self._pause(trouble, failures, clock())
+
+    def _deadline(self, state: RequestState | None) -> float:
+        if state is RequestState.QUEUED and self.queue_timeout is not None:
+            return min(self.deadline, self.submitted_at + self.queue_timeout)
+        return self.deadline
 
     def _pause(self, trouble: SegmindError | None, failures: int, now: float) -> float:
         planned = self.schedule.wait(max(0.0, now - self.submitted_at))
@@ -102,8 +127,10 @@ class Watch:
             return max(planned, reset)
         return max(planned, min(_LONGEST_AFTER_ERROR, 0.25 * 2.0 ** min(failures, 10)))
 
-    def _timeout(self, state: RequestState, trouble: SegmindError | None, now: float) -> SegmindTimeoutError:
-        said = f"{self.model} was still {state} {now - self.submitted_at:.0f} s after the submit"
+    def _timeout(self, state: RequestState | None, trouble: SegmindError | None, now: float) -> SegmindTimeoutError:
+        said = (
+            f"{self.model} was still {state or 'in an unknown state'} {now - self.submitted_at:.0f} s after the submit"
+        )
         if trouble is not None:
             said += f"; the last look failed: {trouble}"
         return SegmindTimeoutError(said, request_id=self.request_id)

@@ -60,7 +60,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
-        with permanent_errors_fail(), SegmindHook(self.segmind_conn_id) as hook:
+        with permanent_errors_fail(self.retry_policy), SegmindHook(self.segmind_conn_id) as hook:
             object_path(self.destination, self.destination_conn_id)
             result = self._read_result()
             if not result.fetchable:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.events import event_for
+from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
+
+#: Seconds for which a connection that cannot be read is asked for again.
+_CONNECTION_PATIENCE = 60.0
+
+
+def in_triggerer(trigger: BaseTrigger) -> bool:
+    """Tell whether a triggerer runs this; dag.test() runs triggers inline and has no scheduler to wait for."""
+    return trigger.trigger_id is not None
+
+
+async def settle(trigger: BaseTrigger, not_before: float) -> None:
+    """Wait until an event may be fired, see ``not_before``."""
+    if in_triggerer(trigger):
+        await asyncio.sleep(max(0.0, not_before - time.time()))
 
 
 class SegmindRequestTrigger(BaseTrigger):
@@ -28,6 +44,10 @@ class SegmindRequestTrigger(BaseTrigger):
     :param deadline: when to give up (epoch seconds, UTC).
     :param submitted_at: when it was submitted (epoch seconds, UTC); default: now.
     :param poll_interval: seconds between looks; default: by what is known of the model.
+    :param queue_timeout: seconds that it may be QUEUED, from the submit; default: as long as the deadline allows.
+    :param not_before: fire no event before (epoch seconds, UTC): a task that is resumed before the scheduler has
+        seen it defer is taken for killed (apache/airflow#71580).
+    :param inline: the output was asked for inside the body (base64), which is not fetched here.
     :param input_size: width and height of the input in pixels, handed back in the event.
     """
 
@@ -40,6 +60,9 @@ class SegmindRequestTrigger(BaseTrigger):
         submitted_at: float | None = None,
         poll_interval: float | None = None,
         input_size: tuple[int, int] | list[int] | None = None,
+        queue_timeout: float | None = None,
+        not_before: float = 0.0,
+        inline: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.request_id = request_id
@@ -49,6 +72,9 @@ class SegmindRequestTrigger(BaseTrigger):
         self.submitted_at = time.time() if submitted_at is None else submitted_at
         self.poll_interval = poll_interval
         self.input_size = input_size
+        self.queue_timeout = queue_timeout
+        self.not_before = not_before
+        self.inline = inline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and every argument of the constructor."""
@@ -61,6 +87,9 @@ class SegmindRequestTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "submitted_at": self.submitted_at,
                 "poll_interval": self.poll_interval,
+                "queue_timeout": self.queue_timeout,
+                "not_before": self.not_before,
+                "inline": self.inline,
                 "input_size": list(self.input_size) if self.input_size else None,
             },
         )
@@ -73,15 +102,34 @@ class SegmindRequestTrigger(BaseTrigger):
             submitted_at=self.submitted_at,
             deadline=self.deadline,
             poll_interval=self.poll_interval,
+            queue_timeout=self.queue_timeout,
+            not_before=self.not_before if in_triggerer(self) else 0.0,
+            inline=self.inline,
             on_state=self._tell,
         )
         try:
             async with SegmindHook(self.segmind_conn_id) as hook:
+                await self._connect(hook)
                 event = await hook.awatch(watch)
         except SegmindError as error:  # the connection itself is wrong
             event = event_for(error, request_id=self.request_id)
-        event = event.model_copy(update={"input_size": self.input_size})
+        await settle(self, self.not_before)
+        event = event.model_copy(update={"input_size": tuple(self.input_size) if self.input_size else None})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
+
+    async def _connect(self, hook: SegmindHook) -> None:
+        """Read the connection; a secrets backend that is down for a moment looks like no connection at all."""
+        until = min(self.deadline, time.time() + _CONNECTION_PATIENCE) if in_triggerer(self) else 0.0
+        while True:
+            try:
+                await hook.aget_conn()
+                return
+            except SegmindConfigError as error:
+                if time.time() >= until:
+                    error.retryable = True  # the request is paid for: another try may still fetch it
+                    raise
+                self.log.warning("%s", error)
+                await asyncio.sleep(5.0)
 
     def _tell(self, state: RequestState) -> None:
         elapsed = time.time() - self.submitted_at
@@ -91,8 +139,9 @@ class SegmindRequestTrigger(BaseTrigger):
         """Say what a user's mark or clear leaves behind: Segmind has no cancel call (Airflow 3.3 calls this)."""
         self.log.warning(
             "The task was taken off Segmind request %s (%s) by a user. Segmind has no cancel call: the request "
-            "goes on, and if it completes it is billed as usual (a failed one is not). Its result can be fetched "
-            "by its id for one hour from the submit.",
+            "goes on, and if it completes it is billed at the model's usual price, see %s (a failed one is not). "
+            "Its result can be fetched by its id for one hour from the submit.",
             self.request_id,
             self.model,
+            MODEL_PAGE.format(slug=self.model),
         )

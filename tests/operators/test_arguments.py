@@ -47,6 +47,8 @@ def test_arguments_are_the_pages_parameters(operator):
         (SegmindEsrganOperator, {"image": URL, "input_path": "file:///x"}, "not both"),
         (SegmindEsrganOperator, {"image": URL, "parameters": {}}, "by its own name"),
         (SegmindEsrganOperator, {"input_path": "file:///x", "output_format": "gif"}, "output_format"),
+        (SegmindEsrganOperator, {"image": URL, "destination": "/data/out.png"}, "destination: .* is no URI"),
+        (SegmindEsrganOperator, {"input_path": "/data/in.png"}, "input_path: .* is no URI"),
         (SegmindEsrganOperator, {"image": URL, "timeout": 0}, "timeout"),
         (SegmindEsrganOperator, {"image": URL, "timeout": float("nan")}, "timeout"),
         (SegmindEsrganOperator, {"image": URL, "poll_interval": -1}, "poll_interval"),

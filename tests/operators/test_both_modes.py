@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
+from airflow_provider_segmind.protocol.waiting import Watch
 from tests.airflow_env import run_dag
 
 DOWN = ("status:500", "status:502", "status:503", "status:504", "status:429", "garbage", "drop_before")
@@ -59,6 +61,14 @@ CASES = {
     "polls that fail": Case(faults=[("status", fault, 1) for fault in ("status:502", "garbage")], size=(600, 400)),
     "result that fails": Case(faults=[("result", "status:504", 1)], size=(600, 400)),
     "download that breaks": Case(faults=[("output", "truncate", 1)], size=(600, 400)),
+    "lost answer": Case(faults=[("submit", "drop_after", 1)], size=(600, 400), says=("knows the lost submit",)),
+    "no request id": Case(faults=[("submit", "missing_fields", 1)], size=(600, 400)),
+    "lost before it was accepted": Case(
+        arguments={"lost_submit_wait": 0.0, "on_lost_submit": "resubmit"},
+        faults=[("submit", "drop_before", 1)],
+        size=(600, 400),
+        says=("submitting anew",),
+    ),
     "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
     # --- what a retry cannot mend: one try, whatever the task's retries
     "bad key": Case(faults=[("submit", "status:401", None)], state="failed", says=("refused the API key",), billed=0),
@@ -74,11 +84,11 @@ CASES = {
     ),
     "unknown status": Case(faults=[("submit", "unknown_status", None)], state="failed", says=("PAUSED",), billed=0),
     "no output": Case(faults=[("submit", "no_output", None)], state="failed", says=("without a usable output",)),
-    "lost answer": Case(
-        faults=[("submit", "drop_after", None)], state="failed", says=("The answer to a submit was lost",), billed=1
-    ),
-    "no request id": Case(
-        faults=[("submit", "missing_fields", None)], state="failed", says=("no request_id",), billed=1
+    "lost answer that nobody knows": Case(
+        arguments={"lost_submit_wait": 0.0},
+        faults=[("submit", "drop_after", None), ("history", "status:500", None)],
+        state="failed",
+        says=("The answer to a submit was lost", "the request history does not show it", "esrgan at 20"),
     ),
     "not a picture": Case(faults=[("output", "html", None)], state="failed", says=("cannot be",)),
     # --- what may pass: left to the task's retries
@@ -88,7 +98,6 @@ CASES = {
         state="failed",
         says=("did not finish in time", "no cancel call"),
         tries=2,
-        submits=2,
         billed=0,
     ),
 }
@@ -213,6 +222,6 @@ def test_no_look_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
     operator = SegmindBriaIncreaseResolutionOperator(
         task_id="x", image=image, deferrable=True, defer_after=1.0, segmind_conn_id="segmind_default"
     )
-    operator.request_id = "r-1"
-    assert operator._watch(0.0, None) is None
+    now = time.time()
+    assert operator._wait_here(Watch("r-1", "bria-increase-resolution", now, now + 600), now) is None
     assert segmind_emulator.stats.polls == 0

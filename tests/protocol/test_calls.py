@@ -38,7 +38,14 @@ def test_paths():
     assert calls.upload(["data:,"]).service is Service.UPLOAD
     assert calls.get_history("r-1").path == "/inference-request/request-history/r-1"
     listing = calls.get_history(model="esrgan", from_date=datetime(2026, 8, 1, tzinfo=UTC).date(), per_page=100)
-    assert listing.query == {"page": 1, "per_page": 100, "model_name": "esrgan", "from_date": "2026-08-01"}
+    assert listing.query == {
+        "page": 1,
+        "per_page": 100,
+        "sort_by": "model_created",
+        "sort_order": "desc",
+        "model_name": "esrgan",
+        "from_date": "2026-08-01",
+    }
 
 
 @pytest.mark.parametrize("bad", ["", "../x", "a/b", "a?b", "a b", "a#b", "..", ".", "-x", "é", None, 7, "x" * 129])
@@ -219,6 +226,21 @@ def test_timestamps_as_vendors_write_them(stamp):
     with pytest.raises(SegmindRateLimitedError) as caught:
         calls.get_credits().parse(answer(429, {}, x_rate_limit_reset_at_utc=stamp))
     assert caught.value.reset_at == datetime(2026, 8, 1, 10, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"retry_after": "999999999"}, {"x_rate_limit_reset_at_utc": "9999-01-01T00:00:00Z"}]
+)
+def test_an_absurd_reset_is_not_believed(headers):
+    for date in ({}, {"date": "Sat, 01 Aug 2026 10:00:30 GMT"}):
+        with pytest.raises(SegmindRateLimitedError) as caught:
+            calls.get_credits().parse(answer(429, {}, **headers, **date))
+        assert caught.value.wait_seconds(1785578460) is None
+
+
+def test_a_body_as_deep_as_the_sea():
+    with pytest.raises(SegmindConfigError.__bases__[0]):
+        calls.get_credits().parse(answer(500, b"[" * 500 + b"]" * 500))
 
 
 @pytest.mark.parametrize("stamp", ["", "soon", "NaN", "1e400", "99999999999999999999", "2026-13-45", "10:00", "P1D"])

@@ -110,6 +110,9 @@ def test_a_plain_string_is_never_a_local_file(image):
 
 def test_any_other_slug_takes_a_free_dict():
     assert request_body("some-model", {"anything": [1, {"x": None}]}) == {"anything": [1, {"x": None}]}
+    for odd in (float("nan"), {1, 2}, object(), b"x"):
+        with pytest.raises(SegmindConfigError, match="cannot be sent as JSON"):
+            request_body("some-model", {"x": odd})
     with pytest.raises(SegmindConfigError, match="dict"):
         request_body("some-model", "text")
 

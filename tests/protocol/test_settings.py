@@ -23,7 +23,8 @@ def test_defaults_are_the_vendors_hosts():
     assert found.base_url(Service.GATEWAY) == "https://api.segmind.com"
     assert found.base_url(Service.UPLOAD) == "https://workflows-api.segmind.com"
     assert found.base_url(Service.HISTORY) == "https://api.spotprod.segmind.com"
-    assert settings(gateway="https://api.segmind.com/").upload_url == "https://workflows-api.segmind.com"
+    for same in ("https://api.segmind.com/", "https://API.segmind.com", "https://api.segmind.com:443"):
+        assert settings(gateway=same).upload_url == "https://workflows-api.segmind.com"
 
 
 def test_another_gateway_serves_everything():
@@ -57,6 +58,8 @@ def test_plain_http_elsewhere_wants_a_word():
         ({"read_timeout": "nan"}, "read_timeout"),
         ({"verify": 7}, "verify"),
         ({"output_hosts": 7}, "output_hosts"),
+        ({"proxy": "proxy:3128"}, "proxy"),
+        ({"proxy": "socks5://proxy:1080"}, "proxy"),
         ({"api_key": "SG_\nx"}, "api_key"),
         ({"api_key": "schlüssel"}, "api_key"),
     ],
@@ -105,6 +108,13 @@ PRIVATE = [
     "2002:a9fe:a9fe::1",
     "ff02::1",
     "2001:db8::1",
+    "::127.0.0.1",
+    "::169.254.169.254",
+    "::ffff:0:7f00:1",
+    "64:ff9b:1::7f00:1",
+    "fec0::1",
+    "2001:470:1::5efe:7f00:1",
+    "2001:470:1::200:5efe:a00:1",
 ]
 
 
@@ -148,6 +158,10 @@ def test_names():
         "https://[",
         "not a url",
         "https://x:99999/",
+        "https://localhost/",
+        "https://a.localhost/",
+        "https://2130706433/",
+        "https://127.1/",
     ):
         with pytest.raises(SegmindForbiddenHostError):
             check_name(url, own)

@@ -63,7 +63,7 @@ def test_queued_processing_completed():
     assert payload["kind"] == "completed"
     assert payload["result"]["output"].startswith("https://")
     assert drive.calls == ["get_status", "get_status", "get_status", "get_result"]
-    assert drive.states == ["PROCESSING", "COMPLETED"]
+    assert drive.states == ["QUEUED", "PROCESSING", "COMPLETED"]
 
 
 def test_base64_is_left_to_the_task():
@@ -88,7 +88,7 @@ def test_failed():
     ],
 )
 def test_what_waiting_will_not_mend_ends_the_wait_at_once(error, kind):
-    drive = Drive([status("PROCESSING"), error])
+    drive = Drive([status("PROCESSING"), error], now=NOW + 100)
     assert drive.run()["kind"] == kind
     assert len(drive.calls) == 2
 

@@ -21,6 +21,9 @@ DISTINCT = {
     "submitted_at": 3e9,
     "poll_interval": 7.5,
     "input_size": [3, 2],
+    "queue_timeout": 9.5,
+    "not_before": 2.5,
+    "inline": True,
 }
 
 
@@ -52,8 +55,15 @@ def wait_for(airflow_db, segmind_emulator):
             request_id = hook.submit(model, parameters or {"prompt": "x"}).request_id
         before(request_id)
         now = time.time()
+        submitted_at = now - kwargs.pop("age", 0.0)
         trigger = SegmindRequestTrigger(
-            request_id, "segmind_default", model, now + timeout, now, kwargs.pop("poll_interval", 0.25), **kwargs
+            request_id,
+            "segmind_default",
+            model,
+            now + timeout,
+            submitted_at,
+            kwargs.pop("poll_interval", 0.25),
+            **kwargs,
         )
         _, serialized = trigger.serialize()
         return fire(SegmindRequestTrigger(**json.loads(json.dumps(serialized))))
@@ -83,7 +93,12 @@ def test_failed(wait_for, segmind_emulator):
 
 
 def test_expired(wait_for, segmind_emulator):
-    assert wait_for(before=lambda request_id: segmind_emulator.advance(3601))["kind"] == "expired"
+    assert wait_for(before=lambda request_id: segmind_emulator.advance(3601), age=3601)["kind"] == "expired"
+
+
+def test_an_id_that_is_not_known_everywhere_yet(wait_for, segmind_emulator):
+    segmind_emulator.faults.add("status", "status:404", times=2)
+    assert wait_for()["kind"] == "fetch"
 
 
 def test_time_out(wait_for, segmind_emulator):
@@ -123,6 +138,7 @@ def test_no_connection_is_an_event_too(airflow_db):
     payload = fire(SegmindRequestTrigger("r-1", "nowhere", "esrgan", time.time() + 5))
     assert payload["kind"] == "error"
     assert payload["error"]["type"] == "SegmindConfigError"
+    assert payload["error"]["retryable"], "the request is paid for: another try may still fetch it"
 
 
 def test_the_loop_is_not_blocked_and_the_client_is_closed(airflow_db, segmind_emulator):
@@ -169,3 +185,19 @@ def test_plain_mode_and_trigger_wait_alike(airflow_db, segmind_emulator):
         plain = hook.watch(Watch(request_id, "echo-model", time.time(), time.time() + 10, 0.25)).payload()
     trigger = SegmindRequestTrigger(request_id, "segmind_default", "echo-model", time.time() + 10, time.time(), 0.25)
     assert fire(trigger) == json.loads(json.dumps(plain))
+
+
+@pytest.mark.parametrize("fault", [None, "status:401"])
+def test_no_event_before_the_scheduler_has_seen_the_deferral(airflow_db, segmind_emulator, fault):
+    if fault:
+        segmind_emulator.faults.add("status", fault)
+    with SegmindHook() as hook:
+        request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
+    now = time.time()
+    trigger = SegmindRequestTrigger(
+        request_id, "segmind_default", "echo-model", now + 20, now, 0.25, not_before=now + 1.5
+    )
+    trigger.trigger_id = 7  # as a triggerer sets it
+    fire(trigger)
+    assert time.time() >= now + 1.5
+    assert segmind_emulator.stats.polls == 1, "a look that may not be told is a poll for nothing"

@@ -1,0 +1,128 @@
+"""
+The gate of a connection: while a rate limit is closed nobody knocks, and afterwards they come one by one.
+
+In a triggerer one gate per event loop and connection paces all waiting submits and pauses all polls. Between the
+processes of one machine a note in the temporary folder says until when the limit is closed, so that a thousand
+mapped tasks do not each find out for themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+#: Seconds between two submits after a reset, until the resets show another pace: Segmind's Pro plan allows 50
+#: requests a minute (source: the vendor's documentation).
+_PACE = 60.0 / 48
+#: Seconds of a rate limit's window: Segmind's limits are per minute.
+_WINDOW = 60.0
+#: Seconds between two submits at the slowest: the Free plan allows 5 requests a minute (same source).
+_SLOWEST = 60.0 / 4.5
+#: So many have to pass before one that comes back says anything about the pace.
+_TELLING = 4
+#: Seconds; a note that claims more is no note of ours.
+_LONGEST_NOTE = 3600.0
+
+
+@dataclass
+class Gate:
+    """
+    One connection's gate in one event loop. Times are epoch seconds.
+
+    :param closed_until: nobody passes before.
+    :param pace: seconds between two that pass.
+    """
+
+    closed_until: float = 0.0
+    pace: float = _PACE
+    _next_slot: float = 0.0
+    _passed: int = 0
+
+    def close(self, until: float) -> None:
+        """Close the gate, or keep it closed for longer."""
+        self.closed_until = max(self.closed_until, until)
+
+    def came_back(self, until: float) -> None:
+        """
+        Learn from one that had passed and was refused again: the pace was too fast.
+
+        As many as passed before it fit into a window; the others that come back in the same window say the same.
+        Few that passed say little: somebody else may use the same key.
+        """
+        if until > self.closed_until:
+            if self._passed > _TELLING:
+                self.pace = min(_SLOWEST, max(self.pace, 1.05 * _WINDOW / (self._passed - 1)))
+            self._passed = 0
+        self.close(until)
+
+    async def wait_open(self, deadline: float) -> None:
+        """Wait until the gate is open, or until the deadline; many come back spread over a second and a half."""
+        while (now := time.time()) < min(self.closed_until, deadline):
+            wait = self.closed_until - now + random.uniform(0.05, 1.5)  # noqa: S311
+            await asyncio.sleep(max(0.0, min(wait, deadline - now)))
+
+    async def take_slot(self, deadline: float) -> None:
+        """Wait for a turn of one's own, or until the deadline."""
+        while True:
+            slot = max(self._next_slot, self.closed_until, time.time())
+            if slot >= deadline:
+                await asyncio.sleep(max(0.0, deadline - time.time()))
+                return
+            self._next_slot = slot + self.pace
+            await asyncio.sleep(max(0.0, slot - time.time()))
+            if slot >= self.closed_until:
+                self._count(slot)
+                return
+
+    def _count(self, slot: float) -> None:
+        """Count those that pass; a window that let all of them through shows that a faster pace may do."""
+        self._passed += 1
+        if self._passed * self.pace > 2 * _WINDOW:
+            self.pace = max(_PACE, 0.8 * self.pace)
+            self._passed = 0
+
+
+_GATES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, Gate]] = WeakKeyDictionary()
+
+
+def gate_for(segmind_conn_id: str | None) -> Gate:
+    """Return the gate of a connection in the running event loop."""
+    return _GATES.setdefault(asyncio.get_running_loop(), {}).setdefault(segmind_conn_id, Gate())
+
+
+def _note(gateway: str, segmind_conn_id: str | None) -> Path:
+    name = hashlib.sha256(f"{gateway} {segmind_conn_id}".encode()).hexdigest()[:24]
+    return Path(tempfile.gettempdir()) / f"segmind-limit-{os.getuid()}-{name}"
+
+
+def note_closed(gateway: str, segmind_conn_id: str | None, until: float) -> None:
+    """Tell the other processes of this machine until when (epoch seconds) the limit is closed."""
+    note = _note(gateway, segmind_conn_id)
+    part = note.with_name(f"{note.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):  # without a note the others find out for themselves
+        part.unlink(missing_ok=True)
+        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(file, "w") as out:
+            out.write(str(until))
+        part.replace(note)
+
+
+def noted_closed(gateway: str, segmind_conn_id: str | None) -> float:
+    """Return until when (epoch seconds) the limit is closed, as far as this machine knows; 0 if it is not."""
+    try:
+        # The folder is everybody's: follow no link, wait at no pipe, believe no one else's file.
+        file = os.open(_note(gateway, segmind_conn_id), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(file) as note:
+            ours = os.fstat(note.fileno()).st_uid == os.getuid()
+            until = float(note.read(40))
+    except (OSError, ValueError):
+        return 0.0
+    return until if ours and 0 < until - time.time() < _LONGEST_NOTE else 0.0

@@ -1,0 +1,126 @@
+"""The arguments of SegmindRunModelOperator: what it takes, and what it refuses before a DAG is even imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
+from airflow_provider_segmind.operators.common import check_inline_output, check_numbers, check_uris, is_final
+from airflow_provider_segmind.protocol.models import check_known
+from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.storage import MAX_BYTES
+
+
+class ModelArguments(BaseOperator):
+    """
+    Takes and checks the arguments; what they mean is told by SegmindRunModelOperator, which runs on them.
+
+    Constructors only assign, and validate what is a literal already: templates and XComArgs are validated once
+    they are rendered.
+    """
+
+    template_fields: Sequence[str] = (
+        "model",
+        "parameters",
+        "destination",
+        "destination_conn_id",
+        "segmind_conn_id",
+    )
+    template_fields_renderers = {"parameters": "json"}
+    operator_extra_links = (SegmindModelLink(), SegmindOutputLink())
+    ui_color = "#eee7ff"
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        parameters: Mapping[str, Any] | str | None = None,
+        destination: str | None = None,
+        destination_conn_id: str | None = None,
+        max_bytes: int = MAX_BYTES,
+        segmind_conn_id: str | None = SegmindHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        wait_for_completion: bool = True,
+        poll_interval: float | None = None,
+        timeout: float = 600.0,
+        queue_timeout: float | None = None,
+        defer_after: float = 0.0,
+        durable: bool = True,
+        on_lost_submit: Literal["fail", "resubmit"] = "fail",
+        lost_submit_wait: float = 30.0,
+        min_remaining_credits: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if "retry_policy" not in kwargs and "retry_policy" not in (kwargs.get("default_args") or {}):
+            self.retry_policy = SegmindRetryPolicy()
+        self.model = model
+        self.parameters = parameters
+        self.destination = destination
+        self.destination_conn_id = destination_conn_id
+        self.max_bytes = max_bytes
+        self.segmind_conn_id = segmind_conn_id
+        self.deferrable = deferrable
+        self.wait_for_completion = wait_for_completion
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.queue_timeout = queue_timeout
+        self.defer_after = defer_after
+        self.durable = durable
+        self.on_lost_submit = on_lost_submit
+        self.lost_submit_wait = lost_submit_wait
+        self.min_remaining_credits = min_remaining_credits
+        self.request_id: str | None = None
+        self.output_link: str | None = None
+        self._check_plain_arguments()
+        check_uris(destination=destination)
+        self._check_early()
+
+    # --- checks ---------------------------------------------------------------------------------------------
+
+    def _check_plain_arguments(self) -> None:
+        check_numbers(
+            positive={
+                "timeout": self.timeout,
+                "max_bytes": self.max_bytes,
+                "poll_interval": self.poll_interval,
+                "queue_timeout": self.queue_timeout,
+            },
+            not_negative={"defer_after": self.defer_after, "lost_submit_wait": self.lost_submit_wait},
+        )
+        if self.on_lost_submit not in ("fail", "resubmit"):
+            raise SegmindConfigError(f"on_lost_submit must be 'fail' or 'resubmit', not {self.on_lost_submit!r}")
+        if self.destination is not None and not self.wait_for_completion:
+            raise SegmindConfigError(
+                "wait_for_completion=False has no output to put into a destination; store it in the task that waits"
+            )
+
+    def _check_early(self) -> None:
+        """Check what is a literal already, so that a mistake breaks the import of the DAG and not a run at night."""
+        if not is_final(self.model):
+            return
+        parameters = self._named_parameters()
+        if not isinstance(parameters, Mapping):
+            if is_final(parameters):
+                raise SegmindConfigError(f"parameters must be a dict, not {type(parameters).__name__}")
+            return
+        pending = {name for name, value in parameters.items() if not is_final(value)} | self._pending_names()
+        check_known(self.model, parameters, pending=pending)
+        check_inline_output(parameters, goes_somewhere=self._has_place)
+
+    @property
+    def _has_place(self) -> bool:
+        return self.destination is not None or not self.wait_for_completion
+
+    def _named_parameters(self) -> Any:
+        """Return the model's parameters as they are now, rendered or not."""
+        return {} if self.parameters is None else self.parameters
+
+    def _pending_names(self) -> set[str]:
+        """Return the names of parameters that exist only at run time."""
+        return set()

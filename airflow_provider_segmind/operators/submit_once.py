@@ -1,0 +1,149 @@
+"""Find the request that is already there, or submit one: the only place where money is spent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from airflow_provider_segmind.exceptions import (
+    SegmindAnswerLostError,
+    SegmindError,
+    SegmindInsufficientCreditsError,
+    SegmindMalformedAnswerError,
+    SegmindRateLimitedError,
+)
+from airflow_provider_segmind.hooks.gate import note_closed, noted_closed
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.ledger import Attached, Found, Ledger, Reconnector, Wanted
+from airflow_provider_segmind.protocol.resume import fingerprint
+from airflow_provider_segmind.retrying import RetryBudget
+
+log = logging.getLogger(__name__)
+
+#: A limit is waited out by the operator, not inside one call.
+_BUDGET = RetryBudget(longest_reset=0.0)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    A request as far as it can be made without costing anything.
+
+    :param body: the parameters; without ``image`` where that has to be uploaded first.
+    :param identity: what tells this request from another; with an upload, the picture's own hash.
+    :param upload: the picture to upload, if any.
+    :param input_size: its width and height in pixels, where known.
+    """
+
+    body: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    upload: bytes | None = field(default=None, repr=False)
+    input_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class SubmitOnce:
+    """
+    One task's way to its request.
+
+    :param hook: talks to Segmind.
+    :param ledger: what earlier tries left.
+    :param model: the slug.
+    :param on_lost_submit: see the operator.
+    :param lost_submit_wait: see the operator (seconds).
+    :param min_remaining_credits: see the operator; None to take the connection's.
+    """
+
+    hook: SegmindHook
+    ledger: Ledger
+    model: str
+    on_lost_submit: Literal["fail", "resubmit"]
+    lost_submit_wait: float
+    min_remaining_credits: float | None = None
+
+    def find(self, prepared: Prepared) -> tuple[Found | None, Wanted]:
+        """Return what an earlier try left, if anything, and the request that is wanted."""
+        gateway = self.hook.settings.gateway
+        key = fingerprint(self.model, prepared.identity, gateway)
+        wanted = Wanted(self.model, prepared.body, key, complete=prepared.upload is None)
+        entry = self.ledger.entry
+        if prepared.upload is not None and entry is not None and entry.uploaded and entry.fingerprint == key:
+            # The very same picture was uploaded by an earlier try.
+            wanted = Wanted(self.model, {**prepared.body, "image": entry.uploaded}, key)
+        return self._reconnector.find(wanted, run_of_tries=self.ledger.run_of_tries), wanted
+
+    @property
+    def _reconnector(self) -> Reconnector:
+        return Reconnector(self.hook, self.ledger, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
+
+    def submit(self, prepared: Prepared, wanted: Wanted) -> Attached:
+        """
+        Submit, with the intention in the ledger before and the request id right after.
+
+        :raises SegmindRateLimitedError: nothing was accepted; come back at its reset.
+        """
+        self._respect_the_limit()
+        self._check_credits()
+        uploaded = None
+        body = dict(wanted.body)
+        if prepared.upload is not None:
+            uploaded = body.get("image") or self._upload(prepared.upload)
+            body["image"] = uploaded
+        wanted = Wanted(self.model, body, wanted.fingerprint)
+        self.hook.get_conn()  # what is wrong with the connection is said before there is an intention
+        found = self._attempt(wanted, uploaded) or self._attempt(wanted, uploaded)
+        if found is None:
+            raise SegmindAnswerLostError("the answers to two submits of one try were lost")
+        return found
+
+    def _attempt(self, wanted: Wanted, uploaded: str | None) -> Attached | None:
+        """Submit once; None where the answer was lost, the history does not show it, and another is wanted."""
+        self.ledger.intend(wanted.fingerprint, uploaded=uploaded)
+        intended_at = time.time()
+        try:
+            submitted = self.hook.submit(self.model, wanted.body, budget=_BUDGET)
+        except SegmindError as error:
+            return self._not_submitted(error, wanted, intended_at)
+        self.ledger.submitted(submitted.request_id)
+        log.info("Submitted %s as Segmind request %s", self.model, submitted.request_id)
+        return Attached(submitted.request_id, time.time())
+
+    def _not_submitted(self, error: SegmindError, wanted: Wanted, intended_at: float) -> Attached | None:
+        """Settle a submit that ended in an error: adopt what is there, say that it is lost, or pass the error on."""
+        if isinstance(error, SegmindAnswerLostError | SegmindMalformedAnswerError):
+            log.warning("%s", error)
+            return self._reconnector.settle(wanted, since=intended_at, cause=error)
+        self.ledger.withdraw()
+        if isinstance(error, SegmindRateLimitedError):
+            reset = error.wait_seconds(time.time())
+            if reset:
+                note_closed(self.hook.settings.gateway, self.hook.segmind_conn_id, time.time() + reset)
+        raise error
+
+    def _respect_the_limit(self) -> None:
+        until = noted_closed(self.hook.settings.gateway, self.hook.segmind_conn_id)
+        if until:
+            raise SegmindRateLimitedError(
+                "another task of this machine met it", reset_at=datetime.fromtimestamp(until, UTC)
+            )
+
+    def _check_credits(self) -> None:
+        least = self.min_remaining_credits
+        if least is None:
+            least = self.hook.settings.min_remaining_credits
+        if least is None:
+            return
+        balance = self.hook.get_credits().total
+        if balance < least:
+            raise SegmindInsufficientCreditsError(
+                f"the balance is {balance:g} credits, min_remaining_credits asks for {least:g}: nothing was submitted"
+            )
+
+    def _upload(self, picture: bytes) -> str:
+        [url] = self.hook.upload([picture])
+        log.info("Uploaded the input (%d bytes)", len(picture))
+        return url

@@ -1,0 +1,72 @@
+"""SegmindRetryPolicy: the error tree decides whether Airflow tries a task again, and when (Airflow 3.3)."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+
+from airflow_provider_segmind.exceptions import (
+    SegmindError,
+    SegmindInsufficientCreditsError,
+    SegmindRateLimitedError,
+)
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class SegmindRetryPolicy(RetryPolicy):
+    """
+    Retry what may pass, when it may pass; fail at once what cannot succeed on a retry.
+
+    A permanent error fails with its reason. A rate limit is retried at its reset. Missing credits and spend limits
+    fail, or are retried after ``wait_for_credits``. Everything else that may pass (gateway, server, time-out,
+    storage) is retried with the task's own delay; errors that are not ours are left to the task. The number of
+    retries stays the task's. The upscaling operators use it when the author of the DAG sets no policy; compose it
+    with others by ``ChainRetryPolicy``.
+
+    :param wait_for_credits: how long to wait for a top-up before a retry; default: fail.
+    """
+
+    def __init__(self, wait_for_credits: timedelta | None = None) -> None:
+        self.wait_for_credits = wait_for_credits
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,
+        max_tries: int,
+        context: Context | None = None,
+    ) -> RetryDecision:
+        """Decide about one failure."""
+        error = exception if isinstance(exception, SegmindError) else exception.__cause__
+        if not isinstance(error, SegmindError):
+            return RetryDecision.default()
+        reason = str(error)
+        if isinstance(error, SegmindInsufficientCreditsError) and self.wait_for_credits is not None:
+            return RetryDecision.retry(self.wait_for_credits, reason=reason)
+        if not error.retryable:
+            return RetryDecision.fail(reason=reason)
+        if isinstance(error, SegmindRateLimitedError) and (seconds := error.wait_seconds(time.time())) is not None:
+            return RetryDecision.retry(timedelta(seconds=seconds + 1), reason=reason)
+        return RetryDecision.retry(reason=reason)
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the policy as JSON (seconds)."""
+        wait = self.wait_for_credits
+        return {"wait_for_credits": None if wait is None else wait.total_seconds()}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> SegmindRetryPolicy:
+        """Rebuild what :meth:`serialize` wrote."""
+        wait = data.get("wait_for_credits")
+        return cls(None if wait is None else timedelta(seconds=wait))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SegmindRetryPolicy) and self.serialize() == other.serialize()
+
+    def __hash__(self) -> int:
+        return hash(self.wait_for_credits)

@@ -1,0 +1,60 @@
+"""Each row of the gateway's error table, in both modes, on Airflow's own retries: tries, submits, last words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import tenacity
+from airflow.sdk import DAG
+
+from airflow_provider_segmind import retrying
+from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
+from tests.airflow_env import run_dag
+
+#: status, the vendor's words, how often Airflow tries, how often the submit is sent, what the log says.
+#: Retried inside a try six times where nothing was accepted, and then by Airflow where it may pass.
+ROWS = [
+    (400, "Missing field image", 1, 1, ("Segmind refused the request (HTTP 400)", "Missing field image")),
+    (401, "Unauthorized. API key is invalid", 1, 1, ("refused the API key (HTTP 401)", "valid key into the password")),
+    (403, "Not on this plan", 1, 1, ("may not do that (HTTP 403)", "Not on this plan")),
+    (404, "Model not found", 1, 1, ("knows no such model (HTTP 404)", "Check the slug")),
+    (405, "<html><h1>Method Not Allowed</h1></html>", 1, 1, ("refused the request (HTTP 405)", "Method Not Allowed")),
+    (406, "Insufficient credits", 1, 1, ("Not enough Segmind credits (HTTP 406)", "Top up the account")),
+    (406, "Team spend limit reached", 1, 1, ("A Segmind spend limit is reached (HTTP 406)", "Raise the team's limit")),
+    (406, "Invalid content type", 1, 1, ("refused the content type (HTTP 406)",)),
+    (406, "scale must be 2, 4 or 8", 1, 1, ("Segmind refused the request (HTTP 406)", "scale must be 2, 4 or 8")),
+    (410, "Model retired", 1, 1, ("has retired this model (HTTP 410)", "successor")),
+    (422, "bad body", 1, 1, ("Segmind refused the request (HTTP 422)", "bad body")),
+    (500, "boom", 2, 12, ("internal error (HTTP 500)", "suspect that parameter")),
+    (502, "<html>Bad Gateway</html>", 2, 12, ("gateway is in trouble (HTTP 502)", "It passes")),
+    (503, "busy", 2, 12, ("gateway is in trouble (HTTP 503)", "It passes")),
+    (504, "late", 2, 12, ("gateway is in trouble (HTTP 504)", "It passes")),
+]
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
+@pytest.mark.parametrize(
+    ("status", "words", "tries", "submits", "says"), ROWS, ids=[f"{r[0]} {r[1][:20]}" for r in ROWS]
+)
+def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, submits, says, deferrable):
+    monkeypatch.setattr(retrying, "_BACKOFF", tenacity.wait_none())  # the waits are proved by tests/test_client.py
+    body = words if words.startswith("<") else {"error": words}
+    segmind_emulator.faults.add("submit", f"status:{status}", body=body)
+    with DAG("error_row", schedule=None) as dag:
+        SegmindRunModelOperator(
+            task_id="t",
+            model="echo-model",
+            parameters={"prompt": "x"},
+            deferrable=deferrable,
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+    run = run_dag(dag)
+    assert run.state == "failed"
+    assert run.task("t").try_number == tries
+    stats = segmind_emulator.stats
+    assert (stats.submits_attempted, stats.submits_accepted, stats.billed) == (submits, 0, 0)
+    for part in says:
+        assert part in run.log
+    assert "Segmind request" not in run.log, "there is no request to speak of"
