@@ -14,13 +14,14 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint constraints clean
+.PHONY: help setup demo test chaos lint constraints clean
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
 	@echo "make demo         run the whole pipeline on this machine: Airflow, the DAG, an emulator; no key needed"
 	@echo "make demo KEEP=1  the same, and leave Airflow's web UI up until Ctrl-C"
 	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
+	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
 	@echo "make lint         ruff, its formatter's check, and mypy"
 	@echo "make constraints  renew constraints.txt from what pip resolves today"
 	@echo "make clean        remove what the above have made, $(VENV) included"
@@ -43,8 +44,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the whole pipeline on this machine
 	@$(BIN)/python -m demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
-test: setup ## every test
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## every test but the long chaos runs
+	@$(BIN)/python -m pytest -m "not chaos" $(ARGS)
+
+chaos: setup ## kill, throttle and break a whole Airflow at every point
+	@$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 lint: setup ## style and types
 	@$(BIN)/ruff check .
