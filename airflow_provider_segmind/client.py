@@ -329,7 +329,12 @@ def _environment_proxy(url: httpx.URL) -> str | None:
 def _receive(response: httpx.Response, target: BinaryIO, max_bytes: int | None) -> Download:
     if response.status_code != httpx.codes.OK:
         passing = response.status_code >= 500 or response.status_code in (408, 425, 429)
-        raise SegmindDownloadError("the host answered", status=response.status_code, retryable=passing)
+        raise SegmindDownloadError(
+            "the host refuses it",
+            status=response.status_code,
+            retryable=passing,
+            next_step=None if passing else "Outputs need no key and are kept for days: look at it by its request id.",
+        )
     limit = max_bytes if max_bytes is not None else float("inf")
     digest, received = hashlib.sha256(), 0
     if (announced := response.headers.get("content-length", "")).isdigit() and int(announced) > limit:

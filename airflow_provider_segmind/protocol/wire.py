@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from airflow_provider_segmind.exceptions import (
+    SegmindMalformedAnswerError,
     SegmindMissingOutputError,
     SegmindRequestFailedError,
     SegmindUnknownStatusError,
@@ -179,9 +180,11 @@ def is_url(value: Any) -> bool:
 
 
 def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:
-    """Read a status; raise SegmindUnknownStatusError for one that is not known."""
+    """Read a status; raise SegmindUnknownStatusError for one that is not known, and where there is none."""
+    if not isinstance(value, str):
+        raise SegmindMalformedAnswerError("it names no status", status=status, request_id=request_id)
     try:
-        return RequestState(value.upper() if isinstance(value, str) else value)
+        return RequestState(value.upper())
     except ValueError:
         raise SegmindUnknownStatusError(f"{value!r:.100}", status=status, request_id=request_id) from None
 

@@ -108,8 +108,9 @@ def test_an_unknown_status_is_an_error_not_a_wait():
         calls.get_status(ID).parse(wire_answer("status_unknown"))
     assert not caught.value.retryable
     for odd in (None, 7, [], {}, True):
-        with pytest.raises(SegmindUnknownStatusError):
+        with pytest.raises(SegmindMalformedAnswerError, match="names no status") as malformed:
             calls.get_status(ID).parse(answer(200, {"status": odd}))
+        assert malformed.value.retryable, "the next look may be whole"
 
 
 def test_an_unknown_request_is_expired():

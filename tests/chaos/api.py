@@ -1,0 +1,65 @@
+"""Airflow's REST API, as much of it as the chaos suite needs beyond the demo's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from demo.api import Api
+
+_PAGE = 100  # Airflow's own limit of a listing
+
+
+class ChaosApi(Api):
+    """The demo's client for any DAG."""
+
+    def dag_files(self) -> set[str]:
+        """The names of the DAG files whose DAGs are known; raise where one could not be read."""
+        if errors := self.get("/api/v2/importErrors")["import_errors"]:
+            raise RuntimeError(errors[0]["stack_trace"])
+        return {Path(dag["fileloc"]).stem for dag in self.get("/api/v2/dags")["dags"]}
+
+    def is_healthy(self) -> bool:
+        """Whether scheduler, triggerer and DAG processor have shown a heartbeat."""
+        health = self.get("/api/v2/monitor/health")
+        return all(health[part]["status"] == "healthy" for part in ("scheduler", "triggerer", "dag_processor"))
+
+    def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
+        """Start a run."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        self.post(f"/api/v2/dags/{dag_id}/dagRuns", body).raise_for_status()
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """The state of a run."""
+        return str(self.get(_run(dag_id, run_id))["state"])
+
+    def has_ended(self, dag_id: str, run_id: str) -> bool:
+        """Whether a run is over."""
+        return self.state(dag_id, run_id) in ("success", "failed")
+
+    def instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Every task instance of a run."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(f"{_run(dag_id, run_id)}/taskInstances", limit=_PAGE, offset=len(found))
+            found += page["task_instances"]
+            if len(found) >= page["total_entries"] or not page["task_instances"]:
+                return found
+
+    def count(self, dag_id: str, run_id: str, state: str) -> int:
+        """How many task instances of a run are in this state."""
+        return int(self.get(f"{_run(dag_id, run_id)}/taskInstances", state=state, limit=1)["total_entries"])
+
+    def clear(self, dag_id: str, run_id: str) -> None:
+        """Clear every task of a run, as a user does."""
+        body = {"dry_run": False, "dag_run_id": run_id, "only_failed": False, "reset_dag_runs": True}
+        self.post(f"/api/v2/dags/{dag_id}/clearTaskInstances", body).raise_for_status()
+
+    def returned(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+        """What a task returned."""
+        path = f"{_run(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value"
+        return self.get(path, map_index=map_index, stringify=False)["value"]
+
+
+def _run(dag_id: str, run_id: str) -> str:
+    return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"

@@ -1,0 +1,102 @@
+"""The places at which a task's process is killed, in the order in which a task passes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.kills import Kill
+
+_OPERATOR = "airflow_provider_segmind.operators.run_model:SegmindRunModelOperator"
+_LEDGER = "airflow_provider_segmind.ledger:Ledger"
+_HOOK = "airflow_provider_segmind.hooks.segmind:SegmindHook"
+_CLIENT = "airflow_provider_segmind.client"
+_STORAGE = "airflow_provider_segmind.storage"
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One way to die.
+
+    :param name: for task ids and pictures.
+    :param says: for people.
+    :param kill: where the process dies; None where something else goes wrong.
+    :param mode: in which modes it makes sense.
+    :param arguments: of the operator, beyond the usual.
+    """
+
+    name: str
+    says: str
+    kill: Kill | None
+    modes: tuple[str, ...] = ("deferrable", "plain")
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+_RESUBMIT = {"on_lost_submit": "resubmit", "lost_submit_wait": 2}
+_DEFERRABLE, _PLAIN = ("deferrable",), ("plain",)
+
+CASES = (
+    Case("before_intention", "before the intention is written", Kill(f"{_LEDGER}.intend")),
+    Case(
+        "before_post",
+        'before the POST leaves (`on_lost_submit="resubmit"`)',
+        Kill(f"{_HOOK}.submit"),
+        arguments=_RESUBMIT,
+    ),
+    Case(
+        "answer_under_way",
+        "after acceptance, before the answer arrives",
+        Kill(f"{_CLIENT}:_Driver._request", "answer", only="method='POST'"),
+    ),
+    Case("before_id_written", "after the answer, before the ledger has the id", Kill(f"{_LEDGER}.submitted")),
+    Case("after_id_written", "right after the ledger has the id", Kill(f"{_LEDGER}.submitted", "after")),
+    Case(
+        "before_deferral", "after the ledger has the id, before the deferral", Kill(f"{_OPERATOR}._defer"), _DEFERRABLE
+    ),
+    Case("in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}:SegmindClient.send", only="/status"), _PLAIN),
+    Case("before_result", "resumed, before the result is read", Kill(f"{_OPERATOR}._finish")),
+    Case("before_result_written", "after the result is read, before it is written", Kill(f"{_LEDGER}.finished")),
+    Case("before_storing", "after the result is taken, before storing", Kill(f"{_OPERATOR}._hand_over")),
+    Case("in_download", "half-way through the download", Kill(f"{_CLIENT}:_receive", "half")),
+    Case("before_publish", "while the object is written", Kill(f"{_STORAGE}:_copy", "after")),
+    Case("before_hand_over", "after the object is stored", Kill(f"{_LEDGER}.hand_over")),
+    Case("before_end", "after the hand-over is written, before the task ends", Kill(f"{_LEDGER}.hand_over", "after")),
+)
+#: Those that the quick tests run.
+FAST = ("before_post", "answer_under_way", "before_id_written", "before_deferral", "in_download", "before_end")
+
+#: No kill: the emulator accepts the submit of this model once and closes the connection instead of answering.
+DROPPED = Case("answer_dropped", "the answer is dropped on the way; nobody dies", None)
+
+#: The window that stays open, with the default on_lost_submit="fail".
+LOST = Kill(f"{_HOOK}.submit")
+
+SDK_KILLS = {
+    "before_post": Kill("segmind.v2:submit"),
+    "after_answer": Kill("segmind.v2:submit", "after"),
+    "in_the_wait": Kill("segmind.v2:AsyncJob.status", "after"),
+    "in_download": Kill("tests.chaos.peers:fetch", "half"),
+    "before_end": Kill("tests.chaos.peers:saved", "after"),
+}
+HTTP_KILLS = {
+    "before_post": Kill("airflow.providers.http.hooks.http:HttpHook.run", only="v2/esrgan"),
+    "after_answer": Kill("airflow.providers.http.hooks.http:HttpHook.run", "after", only="v2/esrgan"),
+    "in_the_wait": Kill("airflow.providers.http.hooks.http:HttpHook.run", "after", only="/status"),
+    "in_download": Kill("tests.chaos.peers:fetch", "half"),
+    "before_end": Kill("tests.chaos.peers:saved", "after"),
+}
+#: For people, and by the name of the case of ours that dies at the same place.
+COMPARED = {
+    "before_post": ("before the POST leaves", "before_post"),
+    "after_answer": ("after the answer, before anything has noted it", "before_id_written"),
+    "in_the_wait": ("in the wait", "in_the_wait"),
+    "in_download": ("during the download", "in_download"),
+    "before_end": ("after saving, before the task ends", "before_end"),
+}
+
+
+def cases(mode: str, names: Iterable[str] | None = None) -> list[Case]:
+    """The cases of one mode, all or these."""
+    return [case for case in CASES if mode in case.modes and (names is None or case.name in names)]

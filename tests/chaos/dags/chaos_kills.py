@@ -1,0 +1,64 @@
+"""Pictures that are upscaled by processes which die once: one task for each place to die."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from airflow.sdk import DAG
+
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
+from tests.chaos.cases import DROPPED, FAST, LOST, cases
+from tests.chaos.kills import arm
+
+PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+PATIENT = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+
+for dag_id, mode, names in (
+    ("chaos_fast", "deferrable", FAST),
+    ("chaos_deferrable", "deferrable", None),
+    ("chaos_plain", "plain", None),
+):
+    chosen = cases(mode, names)
+    with DAG(dag_id, schedule=None, default_args=PATIENT):
+        for case in chosen:
+            SegmindEsrganOperator(
+                task_id=f"{mode}_{case.name}",
+                image=f"{PICTURES}/{{{{ run_id }}}}-{case.name}.jpg",
+                destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}.jpg",
+                deferrable=mode == "deferrable",
+                poll_interval=1,
+                **case.arguments,
+            )
+        if names is None:
+            # The only task of its model, so that the emulator can drop its answer and no other's.
+            SegmindNomosUpscalerOperator(
+                task_id=f"{mode}_{DROPPED.name}",
+                image=f"{PICTURES}/{{{{ run_id }}}}-{DROPPED.name}.jpg",
+                destination=f"file://{OUT}/{{{{ run_id }}}}/{DROPPED.name}.png",
+                deferrable=mode == "deferrable",
+                poll_interval=1,
+            )
+    arm({f"{mode}_{case.name}": case.kill for case in chosen if case.kill})
+
+# A submit that was about to leave, and that nobody knows of: by default a person is asked.
+with DAG("chaos_lost", schedule=None, default_args=PATIENT):
+    SegmindEsrganOperator(
+        task_id="lost",
+        image=f"{PICTURES}/{{{{ run_id }}}}-lost.jpg",
+        destination=f"file://{OUT}/{{{{ run_id }}}}/lost.jpg",
+        deferrable=True,
+        lost_submit_wait=2,
+    )
+arm({"lost": LOST})
+
+# Three pictures that wait long enough for something else to die.
+with DAG("chaos_wait", schedule=None, default_args=PATIENT):
+    for number in range(3):
+        SegmindEsrganOperator(
+            task_id=f"wait_{number}",
+            image=f"{PICTURES}/{{{{ run_id }}}}-{number}.jpg",
+            destination=f"file://{OUT}/{{{{ run_id }}}}/{number}.jpg",
+            deferrable=True,
+            poll_interval=12,
+        )

@@ -1,0 +1,32 @@
+"""Many mapped tasks on one picture each: for storms and limits."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+
+PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+
+with DAG("chaos_many", schedule=None, params={"count": Param(3, type="integer")}):
+
+    @task
+    def names(params: dict[str, Any] | None = None, run_id: str | None = None) -> list[dict[str, str]]:
+        """One picture and one object for each task."""
+        return [
+            {
+                "image": f"{PICTURES}/{run_id}-{number}.jpg",
+                "destination": f"file://{OUT}/{run_id}/{number}.jpg",
+            }
+            for number in range((params or {})["count"])
+        ]
+
+    SegmindEsrganOperator.partial(
+        task_id="upscale",
+        deferrable=True,
+        timeout=900,
+        retries=2,
+    ).expand_kwargs(names())

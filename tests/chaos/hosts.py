@@ -1,0 +1,58 @@
+"""Small hosts beside the gateway: one serves a picture under any name, one records what it is sent."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PICTURE = Path(__file__).parents[1] / "photos" / "cat.jpg"
+
+
+class PictureHost:
+    """
+    Serve one picture under every name, and keep the headers of every request.
+
+    A name of its own for each case tells the requests of one case from another's. Paths that begin with
+    ``/private/`` ask for a password, as a host would that wants to see what credentials a client has.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        seen, content = self.seen, PICTURE.read_bytes()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                seen.append((self.path, str(self.headers)))
+                length = int(self.headers.get("content-length") or 0)
+                if length:
+                    seen[-1] = (self.path, f"{self.headers}{self.rfile.read(length)!r}")
+                private = self.path.startswith("/private/")
+                self.send_response(401 if private else 200)
+                if private:
+                    self.send_header("WWW-Authenticate", 'Basic realm="outputs"')
+                self.send_header("Content-Type", "image/jpeg")
+                body = b"" if private else content
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_GET
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> None:
+        """Serve from a thread."""
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._running = True
+
+    def stop(self) -> None:
+        """Stop serving."""
+        if getattr(self, "_running", False):
+            self._running = False
+            self._server.shutdown()
+        self._server.server_close()

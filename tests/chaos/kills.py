@@ -1,0 +1,106 @@
+"""
+SIGKILL at an exact line: a DAG file arms its tasks with this.
+
+Nothing is mocked. A method of the real class is wrapped so that the task process kills itself right before or after
+the real call, or inside it, and only once for each task of a run: the next try runs through.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Kill:
+    """
+    Where a task's process dies.
+
+    :param target: ``module:name`` or ``module:Class.method``.
+    :param when: before or after the call; ``answer``: after the request was sent, before its answer is read;
+        ``half``: when half of the first piece of a download has been written.
+    :param only: strike only where this stands in the text of an argument (the name of a call, say).
+    """
+
+    target: str
+    when: Literal["before", "after", "answer", "half"] = "before"
+    only: str = ""
+
+
+def arm(kills: Mapping[str, Kill]) -> None:
+    """Let each of these tasks (by task id) die once in each run. For use at the top of a DAG file."""
+    for target in {kill.target for kill in kills.values()}:
+        owner, name = _find(target)
+        real = getattr(owner, name)
+        if not hasattr(real, "armed"):
+            real = _wrapped(real)
+            setattr(owner, name, real)
+        real.armed.update({task: kill for task, kill in kills.items() if kill.target == target})
+
+
+def strike() -> None:
+    """End this process, unless this task of this run died before."""
+    mark = Path(os.environ["CHAOS_MARKS"]) / f"{_now('DAG_ID')}.{_now('DAG_RUN_ID')}.{_now('TASK_ID')}"
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _now(what: str) -> str:
+    """Airflow tells in the environment which task runs in this process."""
+    return os.environ.get(f"AIRFLOW_CTX_{what}", "")
+
+
+def _find(target: str) -> tuple[Any, str]:
+    module, _, path = target.partition(":")
+    *outer, name = path.split(".")
+    return functools.reduce(getattr, outer, importlib.import_module(module)), name
+
+
+def _wrapped(real: Callable[..., Any]) -> Any:
+    armed: dict[str, Kill] = {}
+
+    @functools.wraps(real)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        kill = armed.get(_now("TASK_ID"))
+        if kill is None or (kill.only and kill.only not in f"{args[1:]} {kwargs}"):
+            return real(*args, **kwargs)
+        if kill.when == "before":
+            strike()
+        if kill.when == "half":  # (response, target, ...)
+            args = (args[0], _DiesHalfWay(args[1]), *args[2:])
+        result = real(*args, **kwargs)
+        if kill.when == "after":
+            strike()
+        if kill.when == "answer":  # the arguments of an httpx request: httpcore tells what it is about to do
+            result = result | {"extensions": {"trace": _at_the_answer}}
+        return result
+
+    wrapped.armed = armed  # type: ignore[attr-defined]
+    return wrapped
+
+
+def _at_the_answer(event: str, info: Any) -> None:
+    if event == "http11.receive_response_headers.started":
+        strike()
+
+
+class _DiesHalfWay:
+    """A file that writes half of the first piece."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, piece: bytes) -> int:
+        self._file.write(piece[: len(piece) // 2])
+        self._file.flush()
+        strike()
+        return int(self._file.write(piece[len(piece) // 2 :]))

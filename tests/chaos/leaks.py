@@ -1,0 +1,87 @@
+"""Ways to make a client tell its key, and a search for it in everything that Airflow keeps."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.fernet import Fernet
+
+from tests.chaos.rig import Rig
+
+MODES = ("deferrable", "plain")
+#: What goes wrong for the models of each name, in each mode: faults as the emulator's admin page takes them.
+STORIES = ("moved", "redirected", "wrong", "refused")
+#: Those of them that a task cannot get through.
+HOPELESS = ("moved", "refused")
+
+
+def set_traps(rig: Rig) -> None:
+    """Let the emulator lead its clients astray, towards the host that records what it is sent."""
+    elsewhere = rig.pictures.url
+
+    def fault(route: str, kind: str, model: str, times: int | None = 1, **more: Any) -> None:
+        rig.emulator("faults", "POST", route=route, kind=kind, model=model, times=times, **more)
+
+    _foreign_addresses(rig, elsewhere)
+    fault("output", f"redirect:{elsewhere}/private/output.png", "bria-increase-resolution", None)
+    for mode in MODES:
+        fault("submit", f"redirect:{elsewhere}/stolen-submit", f"moved-{mode}", None)
+        for route in ("status", "result"):
+            fault(route, f"redirect:{elsewhere}/stolen-{route}", f"redirected-{mode}")
+        model = f"wrong-{mode}"
+        fault("submit", "garbage", model)
+        for kind in ("garbage", "html", "status:500", "truncate"):
+            fault("status", kind, model)
+        fault("result", "garbage", model)
+        # A gateway that repeats the key in its refusal, in the body and in a header.
+        told = {"error": f"API key {rig.api_key} is invalid"}
+        headers = {"WWW-Authenticate": f'Key realm="{rig.api_key}"'}
+        fault("submit", "status:401", f"refused-{mode}", None, body=told, headers=headers)
+
+
+def _foreign_addresses(rig: Rig, elsewhere: str) -> None:
+    """A submit's answer and a result whose addresses all lead to another host."""
+    body = {"image": f"{elsewhere}/foreign.jpg"}
+    made = httpx.post(
+        f"{rig.emulator_url}/v2/esrgan", json=body, headers={"x-api-key": rig.api_key}, trust_env=False
+    ).json()
+    names = ("status_url", "response_url", "poll_url")
+    foreign = {"request_id": made["request_id"], "status": "QUEUED"} | dict.fromkeys(names, f"{elsewhere}/stolen-url")
+    rig.emulator("faults", "POST", route="submit", kind="status:200", model="esrgan", body=foreign)
+    result = {"request_id": made["request_id"], "status": "COMPLETED", "output": f"{elsewhere}/elsewhere.jpg"}
+    rig.emulator("faults", "POST", route="result", kind="status:200", model="esrgan", body=result)
+
+
+def where(key: str, rig: Rig, triggers: set[str]) -> list[str]:
+    """Name every place in which the key stands."""
+    return [place for place, content in _places(rig, triggers) if key.encode() in content]
+
+
+def _places(rig: Rig, triggers: set[str]) -> Iterator[tuple[str, bytes]]:
+    for path in rig.path.rglob("*"):
+        if path.is_file():
+            yield str(path.relative_to(rig.path)), path.read_bytes()
+    with _database(rig.path) as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for row in database.execute(f'SELECT * FROM "{table}"'):
+                yield f"table {table}", repr(row).encode()
+    for kwargs in triggers:
+        yield "a trigger's arguments", kwargs.encode()
+    for line in rig.running():
+        yield "a command line", line.encode()
+
+
+def trigger_arguments(rig: Rig) -> set[str]:
+    """What the triggers that wait now were given, decrypted if need be: their rows go when they have fired."""
+    fernet = Fernet(rig.secrets["fernet"])
+    with _database(rig.path) as database:
+        rows = [text for (text,) in database.execute("SELECT kwargs FROM trigger")]
+    return {text if text.startswith("{") else fernet.decrypt(text.encode()).decode() for text in rows}
+
+
+def _database(home: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{home / 'airflow.db'}?mode=ro", uri=True, timeout=30)

@@ -1,0 +1,106 @@
+"""
+Run the chaos suite and write what it measured into docs/reliability.md.
+
+    python -m tests.chaos.report                 run everything (some ten minutes), then write
+    python -m tests.chaos.report --from FILE     write what an earlier run kept (CHAOS_REPORT=FILE pytest tests/chaos)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.cases import CASES, COMPARED
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reliability.md"
+
+Rows = list[dict[str, Any]]
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def kills(rows: Rows) -> str:
+    """One line for each case, both modes side by side."""
+    lines = []
+    order = {case.says: number for number, case in enumerate(CASES)}
+    for case in sorted(dict.fromkeys(row["case"] for row in rows), key=lambda case: order.get(case, len(order))):
+        modes = {row["mode"]: row for row in rows if row["case"] == case}
+        cells = [case]
+        for mode in ("deferrable", "plain"):
+            row = modes.get(mode)
+            cells += [row["tries"], row["submits"], row["object"]] if row else ["-"] * 3
+        lines.append(cells)
+    head = ["The process dies …", "tries", "submits", "object", "tries (plain)", "submits (plain)", "object (plain)"]
+    return table(head, lines)
+
+
+def compared(peers: Rows, ours: Rows) -> str:
+    """The same kills, three ways to write it."""
+    says = {case.name: case.says for case in CASES}
+    lines, total = [], [0, 0, 0]
+    for name, (text, our_case) in COMPARED.items():
+        submits = [row["submits"] for row in ours if row["case"] == says[our_case]]
+        theirs = {row["peer"]: row["submits"] for row in peers if row["case"] == name}
+        cells = [max(submits), theirs["sdk"], theirs["http"]]
+        total = [sum(pair) for pair in zip(total, cells, strict=True)]
+        lines.append([text, *cells])
+    lines.append([f"**paid for {len(COMPARED)} pictures**", *(f"**{number}**" for number in total)])
+    head = ["The process dies …", "this provider", "the SDK in a `@task`", "`HttpOperator` + `HttpSensor`"]
+    return table(head, lines)
+
+
+def crowd(rows: Rows) -> str:
+    """One run of many tasks: a line for each number."""
+    return table(["", "measured"], [[key, value] for key, value in rows[-1].items()])
+
+
+def write(tables: dict[str, Rows]) -> None:
+    """Put each table that was measured between its marks; the others stay as they are."""
+    text = PAGE.read_text()
+    drawn = {
+        "kills": lambda: kills(tables["kills"]),
+        "peers": lambda: compared(tables["peers"], tables["kills"]),
+        "storm": lambda: crowd(tables["storm"]),
+        "rate limit": lambda: crowd(tables["rate limit"]),
+    }
+    for name, draw in drawn.items():
+        if name not in tables:
+            continue
+        start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
+        pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"{PAGE} has no place for {name}")
+        text = pattern.sub(f"{start}\n\n{draw()}\n\n{end}".replace("\\", r"\\"), text)
+    PAGE.write_text(text)
+
+
+def main() -> int:
+    """The command."""
+    command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.add_argument("--from", dest="source", type=Path, help="what an earlier run kept, instead of a run")
+    source: Path | None = command.parse_args().source
+    code = 0
+    with tempfile.TemporaryDirectory() as folder:
+        if source is None:
+            source = Path(folder) / "measured.json"
+            run = [sys.executable, "-m", "pytest", "tests/chaos", "-m", ""]
+            code = subprocess.run(run, cwd=ROOT, env=os.environ | {"CHAOS_REPORT": str(source)}, check=False).returncode
+        if code == 0:
+            write(json.loads(source.read_text()))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

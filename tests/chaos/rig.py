@@ -1,0 +1,213 @@
+"""A real Airflow whose parts can be killed one by one, an emulator, and a host of pictures: all real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # Airflow brings it
+from cryptography.fernet import Fernet
+
+from demo.airflow_home import Home, free_ports, wait_for
+from tests.chaos.api import ChaosApi
+from tests.chaos.hosts import PictureHost
+
+AIRFLOW = str(Path(sys.executable).with_name("airflow"))
+ROOT = Path(__file__).resolve().parents[2]
+DAGS = Path(__file__).parent / "dags"
+COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
+#: Of the picture that every case upscales, twice as large: what a whole object must have.
+UPSCALED = (600, 400)
+
+
+@dataclass
+class Rig(Home):
+    """
+    An AIRFLOW_HOME with its own scheduler, triggerer, DAG processor and API server. Use it as a context manager.
+
+    :param dags: names of the DAG files of this folder's ``dags/`` that this Airflow reads.
+    :param emulator_options: of the emulator's command line.
+    :param connection_fields: of the Segmind connection, where they differ from what the emulator offers.
+    :param environ: further variables for every process.
+    """
+
+    dags: Sequence[str] = ()
+    emulator_options: Sequence[str] = ("--latency", "1.5")
+    connection_fields: dict[str, Any] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
+    components: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.secrets = {name: secrets.token_urlsafe(32) for name in ("jwt", "api")}
+        self.secrets["fernet"] = Fernet.generate_key().decode()
+        self.pictures = PictureHost()
+
+    @property
+    def out(self) -> Path:
+        """Where the tasks store: one folder for each DAG run."""
+        return self.path / "out"
+
+    @property
+    def api_key(self) -> str:
+        """The key in the connection."""
+        return str(json.loads(self.connection)["password"])
+
+    # --- start, stop, kill ----------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        super().prepare()
+        shutil.rmtree(self.path / "dags")
+        (self.path / "dags").mkdir()
+        for folder in ("out", "marks", "tmp"):
+            (self.path / folder).mkdir()
+        for name in self.dags:
+            shutil.copy(DAGS / f"{name}.py", self.path / "dags")
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self.pictures.start()
+            self.start_emulator(*self.emulator_options)
+            self.connection = json.dumps(json.loads(self.connection) | self.connection_fields)
+            self.start_airflow()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        self.pictures.stop()
+        super().stop()
+
+    def start_airflow(self) -> None:
+        """Make the database and start every part; return when all of them answer and every DAG is known."""
+        self.port, self._worker_logs, self._trigger_logs = free_ports(3)
+        self.url = f"http://127.0.0.1:{self.port}"
+        made = self._start([AIRFLOW, "db", "migrate"], subprocess.DEVNULL, "migrate.log")
+        if made.wait(timeout=180):
+            raise RuntimeError(f"airflow db migrate failed:\n{self.tail('migrate.log')}")
+        self.processes.remove(made)
+        for component in COMPONENTS:
+            self.start_component(component)
+        self.api = ChaosApi(self.url)
+        self.wait("the API answers", self.api.sign_in, seconds=120)
+        self.wait("every DAG is read", lambda: self.api.dag_files() == set(self.dags), seconds=90)
+        self.wait("every part is healthy", self.api.is_healthy, seconds=60)
+
+    def start_component(self, name: str) -> None:
+        """Start one part of Airflow, in a session of its own."""
+        with (self.path / f"{name}.log").open("a") as log:
+            self.components[name] = self._start([AIRFLOW, name], log, f"{name}.log")
+
+    def kill_component(self, name: str) -> None:
+        """SIGKILL one part with all of its children, as when its container dies."""
+        process = self.components.pop(name)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.send_signal(signal.SIGKILL)
+        self.processes.remove(process)
+        process.wait(timeout=10)
+        _, alive = psutil.wait_procs(family[1:], timeout=10)
+        if alive:
+            raise RuntimeError(f"{name} left {alive} behind")
+
+    def environment(self) -> dict[str, str]:
+        kept = super().environment() | {
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+            "TMPDIR": str(self.path / "tmp"),  # notes about rate limits stay in this home
+            "CHAOS_MARKS": str(self.path / "marks"),
+            "CHAOS_OUT": str(self.out),
+            "CHAOS_PICTURES": self.pictures.url,
+            "CHAOS_GATEWAY": self.emulator_url,
+        }
+        if self.connection:
+            kept["SEGMIND_API_KEY"] = self.api_key  # the vendor's SDK reads it there
+            kept["AIRFLOW_CONN_SEGMIND_HTTP"] = json.dumps(
+                {"conn_type": "http", "host": self.emulator_url, "extra": {"x-api-key": self.api_key}}
+            )
+        return kept | self.environ
+
+    def _airflow_settings(self) -> dict[str, str]:
+        # A dead triggerer is noticed within seconds. The scheduler keeps Airflow's own limits: on a busy machine its
+        # heartbeat may come ten seconds late, and with a low limit it takes its own tasks for orphans.
+        return super()._airflow_settings() | {
+            "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets["jwt"],
+            "AIRFLOW__API__SECRET_KEY": self.secrets["api"],
+            "AIRFLOW__CORE__FERNET_KEY": self.secrets["fernet"],
+            "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "300",
+            "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "64",
+            "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "12",
+            "AIRFLOW__TRIGGERER__CAPACITY": "1000",
+        }
+
+    # --- runs -----------------------------------------------------------------------------------------------
+
+    def wait(self, what: str, ready: Any, *, seconds: float) -> Any:
+        """Wait for something; what the logs of Airflow say last is shown where it does not come."""
+        try:
+            return wait_for(what, ready, home=self, seconds=seconds)
+        except Exception as error:
+            logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in COMPONENTS)
+            raise TimeoutError(f"{error}\n{logs}\n{self._said_by_tasks()}") from error
+
+    def run(self, dag_id: str, run_id: str, *, seconds: float, conf: dict[str, Any] | None = None) -> str:
+        """Start a run, wait for its end, and return its state."""
+        self.api.trigger_dag(dag_id, run_id, conf)
+        return self.finish(dag_id, run_id, seconds=seconds)
+
+    def finish(self, dag_id: str, run_id: str, *, seconds: float) -> str:
+        """Wait for the end of a run, and return its state; a failed one tells what its tasks said."""
+        self.wait(f"{dag_id} {run_id} ends", lambda: self.api.has_ended(dag_id, run_id), seconds=seconds)
+        state = self.api.state(dag_id, run_id)
+        if state != "success":
+            print(self._said_by_tasks())
+        return state
+
+    def _said_by_tasks(self) -> str:
+        return "\n".join(f"--- {path.relative_to(self.path)}\n{said}" for path, said in self.task_errors())[-6000:]
+
+    # --- looking in -----------------------------------------------------------------------------------------
+
+    def emulator(self, path: str, method: str = "GET", **body: Any) -> Any:
+        """Ask or steer the emulator by its own routes."""
+        answer = httpx.request(
+            method, f"{self.emulator_url}/_emulator/{path}", json=body or None, timeout=30, trust_env=False
+        )
+        return answer.raise_for_status().json()
+
+    def stats(self) -> dict[str, Any]:
+        """The emulator's counters."""
+        counters: dict[str, Any] = self.emulator("stats")
+        return counters
+
+    def submits(self) -> Counter[str]:
+        """Accepted submits by the name of their picture."""
+        return Counter(urlsplit(seen["parameters"]["image"]).path[1:] for seen in self.emulator("requests"))
+
+    def wait_until_deferred(self, dag_id: str, run_id: str, *, seconds: float = 60) -> None:
+        """Wait until every task of the run waits in the triggerer."""
+
+        def all_deferred() -> bool:
+            return {ti["state"] for ti in self.api.instances(dag_id, run_id)} == {"deferred"}
+
+        self.wait(f"{dag_id} {run_id} is deferred", all_deferred, seconds=seconds)
+        time.sleep(1.5)  # until the scheduler knows it, too

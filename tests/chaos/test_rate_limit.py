@@ -1,0 +1,44 @@
+"""A rate limit is waited out in the triggerer: no worker is held, no retry used, and hardly a submit is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.many import run_many
+
+TASKS, LIMIT = 150, 50
+
+
+@pytest.mark.chaos
+def test_many_tasks_share_a_rate_limit(rig, measure):
+    rig.emulator("reset", "POST", latency=1.5, rate_limit=LIMIT)
+    try:
+        crowd = run_many(rig, "limit", TASKS, seconds=540)
+    finally:
+        rig.emulator("reset", "POST")
+    attempted, accepted = (crowd.stats[f"submits_{what}"] for what in ("attempted", "accepted"))
+    measure(
+        "rate limit",
+        [
+            {
+                "tasks": TASKS,
+                "limit a minute": LIMIT,
+                "succeeded": crowd.states["success"],
+                "submits attempted": attempted,
+                "submits accepted": accepted,
+                "attempted per accepted": f"{attempted / accepted:.2f}",
+                "Airflow retries": sum((tries - 1) * number for tries, number in crowd.tries.items()),
+                "most tasks deferred at once": crowd.deferred,
+                "worker seconds per task": f"{crowd.worker_seconds / TASKS:.1f}",
+                "seconds": round(crowd.seconds),
+            }
+        ],
+    )
+    assert crowd.states == {"success": TASKS}
+    assert crowd.tries == {1: TASKS}
+    assert crowd.submits == {1: TASKS}
+    assert not crowd.broken
+    assert attempted / accepted <= 1.3
+    # Held for the whole wait, a worker would have been busy for a minute and more with each task of the second hundred.
+    assert crowd.deferred > LIMIT
+    assert crowd.worker_seconds / TASKS < 10
