@@ -202,7 +202,7 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
     ("destination", "says"),
     [
         ("nowhere://bucket/folder/", "nowhere"),
-        ("/data/out.png", "is no URI"),
+        ("{{ '/data/out.png' }}", "is no URI"),  # as a literal it is refused when the DAG is parsed
         ("gs://bucket/folder/", "airflow-provider-segmind[gcs]"),
     ],
     ids=["unknown scheme", "no scheme", "provider not installed"],
