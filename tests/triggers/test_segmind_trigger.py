@@ -169,7 +169,7 @@ def test_the_loop_is_not_blocked_and_the_client_is_closed(airflow_db, segmind_em
 
     kinds, worst = asyncio.run(run())
     assert kinds == [["fetch"]] * 10
-    assert worst < 0.5
+    assert worst < 2  # seconds; the synchronous API would not come back at all
 
 
 def test_on_kill_says_what_stays_behind(capsys):
