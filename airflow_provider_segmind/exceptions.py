@@ -42,6 +42,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+#: Seconds; limits are per minute, so one that claims to reset later is a mistake, and nobody should sleep on it.
+_LONGEST_RESET = 3600.0
 _SHOWN_DETAIL = 500  # characters of the vendor's words that fit in a message
 
 
@@ -219,12 +221,10 @@ class SegmindRateLimitedError(SegmindAnswerError):
 
     def wait_seconds(self, now: float) -> float | None:
         """Return the seconds from ``now`` (epoch seconds) until the reset, or None where it is not known."""
-        if self.retry_after is not None:
-            return max(0.0, self.retry_after)
-        if self.reset_at is not None:
+        wait = self.retry_after
+        if wait is None and self.reset_at is not None:
             wait = self.reset_at.timestamp() - now
-            return max(0.0, wait) if wait <= 3600 else None  # limits are per minute: later is a mistake
-        return None
+        return None if wait is None or wait > _LONGEST_RESET else max(0.0, wait)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON, with the reset as an ISO timestamp."""

@@ -48,8 +48,6 @@ RETENTION = timedelta(minutes=75)
 _RECORDS_LIVE = 55 * 60.0
 #: Seconds after the first look at which the history is searched again: rows can appear late.
 _LOOKS = (0.0, 1.0, 3.0, 7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
-
-
 #: The history is read in pages of this many rows, and so many of them at most.
 _ROWS, _MOST_PAGES = 100, 20
 _PER_LOOK = RetryBudget(attempts=2, seconds=5.0)
@@ -90,6 +88,13 @@ class Ledger:
         """Tell whether Segmind has forgotten what the entry is about, by its age."""
         entry = self.entry
         return entry is not None and self._clock() - (entry.submitted_at or entry.intended_at) > _RECORDS_LIVE
+
+    def result(self) -> Result | None:
+        """Return the result that was written, if its output can be fetched without the request's record."""
+        if self.entry is None or self.entry.result is None:
+            return None
+        found = Result.model_validate(self.entry.result)
+        return found if found.fetchable else None
 
     def _write(self, entry: Entry) -> None:
         self.entry = entry
@@ -196,14 +201,14 @@ class Reconnector:
         self._patience = patience
         self._sleep = sleep
 
-    def find(self, wanted: Wanted, *, run_of_tries: int) -> Found | None:
+    def find(self, wanted: Wanted) -> Found | None:
         """Return what is there already; None where a submit is right."""
         if not self._ledger.durable:
             return None
         if self._ledger.unreadable or not self._ledger.available:
             return self._without_ledger(wanted)
         entry = self._ledger.entry
-        step, why = decide(entry, fingerprint=wanted.fingerprint, run_of_tries=run_of_tries)
+        step, why = decide(entry, fingerprint=wanted.fingerprint, run_of_tries=self._ledger.run_of_tries)
         if why:
             log.info("Ledger: %s", why)
         if entry is None or step is Next.SUBMIT:
@@ -216,7 +221,7 @@ class Reconnector:
 
     def _look(self, wanted: Wanted, entry: Entry) -> Found | None:
         request_id = entry.request_id or ""
-        if entry.result is not None and (result := Result.model_validate(entry.result)).fetchable:
+        if (result := self._ledger.result()) is not None:
             return Known(result)
         state = self._state(request_id)
         if state is None:
@@ -239,7 +244,7 @@ class Reconnector:
         return None
 
     def _expired(self, wanted: Wanted, request_id: str) -> Found | None:
-        result = self.recover(wanted.model, request_id)
+        result = recover(self._hook, self._ledger, wanted.model, request_id)
         if result is not None:
             return Known(result)
         if not self._ledger.outlived():
@@ -251,19 +256,6 @@ class Reconnector:
             )
         log.warning("Segmind forgot request %s and its output: submitting, and paying, anew", request_id)
         return None
-
-    def recover(self, model: str, request_id: str) -> Result | None:
-        """Return the result of a request that Segmind has forgotten: from the ledger, or from the history."""
-        entry = self._ledger.entry
-        if entry is not None and entry.result is not None and entry.request_id == request_id:
-            result = Result.model_validate(entry.result)
-            if result.fetchable:
-                return result
-        rows = self._history(request_id)
-        found = result_of_row(rows[0], model=model) if rows else None
-        if found is not None:
-            log.info("Segmind forgot request %s, but its history knows the output", request_id)
-        return found
 
     def settle(self, wanted: Wanted, *, since: float, cause: SegmindError | None = None) -> Attached | None:
         """
@@ -305,20 +297,12 @@ class Reconnector:
         """Read the history from its newest row back to the intention."""
         day = datetime.fromtimestamp(since - CLOCK_SKEW, UTC).date()
         for page in range(1, _MOST_PAGES + 1):
-            rows = self._history(model=wanted.model, from_date=day, page=page, per_page=_ROWS)
+            rows = _history(self._hook, model=wanted.model, from_date=day, page=page, per_page=_ROWS)
             if row := matching_row(rows, model=wanted.model, body=wanted.body, since=since):
                 return row
             if len(rows) < _ROWS or all(older(row, since) for row in rows):
                 return None
         return None
-
-    def _history(self, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
-        """Ask the history; what it does not tell, it does not know. It is the vendor's least documented part."""
-        try:
-            return self._hook.get_conn().send(calls.get_history(request_id, **filters), budget=_PER_LOOK)
-        except SegmindError as error:
-            log.warning("The request history cannot be asked: %s", error)
-            return []
 
     def _without_ledger(self, wanted: Wanted) -> Found | None:
         if self._ledger.try_number <= 1 and not self._ledger.unreadable:
@@ -333,3 +317,23 @@ class Reconnector:
         if (row.status or "").upper() == RequestState.COMPLETED and (result := result_of_row(row, model=wanted.model)):
             return Known(result)
         return Attached(row.request_id, time.time())
+
+
+def recover(hook: SegmindHook, ledger: Ledger, model: str, request_id: str) -> Result | None:
+    """Return the result of a request that Segmind has forgotten: from the ledger, or from the history."""
+    if ledger.entry is not None and ledger.entry.request_id == request_id and (result := ledger.result()) is not None:
+        return result
+    rows = _history(hook, request_id)
+    found = result_of_row(rows[0], model=model) if rows else None
+    if found is not None:
+        log.info("Segmind forgot request %s, but its history knows the output", request_id)
+    return found
+
+
+def _history(hook: SegmindHook, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
+    """Ask the history; what it does not tell, it does not know. It is the vendor's least documented part."""
+    try:
+        return hook.get_conn().send(calls.get_history(request_id, **filters), budget=_PER_LOOK)
+    except SegmindError as error:
+        log.warning("The request history cannot be asked: %s", error)
+        return []

@@ -71,7 +71,7 @@ class Task:
         reconnector = Reconnector(
             self.hook, self.ledger, on_lost_submit=on_lost_submit, patience=patience, sleep=self.slept.append
         )
-        return reconnector.find(self.wanted, run_of_tries=self.max_tries)
+        return reconnector.find(self.wanted)
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_not_durable_looks_for_nothing(task, segmind_emulator):
     task.submit()
     context = {"task_state_store": task.store, "ti": SimpleNamespace(max_tries=1, try_number=3)}
     reconnector = Reconnector(task.hook, Ledger(context, durable=False), on_lost_submit="fail", patience=3)
-    assert reconnector.find(task.wanted, run_of_tries=1) is None
+    assert reconnector.find(task.wanted) is None
     assert segmind_emulator.stats.history_reads == 0
 
 
@@ -239,7 +239,7 @@ def test_an_upload_without_an_address_matches_nobodys_request(task):
     task.try_number = 2
     body = {name: value for name, value in task.body.items() if name != "image"}
     reconnector = Reconnector(task.hook, task.ledger, on_lost_submit="fail", patience=0)
-    assert reconnector.find(Wanted("esrgan", body, "f", complete=False), run_of_tries=1) is None
+    assert reconnector.find(Wanted("esrgan", body, "f", complete=False)) is None
 
 
 def test_the_key_is_not_in_the_entry(task, segmind_emulator):

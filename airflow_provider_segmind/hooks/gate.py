@@ -79,10 +79,10 @@ class Gate:
             self._next_slot = slot + self.pace
             await asyncio.sleep(max(0.0, slot - time.time()))
             if slot >= self.closed_until:
-                self._count(slot)
+                self._count()
                 return
 
-    def _count(self, slot: float) -> None:
+    def _count(self) -> None:
         """Count those that pass; a window that let all of them through shows that a faster pace may do."""
         self._passed += 1
         if self._passed * self.pace > 2 * _WINDOW:

@@ -16,7 +16,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.ledger import Found, Known, Ledger, Reconnector, Taken
+from airflow_provider_segmind.ledger import Found, Known, Ledger, Taken, recover
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
@@ -251,8 +251,7 @@ class SegmindRunModelOperator(ModelArguments):
 
     def _recovered(self, ledger: Ledger, error: SegmindRequestExpiredError) -> Result:
         """Return the result of a request that Segmind has forgotten meanwhile; raise the error where nobody knows."""
-        reconnector = Reconnector(self.hook, ledger, on_lost_submit=self.on_lost_submit, patience=0.0)
-        result = reconnector.recover(self.model, error.request_id) if error.request_id else None
+        result = recover(self.hook, ledger, self.model, error.request_id) if error.request_id else None
         if result is None:
             raise error
         return result

@@ -74,7 +74,7 @@ class SubmitOnce:
         if prepared.upload is not None and entry is not None and entry.uploaded and entry.fingerprint == key:
             # The very same picture was uploaded by an earlier try.
             wanted = Wanted(self.model, {**prepared.body, "image": entry.uploaded}, key)
-        return self._reconnector.find(wanted, run_of_tries=self.ledger.run_of_tries), wanted
+        return self._reconnector.find(wanted), wanted
 
     @property
     def _reconnector(self) -> Reconnector:

@@ -26,8 +26,6 @@ from airflow_provider_segmind.protocol.status import error_class
 
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-#: Seconds; a rate limit that claims to reset later than this is not believed.
-_LONGEST_RESET = 3600.0
 _WORDS_KEPT = 2000  # characters; an error page can be long
 
 
@@ -138,8 +136,6 @@ def _rate_limited(answer: Answer, words: str) -> SegmindRateLimitedError:
     if retry_after is None and reset_at is not None and sent_at is not None:
         # Date has whole seconds only: one more, so that the window is surely open.
         retry_after = max(0.0, (reset_at - sent_at).total_seconds()) + 1.0
-    if retry_after is not None and retry_after > _LONGEST_RESET:
-        reset_at = retry_after = None  # limits are per minute: this is a mistake, and nobody should sleep on it
     return SegmindRateLimitedError(words, status=answer.status, reset_at=reset_at, retry_after=retry_after)
 
 

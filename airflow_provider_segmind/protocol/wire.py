@@ -50,11 +50,6 @@ class RequestState(StrEnum):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
 
-    @property
-    def terminal(self) -> bool:
-        """True once nothing will change any more."""
-        return self in (RequestState.COMPLETED, RequestState.FAILED)
-
 
 class Metrics(Wire):
     """Cost and balance in credits, times in seconds; each None where Segmind does not say."""

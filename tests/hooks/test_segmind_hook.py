@@ -12,6 +12,7 @@ import pytest
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.protocol.wire import RequestState
 
 KEY = "SG_0123456789abcdef"
 OPERATIONS = ["submit", "get_status", "get_result", "get_history", "run_sync", "get_credits", "upload", "download"]
@@ -140,7 +141,7 @@ def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_
     balance, event, status, result, stored, again, content, row, rows, picture = found
     assert balance.total > 0
     assert event.kind == "completed"
-    assert status.state.terminal
+    assert status.state is RequestState.COMPLETED
     assert event.result.to_xcom() == result.to_xcom()
     assert stored == again
     assert (tmp_path / "out.jpg").read_bytes() == content
