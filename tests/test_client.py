@@ -8,10 +8,8 @@ import socket
 
 import pytest
 
-from airflow_provider_segmind.client import (
-    AsyncSegmindClient,
-    SegmindClient,
-)
+from airflow_provider_segmind.client import SegmindClient
+from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
 from airflow_provider_segmind.exceptions import (
     SegmindAnswerLostError,
     SegmindAuthError,
@@ -108,7 +106,8 @@ def test_a_look_is_repeated_on_anything_that_may_pass(driver, segmind_emulator, 
     segmind_emulator.faults.add("status", fault, times=2)
     both = driver()
     assert both.send(calls.get_status(request_id)).request_id == request_id
-    assert len(both.sleeps) == 2
+    # aiohttp itself repeats a GET once on a kept-alive connection that breaks, because the host may have closed it.
+    assert len(both.sleeps) == 2 or (both.kind == "async" and fault.startswith("drop") and len(both.sleeps) == 1)
 
 
 def test_what_will_not_pass_is_not_repeated(driver, segmind_emulator):

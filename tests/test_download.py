@@ -114,10 +114,10 @@ def test_redirects_end():
 
 def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch):
     """The name is resolved once; TLS and the Host header keep the name."""
-    from airflow_provider_segmind import client
+    from airflow_provider_segmind.client.download import _pinned
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [(2, 1, 6, "", ("93.184.215.14", 443))])
-    request, proxy = client._pinned(settings_for("https://g.example"), "https://cdn.example/a.png?x=1")
+    request, proxy = _pinned(settings_for("https://g.example"), "https://cdn.example/a.png?x=1")
     assert str(request["url"]) == "https://93.184.215.14/a.png?x=1"
     assert request["headers"]["host"] == "cdn.example"
     assert request["extensions"] == {"sni_hostname": "cdn.example"}
@@ -125,10 +125,10 @@ def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch):
 
 
 def test_a_proxy_resolves_names_itself():
-    from airflow_provider_segmind import client
+    from airflow_provider_segmind.client.download import _pinned
 
     settings = settings_for("https://g.example", proxy="http://proxy.example:3128")
-    request, proxy = client._pinned(settings, "https://cdn.example/a.png")
+    request, proxy = _pinned(settings, "https://cdn.example/a.png")
     assert (str(request["url"]), proxy) == ("https://cdn.example/a.png", "http://proxy.example:3128")
     for url in (
         "https://169.254.169.254/",
@@ -137,7 +137,7 @@ def test_a_proxy_resolves_names_itself():
         f"https://{socket.gethostname()}/",
     ):
         with pytest.raises((SegmindForbiddenHostError, SegmindDownloadError)):
-            client._pinned(settings, url)
+            _pinned(settings, url)
 
 
 @pytest.mark.parametrize("url", ["https://a..b/x", "https://xn--/a", "https://[v1.a]/", f"https://{'a' * 70}.example/"])

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
 from airflow_provider_segmind.exceptions import SegmindAnswerError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.hooks.files import data_uri_of, writable
 from airflow_provider_segmind.hooks.gate import gate_for
+from airflow_provider_segmind.hooks.shared import Lease, durations_of
 from airflow_provider_segmind.hooks.waiting import adrive, drive
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.models import request_body
-from airflow_provider_segmind.protocol.pictures import data_uri
 from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSettings, connection_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_segmind.client import AsyncSegmindClient, Download, SegmindClient
+    from airflow_provider_segmind.client import Download, SegmindClient
+    from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
+    from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.events import Event
     from airflow_provider_segmind.protocol.waiting import Watch
     from airflow_provider_segmind.protocol.wire import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
         SyncResult,
     )
     from airflow_provider_segmind.retrying import RetryBudget
+
+T = TypeVar("T")
 
 ENVIRONMENT_KEY = "SEGMIND_API_KEY"
 
@@ -53,8 +56,8 @@ class SegmindHook(BaseHook):
     connection, or ``segmind_conn_id`` is None, the key in the environment's ``SEGMIND_API_KEY`` serves, as in
     Segmind's own SDK.
 
-    One HTTP client per hook, made at the first call and kept alive: close it with :meth:`close` or
-    :meth:`aclose`, or use the hook in a ``with`` or ``async with``. Every method raises
+    The HTTP client is made at the first call and kept alive: close it with :meth:`close` or :meth:`aclose`, or use
+    the hook in a ``with`` or ``async with``. In an event loop all hooks of a connection share one. Every method raises
     :class:`~airflow_provider_segmind.exceptions.SegmindError`, whose docstring draws the tree.
 
     :param segmind_conn_id: Airflow connection (default ``segmind_default``), or None for the environment's key.
@@ -78,7 +81,7 @@ class SegmindHook(BaseHook):
         self.budget = budget
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
-        self._aclient: AsyncSegmindClient | None = None
+        self._shared: Lease | None = None
 
     # --- the connection -------------------------------------------------------------------------------------
 
@@ -100,16 +103,19 @@ class SegmindHook(BaseHook):
     async def asettings(self) -> ConnectionSettings:
         """Return the checked connection, read with the async API: the synchronous one blocks a triggerer's loop."""
         if self._settings is None:
-            values = None
-            if self.segmind_conn_id is not None:
-                with suppress(AirflowNotFoundException):
-                    conn = await get_async_connection(self.segmind_conn_id, self)
-                    values = _values(conn, await get_async_extra_dejson(conn))
-            if values is None:
-                values = self._environment_values()
-                await asyncio.to_thread(mask_secret, values["api_key"])
-            self._settings = self._checked(values)
+            self._settings = await self._aread()
         return self._settings
+
+    async def _aread(self) -> ConnectionSettings:
+        values = None
+        if self.segmind_conn_id is not None:
+            with suppress(AirflowNotFoundException):
+                conn = await get_async_connection(self.segmind_conn_id, self)
+                values = _values(conn, await get_async_extra_dejson(conn))
+        if values is None:
+            values = self._environment_values()
+            await asyncio.to_thread(mask_secret, values["api_key"])
+        return self._checked(values)
 
     @property
     def _where(self) -> str:
@@ -143,14 +149,20 @@ class SegmindHook(BaseHook):
         return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
-        """Return the hook's async HTTP client, for the running event loop."""
-        if self._aclient is None:
-            from airflow_provider_segmind.client import AsyncSegmindClient, ssl_context
+        """
+        Return the async HTTP client that all hooks of this connection share in the running event loop.
 
-            settings = await self.asettings()
-            await asyncio.to_thread(ssl_context, settings.verify)  # 25 ms of CPU the first time: off the loop
-            self._aclient = AsyncSegmindClient(settings, budget=self.budget)
-        return self._aclient
+        Ask again before the next call: the client is another one once the connection has changed.
+        """
+        return await self._lease().client()
+
+    def _lease(self) -> Lease:
+        if self._shared is None:
+            self._shared = Lease(self.segmind_conn_id, self._aread)
+        return self._shared
+
+    async def _asend(self, call: Call[T], budget: RetryBudget | None = None) -> T:
+        return await (await self.aget_conn()).send(call, budget=budget or self.budget)
 
     def close(self) -> None:
         """Close the HTTP client."""
@@ -159,10 +171,9 @@ class SegmindHook(BaseHook):
             self._client = None
 
     async def aclose(self) -> None:
-        """Close the async HTTP client."""
-        if self._aclient is not None:
-            await self._aclient.close()
-            self._aclient = None
+        """Give the async HTTP client back; the last hook that has it closes it."""
+        if self._shared is not None:
+            await self._shared.release()
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +221,7 @@ class SegmindHook(BaseHook):
         self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
     ) -> SubmittedRequest:
         """See :meth:`submit`."""
-        return await (await self.aget_conn()).send(calls.submit(model, request_body(model, parameters)), budget=budget)
+        return await self._asend(calls.submit(model, request_body(model, parameters)), budget)
 
     def get_status(self, request_id: str) -> RequestStatus:
         """Return where a request stands; FAILED is a state, not an error."""
@@ -218,7 +229,7 @@ class SegmindHook(BaseHook):
 
     async def aget_status(self, request_id: str) -> RequestStatus:
         """See :meth:`get_status`."""
-        return await (await self.aget_conn()).send(calls.get_status(request_id))
+        return await self._asend(calls.get_status(request_id))
 
     def get_result(self, request_id: str, *, model: str = "") -> Result:
         """
@@ -231,7 +242,7 @@ class SegmindHook(BaseHook):
 
     async def aget_result(self, request_id: str, *, model: str = "") -> Result:
         """See :meth:`get_result`."""
-        return await (await self.aget_conn()).send(calls.get_result(request_id, model=model))
+        return await self._asend(calls.get_result(request_id, model=model))
 
     def get_history(self, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
         """
@@ -244,7 +255,7 @@ class SegmindHook(BaseHook):
 
     async def aget_history(self, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
         """See :meth:`get_history`."""
-        return await (await self.aget_conn()).send(calls.get_history(request_id, **filters))
+        return await self._asend(calls.get_history(request_id, **filters))
 
     def run_sync(self, model: str, parameters: Mapping[str, Any]) -> SyncResult:
         """
@@ -257,7 +268,7 @@ class SegmindHook(BaseHook):
 
     async def arun_sync(self, model: str, parameters: Mapping[str, Any]) -> SyncResult:
         """See :meth:`run_sync`."""
-        return await (await self.aget_conn()).send(calls.run_sync(model, request_body(model, parameters)))
+        return await self._asend(calls.run_sync(model, request_body(model, parameters)))
 
     def get_credits(self) -> Credits:
         """Return the balance of the key's account, in credits."""
@@ -265,7 +276,7 @@ class SegmindHook(BaseHook):
 
     async def aget_credits(self) -> Credits:
         """See :meth:`get_credits`."""
-        return await (await self.aget_conn()).send(calls.get_credits())
+        return await self._asend(calls.get_credits())
 
     def upload(self, files: Sequence[str | Path | bytes]) -> list[str]:
         """
@@ -273,12 +284,12 @@ class SegmindHook(BaseHook):
 
         :param files: local paths, or contents. Base64 makes each a third larger on the wire.
         """
-        return self.get_conn().send(calls.upload([_data_uri(file) for file in files]))
+        return self.get_conn().send(calls.upload([data_uri_of(file) for file in files]))
 
     async def aupload(self, files: Sequence[str | Path | bytes]) -> list[str]:
         """See :meth:`upload`."""
-        uris = await asyncio.to_thread(lambda: [_data_uri(file) for file in files])
-        return await (await self.aget_conn()).send(calls.upload(uris))
+        uris = await asyncio.to_thread(lambda: [data_uri_of(file) for file in files])
+        return await self._asend(calls.upload(uris))
 
     def download(self, url: str, target: str | Path | BinaryIO, *, max_bytes: int | None = None) -> Download:
         """
@@ -289,24 +300,29 @@ class SegmindHook(BaseHook):
         :param max_bytes: refuse more than this.
         """
         client = self.get_conn()
-        with _writable(target) as file:
+        with writable(target) as file:
             return client.download(url, file, max_bytes=max_bytes)
 
     async def adownload(self, url: str, target: str | Path | BinaryIO, *, max_bytes: int | None = None) -> Download:
         """See :meth:`download`."""
         client = await self.aget_conn()
-        with _writable(target) as file:
+        with writable(target) as file:
             return await client.download(url, file, max_bytes=max_bytes)
 
     # --- waiting --------------------------------------------------------------------------------------------
 
+    def informed(self, watch: Watch) -> Watch:
+        """Return the wait with what this process has learned of the model: it also learns from this request."""
+        return replace(watch, durations=durations_of(self.segmind_conn_id, watch.model))
+
     def watch(self, watch: Watch) -> Event:
         """Wait until a request is finished, or until its deadline, and return the event that says how it ended."""
-        return drive(watch.steps(time.time), self.get_conn())
+        return drive(self.informed(watch).steps(time.time), self.get_conn())
 
     async def awatch(self, watch: Watch) -> Event:
         """See :meth:`watch`."""
-        return await adrive(watch.steps(time.time), await self.aget_conn(), gate_for(self.segmind_conn_id))
+        watch = self.informed(watch)
+        return await adrive(watch.steps(time.time), self._lease(), gate_for(self.segmind_conn_id))
 
 
 def _values(conn: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,24 +331,3 @@ def _values(conn: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:
     if host and conn.port:
         host = f"{host.rstrip('/')}:{conn.port}"
     return {**extra, "api_key": conn.password, "gateway": host or None}
-
-
-@contextmanager
-def _writable(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Open a path for writing, and leave no half file behind; a file object is used as it is."""
-    if not isinstance(target, str | Path):
-        yield target
-        return
-    path = Path(target)
-    try:
-        with path.open("w+b") as file:
-            yield file
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _data_uri(file: str | Path | bytes) -> str:
-    if isinstance(file, bytes):
-        return data_uri(file)
-    return data_uri(Path(file).read_bytes(), mimetypes.guess_type(Path(file).name)[0])

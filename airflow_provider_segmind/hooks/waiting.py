@@ -7,25 +7,39 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.hooks.gate import Gate
+from airflow_provider_segmind.hooks.shared import Lease
+from airflow_provider_segmind.protocol.polling import clip
 from airflow_provider_segmind.protocol.waiting import Pause, Step
 from airflow_provider_segmind.retrying import ONCE
 
 if TYPE_CHECKING:
-    from airflow_provider_segmind.client import AsyncSegmindClient, SegmindClient
+    from airflow_provider_segmind.client import SegmindClient
+    from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.events import Event
 
 Steps = Generator[Step, Any, "Event"]
 
 
-def drive(steps: Steps, client: SegmindClient, sleep: Callable[[float], None] = time.sleep) -> Event:
-    """Drive a wait in a task process. Each call is sent once: the steps themselves know when to look again."""
+def drive(
+    steps: Steps,
+    client: SegmindClient,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Event:
+    """
+    Drive a wait in a task process. Each call is sent once: the steps themselves know when to look again.
+
+    Nobody else shares the connection's ``polls_per_minute`` here, so it is the least time between two looks.
+    """
+    per_minute = client.settings.polls_per_minute
+    least = 60.0 / per_minute if per_minute else 0.0
     try:
         step = next(steps)
         while True:
             if isinstance(step, Pause):
-                sleep(step.seconds)
+                sleep(clip(max(step.seconds, least), now=clock(), deadline=step.deadline))
                 step = steps.send(None)
                 continue
             try:
@@ -40,29 +54,48 @@ def drive(steps: Steps, client: SegmindClient, sleep: Callable[[float], None] = 
 
 
 async def adrive(
-    steps: Steps, client: AsyncSegmindClient, gate: Gate, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    steps: Steps, lease: Lease, gate: Gate, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> Event:
     """
     Drive a wait on an event loop, see :func:`drive`.
 
-    A 429 on one poll closes the gate for all polls of the connection in this loop until the reset.
+    The gate lets looks through. A 429 closes it for all polls of the connection in this loop until the reset, and a
+    key that is refused is tried again if the connection has another one by now.
     """
+    counted = False
     try:
         step = next(steps)
         while True:
             if isinstance(step, Pause):
                 await sleep(step.seconds)
-                await gate.wait_open(step.deadline)
+                await gate.wait_for_poll(step.deadline)
+                counted = True
                 step = steps.send(None)
                 continue
+            if not counted:
+                gate.count_poll()  # a result follows its look at once, and somebody's next look waits for it
+            counted = False
             try:
-                answer = await client.send(step, budget=ONCE)
+                answer = await _send(step, lease, gate)
             except SegmindError as error:
-                if isinstance(error, SegmindRateLimitedError):
-                    gate.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
                 step = steps.throw(error)
             else:
                 step = steps.send(answer)
     except StopIteration as end:
         event: Event = end.value
         return event
+
+
+async def _send(call: Call[Any], lease: Lease, gate: Gate) -> Any:
+    while True:
+        client = await lease.client()
+        gate.polls_per_minute = client.settings.polls_per_minute
+        try:
+            async with gate.at_once:
+                return await client.send(call, budget=ONCE)
+        except SegmindRateLimitedError as error:
+            gate.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
+            raise
+        except SegmindAuthError:
+            if not await lease.changed():
+                raise

@@ -47,9 +47,11 @@ class ModelArguments(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         wait_for_completion: bool = True,
         poll_interval: float | None = None,
+        expected_duration: float | None = None,
         timeout: float = 600.0,
         queue_timeout: float | None = None,
         defer_after: float = 0.0,
+        end_from_trigger: bool = False,
         durable: bool = True,
         on_lost_submit: Literal["fail", "resubmit"] = "fail",
         lost_submit_wait: float = 30.0,
@@ -68,9 +70,11 @@ class ModelArguments(BaseOperator):
         self.deferrable = deferrable
         self.wait_for_completion = wait_for_completion
         self.poll_interval = poll_interval
+        self.expected_duration = expected_duration
         self.timeout = timeout
         self.queue_timeout = queue_timeout
         self.defer_after = defer_after
+        self.end_from_trigger = end_from_trigger
         self.durable = durable
         self.on_lost_submit = on_lost_submit
         self.lost_submit_wait = lost_submit_wait
@@ -89,6 +93,7 @@ class ModelArguments(BaseOperator):
                 "timeout": self.timeout,
                 "max_bytes": self.max_bytes,
                 "poll_interval": self.poll_interval,
+                "expected_duration": self.expected_duration,
                 "queue_timeout": self.queue_timeout,
             },
             not_negative={"defer_after": self.defer_after, "lost_submit_wait": self.lost_submit_wait},
@@ -99,6 +104,19 @@ class ModelArguments(BaseOperator):
             raise SegmindConfigError(
                 "wait_for_completion=False has no output to put into a destination; store it in the task that waits"
             )
+        if self.end_from_trigger:
+            self._check_end_from_trigger()
+
+    def _check_end_from_trigger(self) -> None:
+        """Refuse what needs a worker after the wait, and would be missing without a word."""
+        if not self.deferrable or not self.wait_for_completion:
+            raise SegmindConfigError("end_from_trigger=True needs deferrable=True and wait_for_completion=True")
+        if self.destination is not None:
+            raise SegmindConfigError(
+                "end_from_trigger=True stores nothing: leave destination out and store in a task of its own"
+            )
+        if self.outlets:
+            raise SegmindConfigError("end_from_trigger=True emits no asset events: leave outlets out")
 
     def _check_early(self) -> None:
         """Check what is a literal already, so that a mistake breaks the import of the DAG and not a run at night."""

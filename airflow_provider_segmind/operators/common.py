@@ -1,4 +1,4 @@
-"""What operators and transfers need: checks of arguments, permanent errors, a name for a file, a line of cost."""
+"""What operators and transfers need: checks of arguments, permanent errors, a name for a file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from airflow_provider_segmind.retries import SegmindRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_segmind.protocol.wire import Result
 
 
 def is_final(value: Any) -> bool:
@@ -56,16 +54,6 @@ def check_inline_output(parameters: Mapping[str, Any], *, goes_somewhere: bool) 
             "base64=True returns the picture as text, which does not fit through XCom: give a destination= "
             "to decode it into, or leave base64 out to get a URL"
         )
-
-
-def cost_line(result: Result) -> str:
-    """Return the one line that tells what a request cost and how long it took."""
-    metrics = result.metrics
-    return (
-        f"Segmind request {result.request_id} ({result.model}) completed: cost {metrics.cost} credits, "
-        f"{metrics.remaining_credits} left; {metrics.total_time} s in all, {metrics.queue_time} s queued, "
-        f"{metrics.inference_time} s running"
-    )
 
 
 @contextmanager

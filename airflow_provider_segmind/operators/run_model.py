@@ -20,7 +20,6 @@ from airflow_provider_segmind.ledger import Found, Known, Ledger, Taken, recover
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
-    cost_line,
     file_name,
     not_before,
     permanent_errors_fail,
@@ -30,8 +29,6 @@ from airflow_provider_segmind.protocol.events import CompletedEvent, Event, Time
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.storage import data_uri_size, object_path, store_result
-from airflow_provider_segmind.triggers.gate import SegmindGateTrigger
-from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -70,7 +67,10 @@ class SegmindRunModelOperator(ModelArguments):
     :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
     :param deferrable: wait in the triggerer (default: ``[operators] default_deferrable``), else in the worker.
     :param wait_for_completion: False to return the request id right after the submit.
-    :param poll_interval: seconds between two looks; default: by what is known of the model.
+    :param poll_interval: seconds between two looks; default: by what is known of the model: first
+        ``expected_duration`` or the time that its page states, then what its completed requests took.
+    :param expected_duration: seconds that a request is expected to take (default: what the model's page states, if
+        anything). It is where looking begins, not a limit.
     :param timeout: seconds for the whole run, from the start of the task (default 600, the vendor's advice).
     :param queue_timeout: seconds that the request may be QUEUED, from its submit (default: as long as ``timeout``).
     :param durable: remember the request in Airflow's task state store, so that a retry, a clear or a killed process
@@ -81,6 +81,12 @@ class SegmindRunModelOperator(ModelArguments):
     :param min_remaining_credits: submit nothing while the balance is below this; default: the connection's, if any.
     :param defer_after: with ``deferrable``, first wait up to this many seconds in the worker: it spares the
         deferral where requests finish at once (default 0: defer right away).
+    :param end_from_trigger: with ``deferrable`` and no destination, let the triggerer end the task once the request
+        is COMPLETED, with the result as its XCom: no second worker start (default False). Airflow then skips what
+        a worker does after ``execute``: ``post_execute``, listeners and OpenLineage, asset events (``outlets`` are
+        refused), a custom XCom backend's serialization and the link to the output; ``on_success_callback`` runs in
+        the DAG processor. Anything but COMPLETED resumes the task, so retries, callbacks and the ledger work as
+        ever. The ledger does not learn of the success: a clear within the hour hands over the same result again.
     """
 
     # --- the run --------------------------------------------------------------------------------------------
@@ -132,6 +138,7 @@ class SegmindRunModelOperator(ModelArguments):
                 submitted_at=found.submitted_at,
                 deadline=self._deadline(started_at),
                 poll_interval=self.poll_interval,
+                expected_duration=self.expected_duration,
                 queue_timeout=self.queue_timeout,
                 inline=prepared.body.get("base64") is True,
                 on_state=self._tell,
@@ -181,6 +188,8 @@ class SegmindRunModelOperator(ModelArguments):
         if not self.deferrable:
             time.sleep(opens_at - now + random.uniform(0.05, 1.5))  # noqa: S311
             return
+        from airflow_provider_segmind.triggers.gate import SegmindGateTrigger
+
         self.defer(
             trigger=SegmindGateTrigger(self.segmind_conn_id, opens_at, started_at, deadline, returns, not_before()),
             method_name="execute_after_limit",
@@ -201,12 +210,14 @@ class SegmindRunModelOperator(ModelArguments):
             return self.hook.watch(watch)
         deadline = min(watch.deadline, started_at + self.defer_after)
         now = time.time()
-        if now + watch.schedule.wait(max(0.0, now - watch.submitted_at)) > deadline:
+        if now + self.hook.informed(watch).first_look(now) > deadline:
             return None  # nothing to see so early: a look would be a poll for nothing
         event = self.hook.watch(replace(watch, deadline=deadline))
         return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
 
     def _defer(self, watch: Watch, input_size: tuple[int, int] | None) -> NoReturn:
+        from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
+
         self.defer(
             trigger=SegmindRequestTrigger(
                 request_id=watch.request_id,
@@ -215,10 +226,13 @@ class SegmindRunModelOperator(ModelArguments):
                 deadline=watch.deadline,
                 submitted_at=watch.submitted_at,
                 poll_interval=watch.poll_interval,
+                expected_duration=watch.expected_duration,
                 queue_timeout=watch.queue_timeout,
                 inline=watch.inline,
                 input_size=input_size,
                 not_before=not_before(),
+                end_from_trigger=self.end_from_trigger,
+                do_xcom_push=self.do_xcom_push,
             ),
             method_name="execute_complete",
             kwargs={"request_id": watch.request_id},
@@ -245,7 +259,7 @@ class SegmindRunModelOperator(ModelArguments):
                 result, input_size = self._recovered(ledger, error), None
             else:
                 input_size = event.input_size
-            self.log.info("%s", cost_line(result))
+            self.log.info("%s", result.bill())
             ledger.finished(result)
             return self._hand_over(context, ledger, result, input_size)
 

@@ -124,6 +124,8 @@ class ConnectionSettings(BaseModel):
     :param proxy: proxy for everything.
     :param output_hosts: patterns of hosts from which outputs may come; default: any public https host.
     :param allow_http: send the key over plain http to other machines too.
+    :param polls_per_minute: how many looks at requests all waits of a triggerer share; in a task that waits itself
+        it is the task's own. Default: as many as the schedule asks for.
     :param min_remaining_credits: submit nothing while the balance is below this (credits); default: no check.
     """
 
@@ -139,6 +141,7 @@ class ConnectionSettings(BaseModel):
     proxy: str | None = None
     output_hosts: Annotated[tuple[str, ...], BeforeValidator(_patterns)] = ()
     allow_http: Annotated[bool, BeforeValidator(_flag)] = False
+    polls_per_minute: Annotated[float, Field(gt=0, le=60_000, allow_inf_nan=False)] | None = None
     min_remaining_credits: Annotated[float, Field(ge=0)] | None = None
 
     @model_validator(mode="before")

@@ -20,7 +20,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.polling import PollSchedule, clip
+from airflow_provider_segmind.protocol.polling import Durations, PollSchedule, clip, phase_of
 from airflow_provider_segmind.protocol.wire import RequestState
 
 #: Seconds; a poll that fails again and again is repeated at least this often.
@@ -50,10 +50,12 @@ class Watch:
     :param submitted_at: when it was submitted (epoch seconds).
     :param deadline: when to give up (epoch seconds); it survives restarts unchanged.
     :param poll_interval: seconds between looks; None (default) to go by what is known of the model.
+    :param expected_duration: seconds that the model is said to take; default: what its page says, if anything.
     :param queue_timeout: seconds that it may be QUEUED, from the submit; None for as long as the deadline allows.
     :param not_before: do not look before (epoch seconds).
     :param inline: the output was asked for inside the body (base64): the body is not fetched here.
     :param on_state: told each state as it is first seen.
+    :param durations: what this process has learned of the model; it learns from this request, too.
     """
 
     request_id: str
@@ -61,16 +63,23 @@ class Watch:
     submitted_at: float
     deadline: float
     poll_interval: float | None = None
+    expected_duration: float | None = None
     queue_timeout: float | None = None
     not_before: float = 0.0
     inline: bool = False
     on_state: Callable[[RequestState], None] = field(default=lambda state: None, repr=False)
+    durations: Durations = field(default_factory=Durations, repr=False, compare=False)
 
-    @property
-    def schedule(self) -> PollSchedule:
-        """When to look, from what the model's page says."""
-        known = MODELS.get(self.model)
-        return PollSchedule(known.expected_seconds if known else None, self.poll_interval)
+    def schedule(self, now: float) -> PollSchedule:
+        """Return when to look, by what is known of the model now (epoch seconds)."""
+        prior = self.expected_duration
+        if prior is None and (page := MODELS.get(self.model)) is not None:
+            prior = page.expected_seconds
+        return PollSchedule(self.durations.known(prior, now=now), self.poll_interval, phase_of(self.request_id))
+
+    def first_look(self, now: float) -> float:
+        """Return the seconds from now (epoch seconds) to the first look."""
+        return self.schedule(now).first(max(0.0, now - self.submitted_at))
 
     def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Event]:
         """
@@ -83,7 +92,7 @@ class Watch:
         state: RequestState | None = None
         trouble, failures = None, 0
         now = clock()
-        pause = max(self.schedule.wait(max(0.0, now - self.submitted_at)), self.not_before - now)
+        pause = max(self.first_look(now), self.not_before - now)
         while True:
             deadline = self._deadline(state)
             if seconds := clip(pause, now=clock(), deadline=deadline):
@@ -97,9 +106,11 @@ class Watch:
                 if state is RequestState.FAILED:
                     return FailedEvent(request_id=self.request_id, error=seen.failure().to_dict())
                 if state is RequestState.COMPLETED and self.inline:
+                    self.durations.learn(seen.metrics.total_time, submitted_at=self.submitted_at)
                     return FetchEvent(request_id=self.request_id)
                 if state is RequestState.COMPLETED:
                     result = yield calls.get_result(self.request_id, model=self.model)
+                    self.durations.learn(result.metrics.total_time, submitted_at=self.submitted_at)
                     if result.fetchable:
                         return CompletedEvent(request_id=self.request_id, result=result)
                     return FetchEvent(request_id=self.request_id)
@@ -120,7 +131,7 @@ class Watch:
         return self.deadline
 
     def _pause(self, trouble: SegmindError | None, failures: int, now: float) -> float:
-        planned = self.schedule.wait(max(0.0, now - self.submitted_at))
+        planned = self.schedule(now).next(max(0.0, now - self.submitted_at))
         if trouble is None:
             return planned
         if isinstance(trouble, SegmindRateLimitedError) and (reset := trouble.wait_seconds(now)) is not None:

@@ -26,6 +26,7 @@ from airflow_provider_segmind.protocol.status import failed_class
 
 #: A request id goes into a URL's path, so it must be a plain word. Segmind's are UUIDs.
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_SPACE = re.compile(r"\s")
 _DEFAULT_TYPE = "application/octet-stream"
 
 Number = Annotated[float | None, BeforeValidator(number)]
@@ -119,6 +120,15 @@ class Result(Wire):
         """Return the small JSON object that an upscaling task hands on."""
         return self.model_dump(mode="json")
 
+    def bill(self) -> str:
+        """Return the one line that tells what the request cost and how long it took."""
+        metrics = self.metrics
+        return (
+            f"Segmind request {self.request_id} ({self.model}) completed: cost {metrics.cost} credits, "
+            f"{metrics.remaining_credits} left; {metrics.total_time} s in all, {metrics.queue_time} s queued, "
+            f"{metrics.inference_time} s running"
+        )
+
 
 class SyncResult(Wire):
     """What the blocking call answers: the picture itself, and its headers."""
@@ -165,7 +175,7 @@ class HistoryRow(Wire):
 
 def is_url(value: Any) -> bool:
     """Tell whether this is an absolute http(s) URL."""
-    if not isinstance(value, str) or len(value) > 8192 or any(c.isspace() for c in value):
+    if not isinstance(value, str) or len(value) > 8192 or _SPACE.search(value):
         return False
     try:
         parts = urlsplit(value)

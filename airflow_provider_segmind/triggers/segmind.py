@@ -7,15 +7,17 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.events import event_for
+from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
 
+#: Where Airflow looks for what a task returned; importing its name would load the models and SQLAlchemy.
+_XCOM_RETURN_KEY = "return_value"
 #: Seconds for which a connection that cannot be read is asked for again.
 _CONNECTION_PATIENCE = 60.0
 
@@ -44,11 +46,15 @@ class SegmindRequestTrigger(BaseTrigger):
     :param deadline: when to give up (epoch seconds, UTC).
     :param submitted_at: when it was submitted (epoch seconds, UTC); default: now.
     :param poll_interval: seconds between looks; default: by what is known of the model.
+    :param expected_duration: seconds that the model is said to take; default: what its page says, if anything.
     :param queue_timeout: seconds that it may be QUEUED, from the submit; default: as long as the deadline allows.
     :param not_before: fire no event before (epoch seconds, UTC): a task that is resumed before the scheduler has
         seen it defer is taken for killed (apache/airflow#71580).
     :param inline: the output was asked for inside the body (base64), which is not fetched here.
     :param input_size: width and height of the input in pixels, handed back in the event.
+    :param end_from_trigger: end the task with success right here once the request is COMPLETED; everything else
+        resumes the task.
+    :param do_xcom_push: with ``end_from_trigger``, hand the result on as the task's XCom (default True).
     """
 
     def __init__(
@@ -63,6 +69,9 @@ class SegmindRequestTrigger(BaseTrigger):
         queue_timeout: float | None = None,
         not_before: float = 0.0,
         inline: bool = False,
+        expected_duration: float | None = None,
+        end_from_trigger: bool = False,
+        do_xcom_push: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.request_id = request_id
@@ -75,6 +84,9 @@ class SegmindRequestTrigger(BaseTrigger):
         self.queue_timeout = queue_timeout
         self.not_before = not_before
         self.inline = inline
+        self.expected_duration = expected_duration
+        self.end_from_trigger = end_from_trigger
+        self.do_xcom_push = do_xcom_push
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and every argument of the constructor."""
@@ -91,31 +103,42 @@ class SegmindRequestTrigger(BaseTrigger):
                 "not_before": self.not_before,
                 "inline": self.inline,
                 "input_size": list(self.input_size) if self.input_size else None,
+                "expected_duration": self.expected_duration,
+                "end_from_trigger": self.end_from_trigger,
+                "do_xcom_push": self.do_xcom_push,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the request by the schedule until it is finished or the deadline has come."""
-        watch = Watch(
+        ends_here = self.end_from_trigger and in_triggerer(self)
+        try:
+            async with SegmindHook(self.segmind_conn_id) as hook:
+                await self._connect(hook)
+                event = await hook.awatch(self._watch(0.0 if ends_here or not in_triggerer(self) else self.not_before))
+        except SegmindError as error:  # the connection itself is wrong
+            event = event_for(error, request_id=self.request_id)
+        if ends_here and isinstance(event, CompletedEvent):
+            self.log.info("%s", event.result.bill())
+            yield TaskSuccessEvent(xcoms={_XCOM_RETURN_KEY: event.result.to_xcom()} if self.do_xcom_push else None)
+            return
+        await settle(self, self.not_before)
+        event = event.model_copy(update={"input_size": tuple(self.input_size) if self.input_size else None})
+        yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
+
+    def _watch(self, not_before: float) -> Watch:
+        return Watch(
             request_id=self.request_id,
             model=self.model,
             submitted_at=self.submitted_at,
             deadline=self.deadline,
             poll_interval=self.poll_interval,
+            expected_duration=self.expected_duration,
             queue_timeout=self.queue_timeout,
-            not_before=self.not_before if in_triggerer(self) else 0.0,
+            not_before=not_before,
             inline=self.inline,
             on_state=self._tell,
         )
-        try:
-            async with SegmindHook(self.segmind_conn_id) as hook:
-                await self._connect(hook)
-                event = await hook.awatch(watch)
-        except SegmindError as error:  # the connection itself is wrong
-            event = event_for(error, request_id=self.request_id)
-        await settle(self, self.not_before)
-        event = event.model_copy(update={"input_size": tuple(self.input_size) if self.input_size else None})
-        yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
 
     async def _connect(self, hook: SegmindHook) -> None:
         """Read the connection; a secrets backend that is down for a moment looks like no connection at all."""

@@ -48,18 +48,18 @@ CASES = (
     Case(
         "answer_under_way",
         "after acceptance, before the answer arrives",
-        Kill(f"{_CLIENT}:_Driver._request", "answer", only="method='POST'"),
+        Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
     ),
     Case("before_id_written", "after the answer, before the ledger has the id", Kill(f"{_LEDGER}.submitted")),
     Case("after_id_written", "right after the ledger has the id", Kill(f"{_LEDGER}.submitted", "after")),
     Case(
         "before_deferral", "after the ledger has the id, before the deferral", Kill(f"{_OPERATOR}._defer"), _DEFERRABLE
     ),
-    Case("in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}:SegmindClient.send", only="/status"), _PLAIN),
+    Case("in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}.driver:SegmindClient.send", only="/status"), _PLAIN),
     Case("before_result", "resumed, before the result is read", Kill(f"{_OPERATOR}._finish")),
     Case("before_result_written", "after the result is read, before it is written", Kill(f"{_LEDGER}.finished")),
     Case("before_storing", "after the result is taken, before storing", Kill(f"{_OPERATOR}._hand_over")),
-    Case("in_download", "half-way through the download", Kill(f"{_CLIENT}:_receive", "half")),
+    Case("in_download", "half-way through the download", Kill(f"{_CLIENT}.download:_receive", "half")),
     Case("before_publish", "while the object is written", Kill(f"{_STORAGE}:_copy", "after")),
     Case("before_hand_over", "after the object is stored", Kill(f"{_LEDGER}.hand_over")),
     Case("before_end", "after the hand-over is written, before the task ends", Kill(f"{_LEDGER}.hand_over", "after")),

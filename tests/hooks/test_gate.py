@@ -87,6 +87,55 @@ def test_closed_meanwhile_they_queue_up_again_one_by_one():
     assert min(later - earlier for earlier, later in itertools.pairwise(passed)) > 0.03
 
 
+def passes(gate: Gate, waits: int, looks: int, deadline: float) -> list[tuple[float, int]]:
+    """When (seconds from the start) each of so many waits passes for each of its looks."""
+
+    async def run():
+        start = time.time()
+        passed: list[tuple[float, int]] = []
+
+        async def one(number):
+            for _ in range(looks):
+                await gate.wait_for_poll(start + deadline)
+                passed.append((time.time() - start, number))
+
+        await asyncio.gather(*(one(number) for number in range(waits)))
+        return passed
+
+    return asyncio.run(run())
+
+
+def test_polls_share_a_budget_and_each_wait_gets_its_turn():
+    gate = Gate(polls_per_minute=1200)
+    passed = passes(gate, waits=5, looks=3, deadline=30)
+    assert passed[-1][0] >= 14 * 0.05 - 0.01
+    assert [number for _, number in passed] == [0, 1, 2, 3, 4] * 3
+
+
+def test_without_a_budget_polls_pass_at_once():
+    assert passes(Gate(), waits=100, looks=3, deadline=30)[-1][0] < 1
+
+
+def test_the_last_look_is_made_whatever_the_budget():
+    """The request is paid for; a look more is not worth its picture."""
+    passed = passes(Gate(polls_per_minute=1), waits=3, looks=1, deadline=0.2)
+    assert len(passed) == 3
+    assert passed[-1][0] < 1
+
+
+def test_what_was_not_waited_for_counts_too():
+    gate = Gate(polls_per_minute=600)
+
+    async def run():
+        start = time.time()
+        for _ in range(3):
+            gate.count_poll()  # a result follows its look at once
+        await gate.wait_for_poll(start + 30)
+        return time.time() - start
+
+    assert asyncio.run(run()) >= 0.29
+
+
 def test_one_gate_for_each_loop_and_connection():
     async def run():
         assert gate_for("a") is gate_for("a")

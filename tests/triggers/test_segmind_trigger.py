@@ -8,6 +8,7 @@ import json
 import time
 
 import pytest
+from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.waiting import Watch
@@ -24,6 +25,9 @@ DISTINCT = {
     "queue_timeout": 9.5,
     "not_before": 2.5,
     "inline": True,
+    "expected_duration": 11.5,
+    "end_from_trigger": True,
+    "do_xcom_push": False,
 }
 
 
@@ -201,3 +205,60 @@ def test_no_event_before_the_scheduler_has_seen_the_deferral(airflow_db, segmind
     fire(trigger)
     assert time.time() >= now + 1.5
     assert segmind_emulator.stats.polls == 1, "a look that may not be told is a poll for nothing"
+
+
+# --- ending the task in the triggerer ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def events_of(wait_for, monkeypatch):
+    """The events themselves, as a triggerer gets them."""
+
+    def run(*args, **kwargs):
+        def collect(trigger):
+            async def events():
+                trigger.trigger_id = 1  # a triggerer sets it; dag.test() does not
+                return [event async for event in trigger.run()]
+
+            return asyncio.run(events())
+
+        monkeypatch.setitem(globals(), "fire", collect)
+        return wait_for(*args, end_from_trigger=True, **kwargs)
+
+    return run
+
+
+def test_success_ends_the_task_with_the_result(events_of, segmind_emulator, photos):
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    [event] = events_of("esrgan", {"image": image}, not_before=time.time() + 60)
+    assert isinstance(event, TaskSuccessEvent)
+    result = json.loads(json.dumps(event.xcoms))["return_value"]
+    assert result["status"] == "COMPLETED"
+    assert result["output"].startswith(segmind_emulator.url)
+    assert result["metrics"]["cost"] > 0
+
+
+def test_success_without_xcom(events_of, segmind_emulator, photos):
+    [event] = events_of("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, do_xcom_push=False)
+    assert isinstance(event, TaskSuccessEvent)
+    assert event.xcoms is None
+
+
+@pytest.mark.parametrize(("fault", "kind"), [("fail:out of memory", "failed"), ("stuck", "timeout")])
+def test_failures_resume_the_task(events_of, segmind_emulator, fault, kind):
+    segmind_emulator.faults.add("submit", fault)
+    [event] = events_of(timeout=1.0)
+    assert not isinstance(event, TaskSuccessEvent)
+    assert event.payload["kind"] == kind
+
+
+def test_a_base64_output_resumes_the_task(events_of, segmind_emulator, photos):
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    [event] = events_of("nomos-upscaler", {"image": image, "base64": True}, inline=True)
+    assert event.payload["kind"] == "fetch"
+
+
+def test_outside_a_triggerer_the_task_is_resumed(wait_for, segmind_emulator, photos):
+    """dag.test() hands every event to the operator."""
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    assert wait_for("esrgan", {"image": image}, end_from_trigger=True)["kind"] == "completed"

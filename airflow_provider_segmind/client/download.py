@@ -1,0 +1,149 @@
+"""One download: an output, streamed into a file in constant memory, from where an output may come."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+import httpx
+from tenacity import Retrying
+
+from airflow_provider_segmind.client.transport import USER_AGENT, reason, ssl_context, timeout
+from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindForbiddenHostError, SegmindOutputError
+from airflow_provider_segmind.protocol.hosts import MAX_REDIRECTS, check_addresses, check_name, next_hop
+from airflow_provider_segmind.protocol.settings import ConnectionSettings
+from airflow_provider_segmind.retrying import RetryBudget, retry_options
+
+_CHUNK = 1 << 18  # bytes read at a time from an output
+
+
+@dataclass(frozen=True)
+class Download:
+    """What was downloaded: how much, its SHA-256 (hex), and the content type that the host claims."""
+
+    bytes: int
+    sha256: str
+    content_type: str | None
+
+
+def download(
+    settings: ConnectionSettings,
+    url: str,
+    target: BinaryIO,
+    *,
+    max_bytes: int | None = None,
+    budget: RetryBudget | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Download:
+    """
+    Stream an output into a seekable file in constant memory; a broken download starts again.
+
+    No key is sent. Every hop is judged by ``protocol/hosts.py`` and connected to at the address that was judged.
+
+    :param settings: the connection, for its hosts, proxy, time-outs and TLS.
+    :param url: the output's URL.
+    :param target: written from its current position.
+    :param max_bytes: refuse more than this.
+    :return: bytes, sha256 and content type.
+    :raises SegmindForbiddenHostError: the address, or one it redirects to, is not allowed.
+    :raises SegmindDownloadError: it broke every time, or the host does not have it.
+    :raises SegmindOutputError: it is larger than ``max_bytes``.
+    """
+    start = target.tell()
+
+    def attempt() -> Download:
+        target.seek(start)
+        target.truncate()
+        return _download_once(settings, url, target, max_bytes)
+
+    options = retry_options(lambda error: error.retryable, budget or RetryBudget(), "download", time.time)
+    return Retrying(sleep=sleep, **options)(attempt)
+
+
+def _download_once(settings: ConnectionSettings, url: str, target: BinaryIO, max_bytes: int | None) -> Download:
+    for _ in range(MAX_REDIRECTS + 1):
+        request, proxy = _pinned(settings, url)
+        options: dict[str, Any] = {
+            "verify": ssl_context(settings.verify),
+            "timeout": timeout(settings),
+            "trust_env": False,
+        }
+        try:
+            with (
+                httpx.Client(proxy=proxy, follow_redirects=False, **options) as http,
+                http.stream("GET", **request) as response,
+            ):
+                if not response.is_redirect:
+                    return _receive(response, target, max_bytes)
+                url = next_hop(url, response.headers.get("location"))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SegmindDownloadError(f"{urlsplit(url).hostname}: {reason(error)}") from error
+    raise SegmindForbiddenHostError(f"more than {MAX_REDIRECTS} redirects, the last to {urlsplit(url).hostname}")
+
+
+def _pinned(settings: ConnectionSettings, url: str) -> tuple[dict[str, Any], str | None]:
+    """
+    Return the request for one hop, and the proxy it goes through.
+
+    Without a proxy the connection goes to the very address that was judged, under the host's own name (for TLS
+    too). A proxy resolves names itself: what this machine can resolve is judged here, too, the rest is the proxy's.
+    """
+    trusted = check_name(url, settings)
+    headers = {"user-agent": USER_AGENT, "accept-encoding": "identity"}
+    try:
+        target = httpx.URL(url)
+        proxy = settings.proxy or _environment_proxy(target)
+        if trusted:
+            return {"url": target, "headers": headers}, proxy
+        found = socket.getaddrinfo(target.host, target.port or 443, type=socket.SOCK_STREAM)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise SegmindForbiddenHostError(f"{url!r:.200} is no URL: {error}") from error
+    except OSError as error:
+        if proxy and "." in target.host.strip("."):
+            return {"url": target, "headers": headers}, proxy  # only the proxy knows this name
+        raise SegmindDownloadError(f"{target.host} cannot be resolved: {error}") from error
+    address = check_addresses(target.host, [str(entry[4][0]) for entry in found])
+    if proxy:
+        return {"url": target, "headers": headers}, proxy
+    request = {
+        "url": target.copy_with(host=address),
+        "headers": headers | {"host": target.netloc.decode()},
+        "extensions": {"sni_hostname": target.host},
+    }
+    return request, None
+
+
+def _environment_proxy(url: httpx.URL) -> str | None:
+    if urllib.request.proxy_bypass(url.host):
+        return None
+    proxies = urllib.request.getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+def _receive(response: httpx.Response, target: BinaryIO, max_bytes: int | None) -> Download:
+    if response.status_code != httpx.codes.OK:
+        passing = response.status_code >= 500 or response.status_code in (408, 425, 429)
+        raise SegmindDownloadError(
+            "the host refuses it",
+            status=response.status_code,
+            retryable=passing,
+            next_step=None if passing else "Outputs need no key and are kept for days: look at it by its request id.",
+        )
+    limit = max_bytes if max_bytes is not None else float("inf")
+    digest, received = hashlib.sha256(), 0
+    if (announced := response.headers.get("content-length", "")).isdigit() and int(announced) > limit:
+        raise SegmindOutputError(f"it has {announced} bytes, more than the {max_bytes} allowed")
+    for chunk in response.iter_bytes(_CHUNK):
+        received += len(chunk)
+        if received > limit:
+            raise SegmindOutputError(f"it has more than the {max_bytes} bytes allowed")
+        digest.update(chunk)
+        target.write(chunk)
+    content_type = response.headers.get("content-type", "").split(";")[0].strip() or None
+    return Download(received, digest.hexdigest(), content_type)

@@ -1,0 +1,106 @@
+"""
+The driver that sends any call from a task, and what it shares with the one for event loops.
+
+What may be replayed and how an answer is read is decided in ``protocol/``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, BinaryIO, Self, TypeVar
+
+import httpx
+from tenacity import Retrying
+
+from airflow_provider_segmind.client.download import Download, download
+from airflow_provider_segmind.client.transport import Redaction, client_options, unanswered
+from airflow_provider_segmind.protocol.answers import Answer
+from airflow_provider_segmind.protocol.calls import Call
+from airflow_provider_segmind.protocol.settings import ConnectionSettings
+from airflow_provider_segmind.retrying import RetryBudget, retry_options
+
+T = TypeVar("T")
+
+#: Connections of a task: it waits for one answer at a time.
+FEW = 4
+
+
+class Driver:
+    """What both drivers share: addresses, headers, and how httpx's words become ours."""
+
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        *,
+        budget: RetryBudget | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        Redaction.keys.add(settings.api_key.get_secret_value())
+        self.budget = budget or RetryBudget()
+        self._clock = clock
+
+    def _request(self, call: Call[Any]) -> dict[str, Any]:
+        """Return httpx's arguments. Only here does the key go on a request, and only to the connection's hosts."""
+        return {
+            "method": call.method,
+            "url": self.settings.base_url(call.service) + call.path,
+            "json": call.body,
+            "params": call.query,
+            "headers": {"x-api-key": self.settings.api_key.get_secret_value()},
+        }
+
+    def _answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:
+        """Take the answer over, without the key in case the gateway echoes it."""
+        key = self.settings.api_key.get_secret_value()
+        pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
+        clean = {name: value.replace(key, "***") for name, value in pairs}
+        return Answer(status, clean, content.replace(key.encode(), b"***"))
+
+    def _retry(self, call: Call[Any], budget: RetryBudget) -> dict[str, Any]:
+        return retry_options(call.may_replay, budget, call.name, self._clock)
+
+
+class SegmindClient(Driver):
+    """
+    Send calls and wait for their answers. Keeps connections alive; close it, or use it in a ``with``.
+
+    :param settings: the checked connection.
+    :param budget: how patient to be with one call.
+    :param sleep: how to wait between two tries (seconds); for tests.
+    :param clock: the time (epoch seconds); for tests.
+    """
+
+    def __init__(
+        self, settings: ConnectionSettings, *, sleep: Callable[[float], None] = time.sleep, **kwargs: Any
+    ) -> None:
+        super().__init__(settings, **kwargs)
+        self._sleep = sleep
+        self._http = httpx.Client(**client_options(self.settings, connections=FEW))
+
+    def send(self, call: Call[T], *, budget: RetryBudget | None = None) -> T:
+        """Send the call, again where its money rule allows it, and return what it reads; raises SegmindError."""
+        result: T = Retrying(sleep=self._sleep, **self._retry(call, budget or self.budget))(self._send_once, call)
+        return result
+
+    def _send_once(self, call: Call[T]) -> T:
+        try:
+            response = self._http.request(**self._request(call))
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise unanswered(call, error) from error
+        return call.parse(self._answer(response.status_code, response.headers.raw, response.content))
+
+    def download(self, url: str, target: BinaryIO, *, max_bytes: int | None = None) -> Download:
+        """Stream an output into a file, see :func:`download`."""
+        return download(self.settings, url, target, max_bytes=max_bytes, budget=self.budget, sleep=self._sleep)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

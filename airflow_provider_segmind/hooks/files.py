@@ -1,0 +1,33 @@
+"""Local files as inputs and outputs of the hook."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from airflow_provider_segmind.protocol.pictures import data_uri
+
+
+@contextmanager
+def writable(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a path for writing, and leave no half file behind; a file object is used as it is."""
+    if not isinstance(target, str | Path):
+        yield target
+        return
+    path = Path(target)
+    try:
+        with path.open("w+b") as file:
+            yield file
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def data_uri_of(file: str | Path | bytes) -> str:
+    """Return a local file, or contents, as a data URI."""
+    if isinstance(file, bytes):
+        return data_uri(file)
+    return data_uri(Path(file).read_bytes(), mimetypes.guess_type(Path(file).name)[0])
