@@ -12,8 +12,8 @@ import logging
 import shutil
 import struct
 import tempfile
+import threading
 import uuid
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +31,7 @@ from airflow_provider_segmind.protocol.wire import is_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from PIL import Image
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
@@ -42,6 +43,7 @@ MAX_BYTES = 2 * 1024**3
 #: Pixels; a larger picture is checked from its header and structure only, so that memory stays bounded.
 _DECODED_PIXELS = 64_000_000
 _NOT_SENT = "Nothing was sent yet; check the storage and its connection."
+_PILLOW = threading.Lock()
 _COPY = 1 << 20  # bytes copied at a time
 
 
@@ -201,13 +203,9 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     :param whole: also prove that all of it decodes; a very large picture is checked without its pixels.
     :raises SegmindOutputError: it is no picture, or it is truncated.
     """
-    from PIL import Image
-
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # an 8x upscale is no decompression bomb
     try:
         file.seek(0)
-        with warnings.catch_warnings(), Image.open(file) as picture:
-            warnings.simplefilter("ignore")
+        with _opened(file) as picture:
             width, height = picture.size
             if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
                 picture.verify()
@@ -217,9 +215,19 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
                 picture.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
         raise SegmindOutputError(f"it is no whole picture: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     return width, height
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """Open a picture of any size: an 8x upscale is no decompression bomb. Pillow's limit belongs to all threads."""
+    from PIL import Image
+
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _object_name(target: ObjectStoragePath, is_folder: bool, name: str, suffix: str, kind: str) -> ObjectStoragePath:
@@ -247,6 +255,27 @@ def _publish(file: BinaryIO, path: ObjectStoragePath, *, size: int, sha256: str)
         finally:
             if part.exists():
                 part.unlink()
+
+
+def read_text(path: ObjectStoragePath) -> str | None:
+    """Return a small text object, or None where there is none."""
+    with _storage_errors(path):
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def publish_text(text: str, path: ObjectStoragePath) -> None:
+    """Write a small text object whole: readers see the old one or the new one."""
+    content = text.encode()
+    _publish(io.BytesIO(content), path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def names_in(folder: ObjectStoragePath) -> set[str]:
+    """Return the names of what lies in a folder; none where there is no such folder."""
+    with _storage_errors(folder):
+        try:
+            return {str(found).rpartition("/")[2] for found in folder.fs.ls(folder.path, detail=False, refresh=True)}
+        except FileNotFoundError:
+            return set()
 
 
 def _copy(file: BinaryIO, part: ObjectStoragePath) -> None:

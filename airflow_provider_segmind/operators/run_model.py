@@ -24,7 +24,7 @@ from airflow_provider_segmind.operators.common import (
     not_before,
     permanent_errors_fail,
 )
-from airflow_provider_segmind.operators.submit_once import Prepared, SubmitOnce
+from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, Prepared, SubmitOnce
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.waiting import Watch
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 _DEFERRAL_MARGIN = 60.0
 #: Seconds by which our own deadline comes before a shorter ``execution_timeout``, for the same reason.
 _EXECUTION_MARGIN = 5.0
-#: Seconds to wait for a rate limit that does not say when it resets: limits are per minute.
-_LIMIT_WITHOUT_RESET = 30.0
 
 
 class SegmindRunModelOperator(ModelArguments):
@@ -181,7 +179,7 @@ class SegmindRunModelOperator(ModelArguments):
         """Wait until a rate limit resets: nothing was accepted, so this uses up no retry."""
         now, deadline = time.time(), self._deadline(started_at)
         reset = error.wait_seconds(now)
-        opens_at = now + (_LIMIT_WITHOUT_RESET if reset is None else reset)
+        opens_at = now + (LIMIT_WITHOUT_RESET if reset is None else reset)
         if opens_at >= deadline:
             raise error
         self.log.info("Segmind's rate limit is reached; nothing was accepted. Next submit in %.0f s", opens_at - now)

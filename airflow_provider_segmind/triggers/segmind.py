@@ -33,6 +33,25 @@ async def settle(trigger: BaseTrigger, not_before: float) -> None:
         await asyncio.sleep(max(0.0, not_before - time.time()))
 
 
+async def connect(trigger: BaseTrigger, hook: SegmindHook, deadline: float) -> None:
+    """
+    Read the connection; a secrets backend that is down for a moment looks like no connection at all.
+
+    :param deadline: when to give up (epoch seconds), if patience does not end earlier.
+    """
+    until = min(deadline, time.time() + _CONNECTION_PATIENCE) if in_triggerer(trigger) else 0.0
+    while True:
+        try:
+            await hook.aget_conn()
+            return
+        except SegmindConfigError as error:
+            if time.time() >= until:
+                error.retryable = True  # what was submitted is paid for: another try may still fetch it
+                raise
+            trigger.log.warning("%s", error)
+            await asyncio.sleep(5.0)
+
+
 class SegmindRequestTrigger(BaseTrigger):
     """
     Wait for one Segmind request and fire one event, see :mod:`airflow_provider_segmind.protocol.events`.
@@ -114,7 +133,7 @@ class SegmindRequestTrigger(BaseTrigger):
         ends_here = self.end_from_trigger and in_triggerer(self)
         try:
             async with SegmindHook(self.segmind_conn_id) as hook:
-                await self._connect(hook)
+                await connect(self, hook, self.deadline)
                 event = await hook.awatch(self._watch(0.0 if ends_here or not in_triggerer(self) else self.not_before))
         except SegmindError as error:  # the connection itself is wrong
             event = event_for(error, request_id=self.request_id)
@@ -139,20 +158,6 @@ class SegmindRequestTrigger(BaseTrigger):
             inline=self.inline,
             on_state=self._tell,
         )
-
-    async def _connect(self, hook: SegmindHook) -> None:
-        """Read the connection; a secrets backend that is down for a moment looks like no connection at all."""
-        until = min(self.deadline, time.time() + _CONNECTION_PATIENCE) if in_triggerer(self) else 0.0
-        while True:
-            try:
-                await hook.aget_conn()
-                return
-            except SegmindConfigError as error:
-                if time.time() >= until:
-                    error.retryable = True  # the request is paid for: another try may still fetch it
-                    raise
-                self.log.warning("%s", error)
-                await asyncio.sleep(5.0)
 
     def _tell(self, state: RequestState) -> None:
         elapsed = time.time() - self.submitted_at
