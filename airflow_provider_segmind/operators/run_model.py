@@ -17,6 +17,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import Found, Known, Ledger, Taken, recover
+from airflow_provider_segmind.links.segmind import SegmindModelLink
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
@@ -216,6 +217,7 @@ class SegmindRunModelOperator(ModelArguments):
     def _defer(self, watch: Watch, input_size: tuple[int, int] | None) -> NoReturn:
         from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
+        self.operator_extra_links = (SegmindModelLink(),)  # Airflow writes each link now; there is no output yet
         self.defer(
             trigger=SegmindRequestTrigger(
                 request_id=watch.request_id,
@@ -258,7 +260,8 @@ class SegmindRunModelOperator(ModelArguments):
             else:
                 input_size = event.input_size
             self.log.info("%s", result.bill())
-            ledger.finished(result)
+            if self.destination is not None:  # else what follows is the very next write
+                ledger.finished(result)
             return self._hand_over(context, ledger, result, input_size)
 
     def _recovered(self, ledger: Ledger, error: SegmindRequestExpiredError) -> Result:

@@ -78,6 +78,7 @@ class Durations:
     def __init__(self) -> None:
         self._logs: deque[float] = deque(maxlen=_REMEMBERED)
         self._young: list[tuple[float, float]] = []  # heap of (epoch seconds from which it counts, logarithm)
+        self._estimates: dict[float | None, Known | None] = {}  # by prior; a look asks, only a new duration changes it
 
     def learn(self, seconds: float | None, *, submitted_at: float) -> None:
         """
@@ -98,6 +99,12 @@ class Durations:
         """
         while self._young and self._young[0][0] <= now:
             self._logs.append(heapq.heappop(self._young)[1])
+            self._estimates.clear()
+        if prior not in self._estimates:
+            self._estimates[prior] = self._estimate(prior)
+        return self._estimates[prior]
+
+    def _estimate(self, prior: float | None) -> Known | None:
         logs = list(self._logs)
         if prior is not None:
             scatter = _PRIOR_DEVIATION / _MAD
