@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.cases import CASES, COMPARED, DROPPED, FAST, Case, cases
+from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, Case, cases
 from tests.chaos.outcomes import Outcome, killed, left_over, picture, stored_object
 from tests.chaos.rig import Rig
 
@@ -102,6 +102,31 @@ def test_what_dies_while_tasks_wait(rig, measure, what):
     once_and_whole(found)
     assert state == "success"
     assert not left_over(rig, run_id)
+
+
+@pytest.mark.chaos
+def test_a_batch_goes_on_wherever_it_was_killed(rig, measure):
+    state = rig.run("chaos_batch", "batch", seconds=240)
+    submits, rows = rig.submits(), []
+    for case in BATCH_CASES:
+        [ti] = [ti for ti in rig.api.instances("chaos_batch", "batch") if ti["task_id"] == case.name]
+        made = [picture(path) for path in sorted((rig.out / "batch" / case.name).glob("*.jpg"))]
+        rows.append(
+            {
+                "case": case.says,
+                "mode": "batch of 6",
+                "state": ti["state"],
+                "tries": ti["try_number"],
+                "submits": [submits[f"batch-{case.name}-{number}.jpg"] for number in range(6)],
+                "object": "whole" if made == ["whole"] * 6 else str(made),
+            }
+        )
+    wrong = [row for row in rows if (row["state"], row["submits"], row["object"]) != ("success", [1] * 6, "whole")]
+    assert not wrong, "\n".join(map(str, wrong))
+    measure("kills", [row | {"submits": 1} for row in rows])
+    assert state == "success"
+    assert killed(rig, "chaos_batch", "batch") == {case.name for case in BATCH_CASES}
+    assert len(left_over(rig, "batch")) == 1  # the one that died while it wrote; nobody mistakes a hidden part for it
 
 
 @pytest.mark.chaos

@@ -7,8 +7,12 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
-from tests.chaos.cases import DROPPED, FAST, LOST, cases
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+)
+from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, LOST, cases
 from tests.chaos.kills import arm
 
 PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
@@ -40,6 +44,20 @@ for dag_id, mode, names in (
                 poll_interval=1,
             )
     arm({f"{mode}_{case.name}": case.kill for case in chosen if case.kill})
+
+# Batches of six pictures in two waves, each killed at another place.
+with DAG("chaos_batch", schedule=None, default_args=PATIENT):
+    for case in BATCH_CASES:
+        SegmindBatchOperator(
+            task_id=case.name,
+            model="esrgan",
+            items=[f"{PICTURES}/{{{{ run_id }}}}-{case.name}-{number}.jpg" for number in range(6)],
+            destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}/",
+            max_in_flight=4,
+            poll_interval=1,
+            **case.arguments,
+        )
+arm({case.name: case.kill for case in BATCH_CASES if case.kill})
 
 # A submit that was about to leave, and that nobody knows of: by default a person is asked.
 with DAG("chaos_lost", schedule=None, default_args=PATIENT):
