@@ -163,9 +163,9 @@ class PollSchedule:
     def _step(self, elapsed: float) -> float:
         if self.poll_interval is not None:
             return max(SHORTEST, self.poll_interval)
-        step = self.known.step if self.known else _FIRST
-        if self.known is None or elapsed > self.known.high_end:
-            step = max(step, _STEP_UNKNOWN * elapsed)  # the longer it is overdue, the less is known
+        step = self.known.step if self.known else 0.0
+        if self.known is None or elapsed > self.known.high_end:  # what should be done by then is as good as unknown
+            step = max(step, _FIRST, _STEP_UNKNOWN * elapsed)
         return max(SHORTEST, min(LONGEST, step))
 
 
