@@ -14,9 +14,9 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.protocol.wire import RequestState
+from airflow_provider_segmind.protocol.wire import RequestState, Result
 
-#: Where Airflow looks for what a task returned; importing its name would load the models and SQLAlchemy.
+#: Where Airflow looks for what a task returned; importing the name would load the models and SQLAlchemy.
 _XCOM_RETURN_KEY = "return_value"
 #: Seconds for which a connection that cannot be read is asked for again.
 _CONNECTION_PATIENCE = 60.0
@@ -137,13 +137,40 @@ class SegmindRequestTrigger(BaseTrigger):
                 event = await hook.awatch(self._watch(0.0 if ends_here or not in_triggerer(self) else self.not_before))
         except SegmindError as error:  # the connection itself is wrong
             event = event_for(error, request_id=self.request_id)
-        if ends_here and isinstance(event, CompletedEvent):
-            self.log.info("%s", event.result.bill())
-            yield TaskSuccessEvent(xcoms={_XCOM_RETURN_KEY: event.result.to_xcom()} if self.do_xcom_push else None)
+        if ends_here and isinstance(event, CompletedEvent) and await self._hand_over(event.result):
+            yield TaskSuccessEvent()
             return
         await settle(self, self.not_before)
         event = event.model_copy(update={"input_size": tuple(self.input_size) if self.input_size else None})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
+
+    async def _hand_over(self, result: Result) -> bool:
+        """
+        Push the result as the task's XCom; False where that is not possible, so that a worker has to do it.
+
+        As a worker pushes it: an XCom inside a TaskSuccessEvent reaches the tasks downstream as text (Airflow 3.3.2
+        encodes it twice), and passes a custom XCom backend by.
+        """
+        self.log.info("%s", result.bill())
+        if not self.do_xcom_push:
+            return True
+        if (ti := self.task_instance) is None:
+            return False
+        try:
+            from airflow.sdk.execution_time.xcom import XCom
+
+            await XCom.aset(
+                key=_XCOM_RETURN_KEY,
+                value=result.to_xcom(),
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=ti.map_index,
+            )
+        except Exception as error:  # noqa: BLE001  whatever it is: a worker can still push what is paid for
+            self.log.warning("The result cannot be pushed from the triggerer, so a worker does it: %r", error)
+            return False
+        return True
 
     def _watch(self, not_before: float) -> Watch:
         return Watch(

@@ -50,6 +50,28 @@ def test_each_picture_is_paid_for_once_fast(rig, measure):
     assert not left_over(rig, "fast")
 
 
+def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
+    """On a real Airflow: success comes without a second worker start, a failure with one."""
+    rig.emulator("faults", "POST", faults="submit:fail:out of memory#1%nomos-upscaler")
+    dag_id = run_id = "ends_in_the_triggerer"
+    assert rig.run(dag_id, run_id, seconds=120) == "failed"
+    instances = {ti["task_id"]: ti for ti in rig.api.instances(dag_id, run_id)}
+    assert {name: ti["state"] for name, ti in instances.items()} == {
+        "first": "success",
+        "second": "success",
+        "fails": "failed",
+        "after_first": "success",
+        "after_second": "success",
+        "after_fails": "upstream_failed",
+    }
+    for name in ("first", "second"):
+        returned = rig.api.returned(dag_id, run_id, name)
+        assert returned["status"] == "COMPLETED"
+        assert returned["output"].startswith("http")
+        assert rig.api.returned(dag_id, run_id, f"after_{name}") == returned["request_id"]
+    assert "out of memory" in "\n".join(said for _, said in rig.task_errors())
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize("mode", ["deferrable", "plain"])
 def test_each_picture_is_paid_for_once(rig, measure, mode):

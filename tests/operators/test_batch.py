@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import timedelta
 
 import pytest
@@ -369,9 +368,7 @@ def test_nothing_to_do(segmind_emulator, folder):
 
 
 def test_xcom_stays_small_whatever_the_size(segmind_emulator, images, folder):
-    started = time.monotonic()
     run = run_dag(dag_of(folder, images(150), parameters={"output_format": "jpeg"}, max_in_flight=150))
     assert run.state == "success"
     assert len(json.dumps(run.xcom("upscale"))) < 1000
     assert len(rows_of(folder)) == 150
-    assert time.monotonic() - started < 300
