@@ -28,6 +28,7 @@ from airflow_provider_segmind.protocol.wire import (
     REQUEST_ID,
     Credits,
     HistoryRow,
+    Metrics,
     RequestState,
     RequestStatus,
     Result,
@@ -156,8 +157,8 @@ def get_status(request_id: str) -> Call[RequestStatus]:
         return RequestStatus(
             request_id=request_id,
             state=state,
-            metrics=read_metrics(body),
-            error=words_of({**body, "status": None}),
+            metrics=read_metrics(body) if state is RequestState.COMPLETED else Metrics(),
+            error=words_of({**body, "status": None}) if state is RequestState.FAILED else "",
         )
 
     path = f"/v2/requests/{_path_id(request_id)}/status"

@@ -189,11 +189,9 @@ class ConnectionSettings(BaseModel):
 
     def base_url(self, service: Service) -> str:
         """Return the address of one of the three services."""
-        return {
-            Service.GATEWAY: self.gateway,
-            Service.UPLOAD: self.upload_url,
-            Service.HISTORY: self.history_url,
-        }[service]
+        if service is Service.GATEWAY:
+            return self.gateway
+        return self.upload_url if service is Service.UPLOAD else self.history_url
 
     def is_own(self, url: str) -> bool:
         """Tell whether the URL points to the connection's own gateway."""
