@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +30,7 @@ from airflow_provider_segmind.protocol.resume import (
     older,
     read_entry,
     result_of_row,
+    without_query,
 )
 from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, Result
 from airflow_provider_segmind.retrying import RetryBudget
@@ -105,7 +106,7 @@ class Ledger:
         if self.entry is not None:
             self._write(self.entry.model_copy(update=fields))
 
-    def intend(self, fingerprint: str, *, uploaded: str | None = None) -> None:
+    def intend(self, fingerprint: str, *, uploaded: str | None = None, transport: str | None = None) -> None:
         """Write, before the POST leaves, that it is about to."""
         self._write(
             Entry(
@@ -113,6 +114,7 @@ class Ledger:
                 run_of_tries=self.run_of_tries,
                 intended_at=self._clock(),
                 uploaded=uploaded,
+                transport=transport,
             )
         )
 
@@ -167,12 +169,19 @@ class Wanted:
 
     :param complete: False where the body lacks its picture, which has to be uploaded first: such a body would
         match anybody's request in the history.
+    :param signed: True where ``image`` is a presigned URL: a secret, and another one for each try.
     """
 
     model: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     fingerprint: str
     complete: bool = True
+    signed: bool = False
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """The body without its signature: what may be told, and what the history is searched for."""
+        return {**self.body, "image": without_query(self.body["image"])} if self.signed else self.body
 
 
 class Reconnector:
@@ -275,7 +284,7 @@ class Reconnector:
         if self._on_lost_submit == "resubmit":
             log.warning("The submit of %s at %s is not in the history: submitting anew", wanted.model, when)
             return None
-        shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in wanted.body.items())
+        shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in wanted.shown.items())
         lost = f"{cause.what}: {cause.detail}; " if cause else ""
         raise SegmindAnswerLostError(
             f"{lost}{wanted.model} at {when} with {shown}; "
@@ -298,7 +307,7 @@ class Reconnector:
         day = datetime.fromtimestamp(since - CLOCK_SKEW, UTC).date()
         for page in range(1, _MOST_PAGES + 1):
             rows = _history(self._hook, model=wanted.model, from_date=day, page=page, per_page=_ROWS)
-            if row := matching_row(rows, model=wanted.model, body=wanted.body, since=since):
+            if row := matching_row(rows, model=wanted.model, body=wanted.shown, since=since, signed=wanted.signed):
                 return row
             if len(rows) < _ROWS or all(older(row, since) for row in rows):
                 return None

@@ -150,11 +150,15 @@ class SegmindRunModelOperator(ModelArguments):
 
     def _prepare(self) -> Prepared:
         """Check everything that can be checked before it costs money."""
-        body = request_body(self.model, self._named_parameters())
+        body = self._body()
         check_inline_output(body, goes_somewhere=self._has_place)
         if self.destination is not None:
             object_path(self.destination, self.destination_conn_id)
         return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")))
+
+    def _body(self) -> dict[str, Any]:
+        """Return the checked parameters, without the picture where that is still to be read."""
+        return request_body(self.model, self._named_parameters())
 
     def _find_or_submit(
         self, context: Context, ledger: Ledger, prepared: Prepared, started_at: float, returns: int

@@ -1,0 +1,41 @@
+"""Is it a picture, and is all of it there? Asked of every input and every output."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from typing import BinaryIO
+
+from airflow_provider_segmind.exceptions import SegmindOutputError
+
+#: Pixels; a larger picture is checked from its header and structure only, so that memory stays bounded.
+_DECODED_PIXELS = 64_000_000
+
+
+def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
+    """
+    Return width and height of a picture in pixels.
+
+    :param file: the picture.
+    :param whole: also prove that all of it decodes; a very large picture is checked without its pixels.
+    :raises SegmindOutputError: it is no picture, or it is truncated.
+    """
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # an 8x upscale is no decompression bomb
+    try:
+        file.seek(0)
+        with warnings.catch_warnings(), Image.open(file) as picture:
+            warnings.simplefilter("ignore")
+            width, height = picture.size
+            if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
+                picture.verify()
+            elif whole:
+                if width * height > _DECODED_PIXELS:
+                    picture.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
+                picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
+        raise SegmindOutputError(f"it is no whole picture: {error}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    return width, height
