@@ -40,6 +40,7 @@ class Prepared:
     :param identity: what tells this request from another; with an upload, the picture's own hash.
     :param upload: the picture to upload, if any.
     :param input_size: its width and height in pixels, where known.
+    :param source: what a sidecar says of the input: where it lies, its hash.
     :param transport: how the picture goes, where it comes from storage: ``upload``, ``data`` or ``presign``.
     """
 
@@ -48,6 +49,16 @@ class Prepared:
     upload: bytes | None = field(default=None, repr=False)
     input_size: tuple[int, int] | None = None
     transport: Transport | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self, model: str, gateway: str) -> str:
+        """Return what tells this request from another."""
+        return fingerprint(model, self.identity, gateway)
+
+    def note(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
+        """Return what a sidecar says of the request before its result is known, as JSON."""
+        when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
+        return {"fingerprint": self.fingerprint(model, gateway), "input": dict(self.source), "submitted_at": when}
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,7 @@ class SubmitOnce:
 
     def find(self, prepared: Prepared) -> tuple[Found | None, Wanted]:
         """Return what an earlier try left, if anything, and the request that is wanted."""
-        gateway = self.hook.settings.gateway
-        key = fingerprint(self.model, prepared.identity, gateway)
+        key = prepared.fingerprint(self.model, self.hook.settings.gateway)
         signed = prepared.transport == "presign"
         wanted = Wanted(self.model, prepared.body, key, complete=prepared.upload is None, signed=signed)
         entry = self.ledger.entry

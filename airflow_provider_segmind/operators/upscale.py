@@ -91,6 +91,9 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
         del body["image"]
         return body
 
+    def _source(self) -> str | None:
+        return self.image if self.input_path is None else self.input_path
+
     def _prepare(self) -> Prepared:
         if self.image is None and self.input_path is None:
             raise SegmindConfigError("neither image nor input_path names a picture: a template rendered to nothing")
@@ -112,6 +115,14 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
             upload=picture.content if transport == "upload" else None,
             input_size=picture.size,
             transport=transport,
+            source={
+                "uri": str(picture.path),
+                "bytes": len(picture.content),
+                "sha256": picture.sha256,
+                "width": picture.size[0],
+                "height": picture.size[1],
+                "transport": transport,
+            },
         )
 
     def _transport(self, picture: Picture) -> Transport:

@@ -216,10 +216,10 @@ def _publish(
 
 def _copy(file: BinaryIO, part: ObjectStoragePath, attributes: Mapping[str, Any]) -> None:
     try:
-        out = part.open("wb", **attributes)  # type: ignore[no-untyped-call]
+        out = part.fs.open(part.path, "wb", **attributes)  # the path's own open reports a lineage of the temporary key
     except FileNotFoundError:  # a filesystem with real folders; object stores need none
         part.fs.makedirs(part.parent.path, exist_ok=True)
-        out = part.open("wb", **attributes)  # type: ignore[no-untyped-call]
+        out = part.fs.open(part.path, "wb", **attributes)
     with out:
         shutil.copyfileobj(file, out, _COPY)
 
@@ -228,7 +228,7 @@ def _same(path: ObjectStoragePath, *, size: int, sha256: str) -> bool:
     if not path.exists() or path.stat().st_size != size:
         return False
     digest = hashlib.sha256()
-    with path.open("rb") as there:  # type: ignore[no-untyped-call]
+    with path.fs.open(path.path, "rb") as there:
         while chunk := there.read(_COPY):
             digest.update(chunk)
     return digest.hexdigest() == sha256

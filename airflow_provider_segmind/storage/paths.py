@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError, SegmindStorageError
@@ -96,3 +96,30 @@ def fresh(path: ObjectStoragePath) -> Any:
     fs = path.fs
     fs.invalidate_cache(path.parent.path)
     return fs
+
+
+def probe(path: ObjectStoragePath) -> None:
+    """
+    Write a few bytes beside an object that is to be, and delete them again.
+
+    Where its folder is not there yet, the nearest folder above that is is asked: no folder is made.
+
+    :raises SegmindConfigError: the place is not there, or may not be written.
+    :raises SegmindStorageError: the store could not be asked this time.
+    """
+    with refused_early("destination", path):
+        fs, folder = path.fs, path.parent
+        while _has_folders(folder) and folder.parent != folder and not fs.exists(folder.path):
+            folder = folder.parent
+        there = temporary(folder / path.name, "probe")
+        try:
+            with fs.open(there.path, "wb") as out:  # not the path's own open, which reports a lineage of it
+                out.write(b"airflow-provider-segmind")
+        finally:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                fs.rm_file(there.path)
+
+
+def _has_folders(path: ObjectStoragePath) -> bool:
+    """Tell whether folders have to be made before something lies in them; in a bucket they need not."""
+    return path.protocol in ("file", "local")

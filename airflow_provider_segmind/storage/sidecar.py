@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.pictures import HEAD, is_picture
 from airflow_provider_segmind.protocol.resume import without_query
 from airflow_provider_segmind.protocol.wire import Metrics, OutputFile, is_url
-from airflow_provider_segmind.storage.paths import fresh, storage_errors
+from airflow_provider_segmind.storage.paths import fresh, refused_early
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -100,7 +101,7 @@ def sidecars(result: Result, stored: list[dict[str, Any]], about: About) -> list
 def find_done(path: ObjectStoragePath, fingerprint: str) -> dict[str, Any] | None:
     """Return what a task hands on if this object and its sidecar are there, made from the same; else None."""
     side = sidecar_of(path)
-    with storage_errors(side):
+    with refused_early("sidecar", side):
         fs = fresh(side)
         if not fs.exists(side.path) or fs.size(side.path) > _LARGEST:
             return None
@@ -133,6 +134,7 @@ def presentable(value: Any) -> Any:
         return value
     if is_url(value):
         return without_query(value)
-    if value[:5].lower() == "data:" or len(value) > _LONGEST_TEXT:
-        return f"sha256:{hashlib.sha256(decode_base64(value) or value.encode()).hexdigest()}"
+    content = decode_base64(value)
+    if (content and is_picture(content[:HEAD])) or value[:5].lower() == "data:" or len(value) > _LONGEST_TEXT:
+        return f"sha256:{hashlib.sha256(content or value.encode()).hexdigest()}"
     return value
