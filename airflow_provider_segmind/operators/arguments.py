@@ -11,7 +11,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
 from airflow_provider_segmind.operators.common import check_inline_output, check_numbers, check_uris, is_final
-from airflow_provider_segmind.operators.delivery import Delivery, IfExists
+from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage import MAX_BYTES
@@ -131,7 +131,7 @@ class ModelArguments(BaseOperator):
         elif is_final(self.destination):
             check_placeholders(self.destination)
             if self._on_existing == "skip" and "request_id" in placeholders(self.destination):
-                raise SegmindConfigError("skip_existing never finds a destination with {request_id}: leave that out")
+                raise SegmindConfigError(NEVER_FOUND)
 
     @property
     def _on_existing(self) -> IfExists:

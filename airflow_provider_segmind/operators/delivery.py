@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IfExists = Literal["overwrite", "skip", "fail"]
+NEVER_FOUND = "skip_existing never finds a destination with {request_id}: leave that out"
 #: Stands for what is not known before the output is there.
 _LATER = {"request_id": "request", "ext": "bin"}
+#: Format of the output, as the models' pages name it -> ending.
+_ENDINGS = {"jpeg": "jpg", "jpg": "jpg", "png": "png", "webp": "webp"}
 #: What the three upscalers give.
 _UPSCALED = {".jpg", ".png", ".webp"}
 
@@ -82,21 +85,24 @@ class Delivery:
         :raises SegmindConfigError: a placeholder or the URI is wrong, or another mapped task has the same target.
         """
         path, index = self._path(), self.context["ti"].map_index
+        if self.if_exists == "skip" and "request_id" in placeholders(self.destination):
+            raise SegmindConfigError(NEVER_FOUND)
         told_apart = placeholders(self.destination) & {"request_id", "map_index"}
         if index is not None and index >= 0 and not told_apart and not self._is_folder:
             claim_target(self.context, str(path))
 
-    def done(self, fingerprint: str) -> dict[str, Any] | None:
+    def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
         Look at what is there, right before a submit.
 
         :param fingerprint: of the request that is about to be submitted.
+        :param body: its parameters, which may tell the output's format.
         :return: what the task hands on, where ``skip`` finds everything done.
         :raises SegmindConfigError: something is there, and ``fail`` was asked for.
         """
         if self.if_exists == "overwrite":
             return None
-        for path in self._candidates():
+        for path in self._candidates(_ENDINGS.get(str(body.get("output_format") or body.get("image_format")))):
             if self.if_exists == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     log.info(
@@ -112,12 +118,12 @@ class Delivery:
                     raise SegmindConfigError(f"{path} is there already, and if_exists='fail'")
         return None
 
-    def _candidates(self) -> Iterator[ObjectStoragePath]:
-        """Yield what the object may be called; its ending is known for sure only once it is there."""
+    def _candidates(self, expected: str | None) -> Iterator[ObjectStoragePath]:
+        """Yield what the object may be called: some models tell the ending only once the object is there."""
         if "request_id" in placeholders(self.destination):
             return  # a new request has a new name
         named = not self._is_folder and "ext" not in placeholders(self.destination)
-        endings = ["bin"] if named else self._endings()
+        endings = [expected or "bin"] if named or expected else self._endings()
         for ending in endings:
             path = self._path(ext=ending)
             yield path / f"{file_name(self.context)}.{ending}" if self._is_folder else path

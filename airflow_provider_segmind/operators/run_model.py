@@ -205,7 +205,7 @@ class SegmindRunModelOperator(ModelArguments):
                 if found is not None:
                     return found
                 if delivery := self._delivery(context):
-                    if (value := delivery.done(wanted.fingerprint)) is not None:
+                    if (value := delivery.done(wanted.fingerprint, prepared.body)) is not None:
                         return Taken(value)
                     delivery.probe()
                 return once.submit(prepared, wanted)

@@ -12,6 +12,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import (
+    SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
@@ -295,6 +296,30 @@ def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_em
     assert "another object is there already" in run.log
     assert (tmp_path / "x.jpg").read_text() == "somebody else's"
     assert files(tmp_path) == ["x.jpg"]
+
+
+def test_another_format_is_another_object(upscale, tmp_path, segmind_emulator):
+    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "if_exists": "fail"}
+    assert upscale(output_format="png", **arguments).state == "success"
+    assert upscale(output_format="webp", **arguments).state == "success"
+    assert files(tmp_path) == ["cat.png", "cat.webp"]
+    # Bria's page names no format: whatever ending is there counts.
+    assert upscale(SegmindBriaIncreaseResolutionOperator, **arguments).state == "failed"
+    assert segmind_emulator.stats.submits_attempted == 2
+
+
+def test_bria_is_found_whatever_its_ending(upscale, tmp_path, segmind_emulator):
+    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "skip_existing": True}
+    assert "skipped" not in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
+    assert "skipped" in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
+    assert segmind_emulator.stats.submits_attempted == 1
+
+
+def test_a_rendered_request_id_can_never_be_skipped(upscale, segmind_emulator):
+    run = upscale(destination="{{ 's3://b/{request_id}.png' }}", skip_existing=True)
+    assert run.state == "failed"
+    assert "skip_existing never finds" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
 
 
 # --- found out before the submit ------------------------------------------------------------------------------------
