@@ -113,15 +113,16 @@ def store_result(
                 path,
                 size=size,
                 sha256=sha256,
-                attributes=_attributes(path, kind, result, sha256),
+                attributes=_attributes(path, kind, _metadata(result, sha256)),
                 if_exists=if_exists,
             )
         paths.append(path)
         stored.append(StoredObject(str(path), size, sha256, kind, *pixels))
         log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, size, kind, *pixels)
     if about is not None:
-        for path, sidecar in zip(paths, sidecars(result, [item.to_dict() for item in stored], about), strict=True):
-            _write_sidecar(sidecar_of(path), sidecar)
+        with _about(result.request_id):
+            for path, sidecar in zip(paths, sidecars(result, [item.to_dict() for item in stored], about), strict=True):
+                _write_sidecar(sidecar_of(path), sidecar)
     return stored
 
 
@@ -172,14 +173,17 @@ def _object_name(target: ObjectStoragePath, is_folder: bool, name: str, suffix: 
     return target.with_name(f"{target.stem}{suffix}{target.suffix}") if suffix else target
 
 
-def _attributes(path: ObjectStoragePath, kind: str, result: Result, sha256: str) -> dict[str, Any]:
-    """Return what a store keeps with an object, as arguments of its ``open``; {} for one that keeps nothing."""
+def _metadata(result: Result, sha256: str) -> dict[str, str]:
     found = {"model": result.model, "request-id": result.request_id, "cost": result.metrics.cost, "sha256": sha256}
-    metadata = {f"segmind-{name}": str(value) for name, value in found.items() if value is not None}
+    return {f"segmind-{name}": str(value) for name, value in found.items() if value is not None}
+
+
+def _attributes(path: ObjectStoragePath, kind: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a store keeps with an object, as arguments of its ``open``; {} for one that keeps nothing."""
     if path.protocol in ("s3", "s3a", "s3n"):
-        return {"ContentType": kind, "Metadata": metadata}
+        return {"ContentType": kind, "Metadata": dict(metadata)}
     if path.protocol in ("gs", "gcs"):
-        return {"content_type": kind, "metadata": metadata}
+        return {"content_type": kind, "metadata": dict(metadata)}
     return {}
 
 
@@ -208,10 +212,21 @@ def _publish(
             _copy(file, part, attributes)
             if (written := part.stat().st_size) != size:
                 raise SegmindStorageError(f"{path}: {written} of {size} bytes arrived")
-            path.fs.mv(part.path, path.path)
+            _move(fs, part.path, path.path)
         finally:
             if part.exists():
                 part.unlink()
+
+
+def _move(fs: Any, source: str, target: str) -> None:
+    """Move one object. The ``mv`` that filesystems without one of their own inherit takes ``[1]`` for a pattern."""
+    from fsspec.spec import AbstractFileSystem
+
+    if type(fs).mv is not AbstractFileSystem.mv:
+        fs.mv(source, target)
+        return
+    fs.cp_file(source, target)
+    fs.rm_file(source)
 
 
 def _copy(file: BinaryIO, part: ObjectStoragePath, attributes: Mapping[str, Any]) -> None:
@@ -236,13 +251,12 @@ def _same(path: ObjectStoragePath, *, size: int, sha256: str) -> bool:
 
 def _write_sidecar(path: ObjectStoragePath, sidecar: Sidecar) -> None:
     content = sidecar.model_dump_json(indent=2).encode()
-    attributes = {"ContentType": "application/json"} if path.protocol in ("s3", "s3a", "s3n") else {}
     _publish(
         io.BytesIO(content),
         path,
         size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        attributes=attributes,
+        attributes=_attributes(path, "application/json", {}),
     )
 
 

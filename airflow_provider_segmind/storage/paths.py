@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +28,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
 
     :raises SegmindConfigError: it is no URI, no installed provider knows its scheme, or there is no such connection.
     """
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
 
     if not isinstance(uri, str) or "://" not in uri:
         raise SegmindConfigError(f"{uri!r:.200} is no URI such as s3://bucket/folder/ or file:///data/out.png")
@@ -39,7 +40,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     try:
         path = ObjectStoragePath(uri, conn_id=conn_id)
         if path.conn_id is not None:
-            BaseHook.get_connection(path.conn_id)  # the amazon provider takes the machine's own key for a missing one
+            _check_connection(path.conn_id)
         path.fs  # noqa: B018  resolves the filesystem, and with it the provider that brings it
     except AirflowNotFoundException as error:
         raise SegmindConfigError(f"{uri!r:.200}: {error}", next_step="Add the connection of the storage.") from error
@@ -48,6 +49,14 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
         hint = f'pip install "airflow-provider-segmind[{extra}]"' if extra else "install the provider for this scheme"
         raise SegmindConfigError(f"{scheme}:// cannot be used here: {error}", next_step=f"Try: {hint}") from error
     return path
+
+
+@functools.cache
+def _check_connection(conn_id: str) -> None:
+    """Raise for one that is not there: the amazon provider would take the machine's own key instead."""
+    from airflow.providers.common.compat.sdk import BaseHook
+
+    BaseHook.get_connection(conn_id)
 
 
 def _attach_memory() -> None:

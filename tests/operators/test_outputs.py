@@ -463,3 +463,20 @@ def test_a_large_object_on_s3_keeps_its_attributes(airflow_db, segmind_emulator,
     assert (head["ContentType"], head["ContentLength"]) == ("image/png", stored.bytes)
     assert head["Metadata"]["segmind-sha256"] == stored.sha256
     assert set(bucket.objects()) == {"large.png"}
+
+
+@pytest.mark.parametrize("base", ["file", "memory", "s3"])
+@pytest.mark.parametrize("name", ["[1]/a [2].png", "a*b.png", "c?.png"])
+def test_names_that_look_like_patterns(airflow_db, segmind_emulator, bucket, tmp_path, photos, base, name):
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.protocol.wire import Result
+    from airflow_provider_segmind.storage import object_path, store_result
+
+    folder = {"file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}", "s3": f"s3://{CONN}@{BUCKET}"}[base]
+    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    with SegmindHook() as hook:
+        result = Result(request_id="r", model="esrgan", output=url)
+        [stored] = store_result(hook, result, f"{folder}/{name}", name="t")
+    assert object_path(stored.uri, None).read_bytes() == (photos / "cat.jpg").read_bytes()
+    if base == "s3":
+        assert set(bucket.objects()) == {name}
