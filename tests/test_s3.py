@@ -79,6 +79,9 @@ def test_credentials_of_the_machine(
     upscale: Callable[..., Run], bucket: Bucket, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with an instance's role: no connection at all."""
+    from airflow.sdk.io import store
+
+    monkeypatch.setattr(store, "_STORE_CACHE", {})  # it keeps a store, and whether it had a key, for the process
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
