@@ -193,7 +193,7 @@ def _publish(
     *,
     size: int,
     sha256: str,
-    attributes: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
     if_exists: str = "overwrite",
 ) -> None:
     """Write to a temporary key, then move: readers see a whole object or none. An identical one is left alone."""
@@ -209,7 +209,7 @@ def _publish(
         part = temporary(path, "part")
         try:
             file.seek(0)
-            _copy(file, part, attributes)
+            _copy(file, part, attributes or {})
             if (written := part.stat().st_size) != size:
                 raise SegmindStorageError(f"{path}: {written} of {size} bytes arrived")
             _move(fs, part.path, path.path)
