@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint constraints clean
+.PHONY: help setup demo test chaos bench lint constraints clean
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -22,6 +22,7 @@ help: ## say what there is
 	@echo "make demo KEEP=1  the same, and leave Airflow's web UI up until Ctrl-C"
 	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
+	@echo "make bench        measure it beside what a user would write instead; make bench ARGS=\"wait --quick\" a part, roughly"
 	@echo "make lint         ruff, its formatter's check, and mypy"
 	@echo "make constraints  renew constraints.txt from what pip resolves today"
 	@echo "make clean        remove what the above have made, $(VENV) included"
@@ -49,6 +50,9 @@ test: setup ## every test but the long chaos runs
 
 chaos: setup ## kill, throttle and break a whole Airflow at every point
 	@$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+bench: setup ## whole comparisons: waits, transports, downloads, imports, batches, end to end
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: setup ## style and types
 	@$(BIN)/ruff check .

@@ -75,6 +75,11 @@ def _conn_fields() -> dict[str, Any]:
             "Output hosts",
             "Hosts from which outputs may come, with commas, such as *.segmind.com. Empty: any public https host.",
         ),
+        "polls_per_minute": field(
+            "Looks a minute",
+            "How many looks at requests all waits of a triggerer share. Empty: as many as are due.",
+            "number",
+        ),
         "min_remaining_credits": field(
             "Least balance", "Submit nothing while the balance is below this many credits. Empty: no check.", "number"
         ),

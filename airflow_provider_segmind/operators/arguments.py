@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -37,7 +37,7 @@ class ModelArguments(BaseOperator):
         "segmind_conn_id",
     )
     template_fields_renderers = {"parameters": "json"}
-    operator_extra_links = (SegmindModelLink(), SegmindOutputLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (SegmindModelLink(), SegmindOutputLink())
     ui_color = "#eee7ff"
 
     def __init__(

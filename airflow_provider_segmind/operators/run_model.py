@@ -18,13 +18,14 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import Found, Known, Ledger, Taken, recover
+from airflow_provider_segmind.links.segmind import SegmindModelLink
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
     not_before,
     permanent_errors_fail,
 )
-from airflow_provider_segmind.operators.submit_once import Prepared, SubmitOnce
+from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, Prepared, SubmitOnce
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.waiting import Watch
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 _DEFERRAL_MARGIN = 60.0
 #: Seconds by which our own deadline comes before a shorter ``execution_timeout``, for the same reason.
 _EXECUTION_MARGIN = 5.0
-#: Seconds to wait for a rate limit that does not say when it resets: limits are per minute.
-_LIMIT_WITHOUT_RESET = 30.0
 
 
 class SegmindRunModelOperator(ModelArguments):
@@ -96,9 +95,9 @@ class SegmindRunModelOperator(ModelArguments):
     :param end_from_trigger: with ``deferrable`` and no destination, let the triggerer end the task once the request
         is COMPLETED, with the result as its XCom: no second worker start (default False). Airflow then skips what
         a worker does after ``execute``: ``post_execute``, listeners and OpenLineage, asset events (``outlets`` are
-        refused), a custom XCom backend's serialization and the link to the output; ``on_success_callback`` runs in
-        the DAG processor. Anything but COMPLETED resumes the task, so retries, callbacks and the ledger work as
-        ever. The ledger does not learn of the success: a clear within the hour hands over the same result again.
+        refused) and the link to the output; ``on_success_callback`` runs in the DAG processor. Anything but
+        COMPLETED resumes the task, so retries, callbacks and the ledger work as ever. The ledger does not learn of
+        the success: a clear within the hour hands over the same result again.
     """
 
     # --- the run --------------------------------------------------------------------------------------------
@@ -216,7 +215,7 @@ class SegmindRunModelOperator(ModelArguments):
         """Wait until a rate limit resets: nothing was accepted, so this uses up no retry."""
         now, deadline = time.time(), self._deadline(started_at)
         reset = error.wait_seconds(now)
-        opens_at = now + (_LIMIT_WITHOUT_RESET if reset is None else reset)
+        opens_at = now + (LIMIT_WITHOUT_RESET if reset is None else reset)
         if opens_at >= deadline:
             raise error
         self.log.info("Segmind's rate limit is reached; nothing was accepted. Next submit in %.0f s", opens_at - now)
@@ -253,6 +252,7 @@ class SegmindRunModelOperator(ModelArguments):
     def _defer(self, watch: Watch, input_size: tuple[int, int] | None, note: dict[str, Any] | None) -> NoReturn:
         from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
+        self.operator_extra_links = (SegmindModelLink(),)  # Airflow writes each link now; there is no output yet
         self.defer(
             trigger=SegmindRequestTrigger(
                 request_id=watch.request_id,
@@ -297,7 +297,8 @@ class SegmindRunModelOperator(ModelArguments):
             else:
                 input_size, note = event.input_size, event.note
             self.log.info("%s", result.bill())
-            ledger.finished(result)
+            if self.destination is not None:  # else what follows is the very next write
+                ledger.finished(result)
             return self._hand_over(context, ledger, result, input_size, note)
 
     def _recovered(self, ledger: Ledger, error: SegmindRequestExpiredError) -> Result:

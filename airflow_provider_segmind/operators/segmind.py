@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_provider_segmind.operators.batch import SegmindBatchOperator
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 from airflow_provider_segmind.operators.upscale import (
     SegmindBriaIncreaseResolutionOperator,
@@ -10,6 +11,7 @@ from airflow_provider_segmind.operators.upscale import (
 )
 
 __all__ = [
+    "SegmindBatchOperator",
     "SegmindBriaIncreaseResolutionOperator",
     "SegmindEsrganOperator",
     "SegmindNomosUpscalerOperator",

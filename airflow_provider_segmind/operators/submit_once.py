@@ -1,4 +1,4 @@
-"""Find the request that is already there, or submit one: the only place where money is spent."""
+"""Find the request that is there, or submit one. With ``submit_many.py`` the only place where money is spent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,35 @@ Transport = Literal["data", "upload", "presign"]
 log = logging.getLogger(__name__)
 
 #: A limit is waited out by the operator, not inside one call.
-_BUDGET = RetryBudget(longest_reset=0.0)
+SUBMIT_BUDGET = RetryBudget(longest_reset=0.0)
+#: Seconds to wait for a rate limit that does not say when it resets: limits are per minute.
+LIMIT_WITHOUT_RESET = 30.0
+
+
+def respect_the_limit(hook: SegmindHook) -> None:
+    """Raise SegmindRateLimitedError where another task of this machine has met the limit."""
+    until = noted_closed(hook.settings.gateway, hook.segmind_conn_id)
+    if until:
+        raise SegmindRateLimitedError(
+            "another task of this machine met it", reset_at=datetime.fromtimestamp(until, UTC)
+        )
+
+
+def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
+    """
+    Raise SegmindInsufficientCreditsError where the balance is too low.
+
+    :param least: credits; None to take the connection's ``min_remaining_credits``, if it has any.
+    """
+    if least is None:
+        least = hook.settings.min_remaining_credits
+    if least is None:
+        return
+    balance = hook.get_credits().total
+    if balance < least:
+        raise SegmindInsufficientCreditsError(
+            f"the balance is {balance:g} credits, min_remaining_credits asks for {least:g}: nothing was submitted"
+        )
 
 
 @dataclass(frozen=True)
@@ -102,8 +130,8 @@ class SubmitOnce:
 
         :raises SegmindRateLimitedError: nothing was accepted; come back at its reset.
         """
-        self._respect_the_limit()
-        self._check_credits()
+        respect_the_limit(self.hook)
+        respect_the_balance(self.hook, self.min_remaining_credits)
         uploaded = None
         body = dict(wanted.body)
         if prepared.upload is not None:
@@ -122,7 +150,7 @@ class SubmitOnce:
         self.ledger.intend(wanted.fingerprint, **note)
         intended_at = time.time()
         try:
-            submitted = self.hook.submit(self.model, wanted.body, budget=_BUDGET)
+            submitted = self.hook.submit(self.model, wanted.body, budget=SUBMIT_BUDGET)
         except SegmindError as error:
             return self._not_submitted(error, wanted, intended_at)
         self.ledger.submitted(submitted.request_id)
@@ -140,25 +168,6 @@ class SubmitOnce:
             if reset:
                 note_closed(self.hook.settings.gateway, self.hook.segmind_conn_id, time.time() + reset)
         raise error
-
-    def _respect_the_limit(self) -> None:
-        until = noted_closed(self.hook.settings.gateway, self.hook.segmind_conn_id)
-        if until:
-            raise SegmindRateLimitedError(
-                "another task of this machine met it", reset_at=datetime.fromtimestamp(until, UTC)
-            )
-
-    def _check_credits(self) -> None:
-        least = self.min_remaining_credits
-        if least is None:
-            least = self.hook.settings.min_remaining_credits
-        if least is None:
-            return
-        balance = self.hook.get_credits().total
-        if balance < least:
-            raise SegmindInsufficientCreditsError(
-                f"the balance is {balance:g} credits, min_remaining_credits asks for {least:g}: nothing was submitted"
-            )
 
     def _upload(self, picture: bytes) -> str:
         [url] = self.hook.upload([picture])

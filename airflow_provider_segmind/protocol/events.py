@@ -132,7 +132,7 @@ def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent
     :raises SegmindEventError: the event is missing, of an unknown kind or version, or about another request.
     :raises SegmindError: what the event reports.
     """
-    event = _read(_EVENTS, payload, request_id)
+    event = read(_EVENTS, payload, request_id)
     if request_id and event.request_id != request_id:
         raise SegmindEventError(f"it is about request {event.request_id:.60}", request_id=request_id)
     if isinstance(event, CompletedEvent | FetchEvent):
@@ -142,10 +142,11 @@ def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent
 
 def read_gate_event(payload: Any) -> GateEvent:
     """Read the event of a gate; raises SegmindEventError for anything else."""
-    return _read(_GATE, payload, None)
+    return read(_GATE, payload, None)
 
 
-def _read(adapter: TypeAdapter[T], payload: Any, request_id: str | None) -> T:
+def read(adapter: TypeAdapter[T], payload: Any, request_id: str | None) -> T:
+    """Read a payload as one of our events; raise SegmindEventError for anything else."""
     try:
         return adapter.validate_python(payload)
     except ValidationError as error:

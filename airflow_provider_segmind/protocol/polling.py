@@ -78,6 +78,7 @@ class Durations:
     def __init__(self) -> None:
         self._logs: deque[float] = deque(maxlen=_REMEMBERED)
         self._young: list[tuple[float, float]] = []  # heap of (epoch seconds from which it counts, logarithm)
+        self._estimates: dict[float | None, Known | None] = {}  # by prior; a look asks, only a new duration changes it
 
     def learn(self, seconds: float | None, *, submitted_at: float) -> None:
         """
@@ -98,6 +99,12 @@ class Durations:
         """
         while self._young and self._young[0][0] <= now:
             self._logs.append(heapq.heappop(self._young)[1])
+            self._estimates.clear()
+        if prior not in self._estimates:
+            self._estimates[prior] = self._estimate(prior)
+        return self._estimates[prior]
+
+    def _estimate(self, prior: float | None) -> Known | None:
         logs = list(self._logs)
         if prior is not None:
             scatter = _PRIOR_DEVIATION / _MAD
@@ -156,9 +163,9 @@ class PollSchedule:
     def _step(self, elapsed: float) -> float:
         if self.poll_interval is not None:
             return max(SHORTEST, self.poll_interval)
-        step = self.known.step if self.known else _FIRST
-        if self.known is None or elapsed > self.known.high_end:
-            step = max(step, _STEP_UNKNOWN * elapsed)  # the longer it is overdue, the less is known
+        step = self.known.step if self.known else 0.0
+        if self.known is None or elapsed > self.known.high_end:  # what should be done by then is as good as unknown
+            step = max(step, _FIRST, _STEP_UNKNOWN * elapsed)
         return max(SHORTEST, min(LONGEST, step))
 
 

@@ -10,7 +10,14 @@ from airflow_provider_segmind.storage.inputs import (
     load_picture,
     read_picture,
 )
-from airflow_provider_segmind.storage.outputs import MAX_BYTES, StoredObject, store_result
+from airflow_provider_segmind.storage.outputs import (
+    MAX_BYTES,
+    StoredObject,
+    names_in,
+    publish_text,
+    read_text,
+    store_result,
+)
 from airflow_provider_segmind.storage.paths import object_path
 from airflow_provider_segmind.storage.proof import picture_size
 
@@ -22,8 +29,11 @@ __all__ = [
     "data_uri_size",
     "list_pictures",
     "load_picture",
+    "names_in",
     "object_path",
     "picture_size",
+    "publish_text",
     "read_picture",
+    "read_text",
     "store_result",
 ]

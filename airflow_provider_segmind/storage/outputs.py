@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
-    from airflow_provider_segmind.storage.sidecar import About, Sidecar
+    from airflow_provider_segmind.storage.sidecar import About
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def store_result(
     if about is not None:
         with _about(result.request_id):
             for path, sidecar in zip(paths, sidecars(result, [item.to_dict() for item in stored], about), strict=True):
-                _write_sidecar(sidecar_of(path), sidecar)
+                publish_text(sidecar.model_dump_json(indent=2), sidecar_of(path), kind="application/json")
     return stored
 
 
@@ -218,6 +218,28 @@ def _publish(
                 part.unlink()
 
 
+def read_text(path: ObjectStoragePath) -> str | None:
+    """Return a small text object, or None where there is none."""
+    with storage_errors(path):
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def publish_text(text: str, path: ObjectStoragePath, *, kind: str = "text/plain") -> None:
+    """Write a small text object whole: readers see the old one or the new one."""
+    content = text.encode()
+    digest = hashlib.sha256(content).hexdigest()
+    _publish(io.BytesIO(content), path, size=len(content), sha256=digest, attributes=_attributes(path, kind, {}))
+
+
+def names_in(folder: ObjectStoragePath) -> set[str]:
+    """Return the names of what lies in a folder; none where there is no such folder."""
+    with storage_errors(folder):
+        try:
+            return {str(found).rpartition("/")[2] for found in folder.fs.ls(folder.path, detail=False, refresh=True)}
+        except FileNotFoundError:
+            return set()
+
+
 def _move(fs: Any, source: str, target: str) -> None:
     """Move one object. The ``mv`` that filesystems without one of their own inherit takes ``[1]`` for a pattern."""
     from fsspec.spec import AbstractFileSystem
@@ -247,17 +269,6 @@ def _same(path: ObjectStoragePath, *, size: int, sha256: str) -> bool:
         while chunk := there.read(_COPY):
             digest.update(chunk)
     return digest.hexdigest() == sha256
-
-
-def _write_sidecar(path: ObjectStoragePath, sidecar: Sidecar) -> None:
-    content = sidecar.model_dump_json(indent=2).encode()
-    _publish(
-        io.BytesIO(content),
-        path,
-        size=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        attributes=_attributes(path, "application/json", {}),
-    )
 
 
 def _remove(path: ObjectStoragePath) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import struct
-import warnings
-from typing import BinaryIO
+import threading
+from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindOutputError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 #: Pixels; a larger picture is checked from its header and structure only, so that memory stays bounded.
 _DECODED_PIXELS = 64_000_000
+_PILLOW = threading.Lock()
 
 
 def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
@@ -20,13 +24,9 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     :param whole: also prove that all of it decodes; a very large picture is checked without its pixels.
     :raises SegmindOutputError: it is no picture, or it is truncated.
     """
-    from PIL import Image
-
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # an 8x upscale is no decompression bomb
     try:
         file.seek(0)
-        with warnings.catch_warnings(), Image.open(file) as picture:
-            warnings.simplefilter("ignore")
+        with _opened(file) as picture:
             width, height = picture.size
             if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
                 picture.verify()
@@ -36,6 +36,16 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
                 picture.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
         raise SegmindOutputError(f"it is no whole picture: {error}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     return width, height
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """Open a picture of any size: an 8x upscale is no decompression bomb. Pillow's limit belongs to all threads."""
+    from PIL import Image
+
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

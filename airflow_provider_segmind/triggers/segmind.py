@@ -14,9 +14,9 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.protocol.wire import RequestState
+from airflow_provider_segmind.protocol.wire import RequestState, Result
 
-#: Where Airflow looks for what a task returned; importing its name would load the models and SQLAlchemy.
+#: Where Airflow looks for what a task returned; importing the name would load the models and SQLAlchemy.
 _XCOM_RETURN_KEY = "return_value"
 #: Seconds for which a connection that cannot be read is asked for again.
 _CONNECTION_PATIENCE = 60.0
@@ -31,6 +31,25 @@ async def settle(trigger: BaseTrigger, not_before: float) -> None:
     """Wait until an event may be fired, see ``not_before``."""
     if in_triggerer(trigger):
         await asyncio.sleep(max(0.0, not_before - time.time()))
+
+
+async def connect(trigger: BaseTrigger, hook: SegmindHook, deadline: float) -> None:
+    """
+    Read the connection; a secrets backend that is down for a moment looks like no connection at all.
+
+    :param deadline: when to give up (epoch seconds), if patience does not end earlier.
+    """
+    until = min(deadline, time.time() + _CONNECTION_PATIENCE) if in_triggerer(trigger) else 0.0
+    while True:
+        try:
+            await hook.aget_conn()
+            return
+        except SegmindConfigError as error:
+            if time.time() >= until:
+                error.retryable = True  # what was submitted is paid for: another try may still fetch it
+                raise
+            trigger.log.warning("%s", error)
+            await asyncio.sleep(5.0)
 
 
 class SegmindRequestTrigger(BaseTrigger):
@@ -118,18 +137,45 @@ class SegmindRequestTrigger(BaseTrigger):
         ends_here = self.end_from_trigger and in_triggerer(self)
         try:
             async with SegmindHook(self.segmind_conn_id) as hook:
-                await self._connect(hook)
+                await connect(self, hook, self.deadline)
                 event = await hook.awatch(self._watch(0.0 if ends_here or not in_triggerer(self) else self.not_before))
         except SegmindError as error:  # the connection itself is wrong
             event = event_for(error, request_id=self.request_id)
-        if ends_here and isinstance(event, CompletedEvent):
-            self.log.info("%s", event.result.bill())
-            yield TaskSuccessEvent(xcoms={_XCOM_RETURN_KEY: event.result.to_xcom()} if self.do_xcom_push else None)
+        if ends_here and isinstance(event, CompletedEvent) and await self._hand_over(event.result):
+            yield TaskSuccessEvent()
             return
         await settle(self, self.not_before)
         size = tuple(self.input_size) if self.input_size else None
         event = event.model_copy(update={"input_size": size, "note": self.note})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
+
+    async def _hand_over(self, result: Result) -> bool:
+        """
+        Push the result as the task's XCom; False where that is not possible, so that a worker has to do it.
+
+        As a worker pushes it: an XCom inside a TaskSuccessEvent reaches the tasks downstream as text (Airflow 3.3.2
+        encodes it twice), and passes a custom XCom backend by.
+        """
+        self.log.info("%s", result.bill())
+        if not self.do_xcom_push:
+            return True
+        if (ti := self.task_instance) is None:
+            return False
+        try:
+            from airflow.sdk.execution_time.xcom import XCom
+
+            await XCom.aset(
+                key=_XCOM_RETURN_KEY,
+                value=result.to_xcom(),
+                dag_id=ti.dag_id,
+                task_id=ti.task_id,
+                run_id=ti.run_id,
+                map_index=ti.map_index,
+            )
+        except Exception as error:  # noqa: BLE001  whatever it is: a worker can still push what is paid for
+            self.log.warning("The result cannot be pushed from the triggerer, so a worker does it: %r", error)
+            return False
+        return True
 
     def _watch(self, not_before: float) -> Watch:
         return Watch(
@@ -144,20 +190,6 @@ class SegmindRequestTrigger(BaseTrigger):
             inline=self.inline,
             on_state=self._tell,
         )
-
-    async def _connect(self, hook: SegmindHook) -> None:
-        """Read the connection; a secrets backend that is down for a moment looks like no connection at all."""
-        until = min(self.deadline, time.time() + _CONNECTION_PATIENCE) if in_triggerer(self) else 0.0
-        while True:
-            try:
-                await hook.aget_conn()
-                return
-            except SegmindConfigError as error:
-                if time.time() >= until:
-                    error.retryable = True  # the request is paid for: another try may still fetch it
-                    raise
-                self.log.warning("%s", error)
-                await asyncio.sleep(5.0)
 
     def _tell(self, state: RequestState) -> None:
         elapsed = time.time() - self.submitted_at

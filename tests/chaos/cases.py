@@ -67,6 +67,33 @@ CASES = (
 #: Those that the quick tests run.
 FAST = ("before_post", "answer_under_way", "before_id_written", "before_deferral", "in_download", "before_end")
 
+_BATCH = "airflow_provider_segmind.operators.batch:SegmindBatchOperator"
+_WAVE = "airflow_provider_segmind.operators.submit_many:Wave"
+_FOLDER = "airflow_provider_segmind.operators.batch_folder:BatchFolder"
+_BATCH_LEDGER = "airflow_provider_segmind.ledger.batch:BatchLedger"
+
+#: Where the process of a batch dies. What was never sent looks like a lost submit: hence resubmit where that can be.
+BATCH_CASES = (
+    Case("batch_intention", "before a wave's intentions are written", Kill(f"{_BATCH_LEDGER}.write")),
+    Case(
+        "batch_answer",
+        'in a wave, some answers not read, some POSTs not sent (`on_lost_submit="resubmit"`)',
+        Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
+        arguments=_RESUBMIT,
+    ),
+    Case(
+        "batch_answered",
+        "in a wave, after the first id is written",
+        Kill(f"{_WAVE}._answered", "after"),
+        arguments=_RESUBMIT,
+    ),
+    Case("batch_manifest", "before the manifest is written", Kill(f"{_FOLDER}.write")),
+    Case("batch_deferral", "after the manifest is written, before the deferral", Kill(f"{_BATCH}._defer")),
+    Case("batch_storing", "while the first output is written", Kill(f"{_STORAGE}:_copy", "after", only=".jpg")),
+    Case("batch_stored", "after outputs are stored, before the manifest says so", Kill(f"{_WAVE}.submit", "after")),
+    Case("batch_end", "before the task ends", Kill(f"{_BATCH}._close")),
+)
+
 #: No kill: the emulator accepts the submit of this model once and closes the connection instead of answering.
 DROPPED = Case("answer_dropped", "the answer is dropped on the way; nobody dies", None)
 

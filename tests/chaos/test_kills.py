@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.cases import CASES, COMPARED, DROPPED, FAST, Case, cases
+from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, Case, cases
 from tests.chaos.outcomes import Outcome, killed, left_over, picture, stored_object
 from tests.chaos.rig import Rig
 
@@ -48,6 +48,28 @@ def test_each_picture_is_paid_for_once_fast(rig, measure):
     assert killed(rig, "chaos_fast", "fast") == set(chosen)
     assert {one.tries for one in found} == {2}
     assert not left_over(rig, "fast")
+
+
+def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
+    """On a real Airflow: success comes without a second worker start, a failure with one."""
+    rig.emulator("faults", "POST", faults="submit:fail:out of memory#1%nomos-upscaler")
+    dag_id = run_id = "ends_in_the_triggerer"
+    assert rig.run(dag_id, run_id, seconds=120) == "failed"
+    instances = {ti["task_id"]: ti for ti in rig.api.instances(dag_id, run_id)}
+    assert {name: ti["state"] for name, ti in instances.items()} == {
+        "first": "success",
+        "second": "success",
+        "fails": "failed",
+        "after_first": "success",
+        "after_second": "success",
+        "after_fails": "upstream_failed",
+    }
+    for name in ("first", "second"):
+        returned = rig.api.returned(dag_id, run_id, name)
+        assert returned["status"] == "COMPLETED"
+        assert returned["output"].startswith("http")
+        assert rig.api.returned(dag_id, run_id, f"after_{name}") == returned["request_id"]
+    assert "out of memory" in "\n".join(said for _, said in rig.task_errors())
 
 
 @pytest.mark.chaos
@@ -102,6 +124,32 @@ def test_what_dies_while_tasks_wait(rig, measure, what):
     once_and_whole(found)
     assert state == "success"
     assert not left_over(rig, run_id)
+
+
+@pytest.mark.chaos
+def test_a_batch_goes_on_wherever_it_was_killed(rig, measure):
+    state = rig.run("chaos_batch", "batch", seconds=240)
+    submits, rows = rig.submits(), []
+    for case in BATCH_CASES:
+        [ti] = [ti for ti in rig.api.instances("chaos_batch", "batch") if ti["task_id"] == case.name]
+        made = [picture(path) for path in sorted((rig.out / "batch" / case.name).glob("*.jpg"))]
+        rows.append(
+            {
+                "case": case.says,
+                "mode": "batch of 6",
+                "state": ti["state"],
+                "tries": ti["try_number"],
+                "submits": [submits[f"batch-{case.name}-{number}.jpg"] for number in range(6)],
+                "object": "whole" if made == ["whole"] * 6 else str(made),
+            }
+        )
+    wrong = [row for row in rows if (row["state"], row["submits"], row["object"]) != ("success", [1] * 6, "whole")]
+    assert not wrong, "\n".join(map(str, wrong))
+    measure("kills", [row | {"submits": 1} for row in rows])
+    assert state == "success"
+    assert killed(rig, "chaos_batch", "batch") == {case.name for case in BATCH_CASES}
+    # One that dies while it writes leaves hidden parts, one a thread; nobody mistakes them for an object.
+    assert all(".batch-batch_storing-" in part for part in left_over(rig, "batch"))
 
 
 @pytest.mark.chaos

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Asset
 from PIL import Image
 
+from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import (
     SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
@@ -225,3 +226,37 @@ def test_no_look_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
     now = time.time()
     assert operator._wait_here(Watch("r-1", "bria-increase-resolution", now, now + 600), now) is None
     assert segmind_emulator.stats.polls == 0
+
+
+# --- ending in the triggerer ---------------------------------------------------------------------------------------
+
+
+def test_end_from_trigger_runs_under_dag_test_as_well(airflow_db, segmind_emulator, photos, quick_polls):
+    """dag.test() hands every event to the operator, so there the task is resumed."""
+    with DAG("ends_in_the_triggerer", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="t",
+            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            deferrable=True,
+            end_from_trigger=True,
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert run.xcom("t")["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"deferrable": False}, "deferrable=True"),
+        ({"wait_for_completion": False}, "wait_for_completion=True"),
+        ({"destination": "file:///tmp/x/"}, "stores nothing"),
+        ({"outlets": [Asset("pictures")]}, "no asset events"),
+    ],
+)
+def test_end_from_trigger_refuses_what_would_be_missing(arguments, said):
+    with pytest.raises(SegmindConfigError, match=said):
+        SegmindEsrganOperator(
+            **{"task_id": "t", "image": "https://x.example/a.png", "deferrable": True, **arguments},
+            end_from_trigger=True,
+        )

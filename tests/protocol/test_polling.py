@@ -210,6 +210,12 @@ def test_where_nothing_is_known_and_nothing_is_learned_it_still_works():
     assert mean_delay < 0.06
 
 
+def test_an_estimate_that_is_far_too_short_costs_no_more_looks_than_none():
+    """A model that was quick until now, and takes twenty times as long today."""
+    schedule = PollSchedule(Known(0.5, 0.03))
+    assert looks(schedule, 10.0)[0] <= looks(PollSchedule(), 10.0)[0] + 2
+
+
 def test_an_overdue_request_is_looked_at_less_and_less_often():
     schedule = PollSchedule(Known(12.0, 0.05))
     assert schedule.next(13.0) < 1 < schedule.next(60.0) < schedule.next(200.0) < schedule.next(1000.0) == LONGEST

@@ -232,20 +232,17 @@ def events_of(wait_for, monkeypatch):
     return run
 
 
-def test_success_ends_the_task_with_the_result(events_of, segmind_emulator, photos):
+def test_success_ends_the_task(events_of, segmind_emulator, photos):
     image = segmind_emulator.add_picture(photos / "cat.jpg")
-    [event] = events_of("esrgan", {"image": image}, not_before=time.time() + 60)
+    [event] = events_of("esrgan", {"image": image}, not_before=time.time() + 60, do_xcom_push=False)
     assert isinstance(event, TaskSuccessEvent)
-    result = json.loads(json.dumps(event.xcoms))["return_value"]
-    assert result["status"] == "COMPLETED"
-    assert result["output"].startswith(segmind_emulator.url)
-    assert result["metrics"]["cost"] > 0
+    assert event.xcoms is None  # what stands there reaches tasks downstream as text
 
 
-def test_success_without_xcom(events_of, segmind_emulator, photos):
-    [event] = events_of("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, do_xcom_push=False)
-    assert isinstance(event, TaskSuccessEvent)
-    assert event.xcoms is None
+def test_a_result_that_cannot_be_pushed_resumes_the_task(events_of, segmind_emulator, photos):
+    """There is no supervisor here that takes XComs; tests/chaos has a real one."""
+    [event] = events_of("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")})
+    assert event.payload["kind"] == "completed"
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("fail:out of memory", "failed"), ("stuck", "timeout")])

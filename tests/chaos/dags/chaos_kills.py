@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
-from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
-from tests.chaos.cases import DROPPED, FAST, LOST, cases
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+    SegmindRunModelOperator,
+)
+from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, LOST, cases
 from tests.chaos.kills import arm
 
 PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
@@ -40,6 +45,33 @@ for dag_id, mode, names in (
                 poll_interval=1,
             )
     arm({f"{mode}_{case.name}": case.kill for case in chosen if case.kill})
+
+# Three tasks that the triggerer ends itself, and one that fails and has to be resumed for that.
+with DAG("ends_in_the_triggerer", schedule=None):
+    for name, model in (("first", "esrgan"), ("second", "esrgan"), ("fails", "nomos-upscaler")):
+        ended = SegmindRunModelOperator(
+            task_id=name,
+            model=model,
+            parameters={"image": f"{PICTURES}/{{{{ run_id }}}}-{name}.jpg"},
+            deferrable=True,
+            end_from_trigger=True,
+            poll_interval=1,
+        )
+        task(lambda result: result["request_id"], task_id=f"after_{name}")(ended.output)
+
+# Batches of six pictures in two waves, each killed at another place.
+with DAG("chaos_batch", schedule=None, default_args=PATIENT):
+    for case in BATCH_CASES:
+        SegmindBatchOperator(
+            task_id=case.name,
+            model="esrgan",
+            items=[f"{PICTURES}/{{{{ run_id }}}}-{case.name}-{number}.jpg" for number in range(6)],
+            destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}/",
+            max_in_flight=4,
+            poll_interval=1,
+            **case.arguments,
+        )
+arm({case.name: case.kill for case in BATCH_CASES if case.kill})
 
 # A submit that was about to leave, and that nobody knows of: by default a person is asked.
 with DAG("chaos_lost", schedule=None, default_args=PATIENT):

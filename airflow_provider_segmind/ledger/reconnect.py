@@ -1,10 +1,4 @@
-"""
-The ledger of a task instance: what was submitted for it and not yet handed over.
-
-It lies in Airflow's task state store (Airflow 3.3), which survives a killed process, a retry and a clear. The
-intention is written before the POST, the request id right after its answer, the result once it is known, and what
-is handed over before the task ends: wherever the process dies, the next try knows what may already be paid for.
-"""
+"""Find the request that an earlier try left behind, before anything new is submitted."""
 
 from __future__ import annotations
 
@@ -12,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_segmind.exceptions import (
@@ -20,121 +14,15 @@ from airflow_provider_segmind.exceptions import (
     SegmindError,
     SegmindRequestExpiredError,
 )
-from airflow_provider_segmind.protocol import calls
-from airflow_provider_segmind.protocol.resume import (
-    CLOCK_SKEW,
-    Entry,
-    Next,
-    decide,
-    matching_row,
-    older,
-    read_entry,
-    result_of_row,
-    without_query,
-)
+from airflow_provider_segmind.ledger.entry import RETENTION, Ledger
+from airflow_provider_segmind.ledger.history import Sought, recover_output, search
+from airflow_provider_segmind.protocol.resume import Entry, Next, decide, result_of_row, without_query
 from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, Result
-from airflow_provider_segmind.retrying import RetryBudget
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 log = logging.getLogger(__name__)
-
-KEY = "segmind_request"
-#: A little over the hour for which Segmind keeps a request's record; it counts from the latest write.
-RETENTION = timedelta(minutes=75)
-#: Seconds for which Segmind surely keeps a record: an id that is unknown earlier is not known everywhere yet.
-_RECORDS_LIVE = 55 * 60.0
-#: Seconds after the first look at which the history is searched again: rows can appear late.
-_LOOKS = (0.0, 1.0, 3.0, 7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
-#: The history is read in pages of this many rows, and so many of them at most.
-_ROWS, _MOST_PAGES = 100, 20
-_PER_LOOK = RetryBudget(attempts=2, seconds=5.0)
-
-
-class Ledger:
-    """
-    The entry of one task instance, read once and written through.
-
-    :param context: the task's context; without a state store in it the ledger remembers nothing.
-    :param durable: False to remember nothing at all.
-    :param clock: the time (epoch seconds); for tests.
-    """
-
-    def __init__(self, context: Context, *, durable: bool = True, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self.durable = durable
-        self._store: Any = context.get("task_state_store") if durable else None
-        ti = context["ti"]
-        self.run_of_tries = int(getattr(ti, "max_tries", 0) or 0)
-        self.try_number = int(getattr(ti, "try_number", 1) or 1)
-        self.unreadable = False
-        self.entry = self._read()
-
-    @property
-    def available(self) -> bool:
-        """False where there is nothing to write to."""
-        return self._store is not None
-
-    def _read(self) -> Entry | None:
-        if self._store is None or (value := self._store.get(KEY)) is None:
-            return None
-        entry = read_entry(value)
-        self.unreadable = entry is None
-        return entry
-
-    def outlived(self) -> bool:
-        """Tell whether Segmind has forgotten what the entry is about, by its age."""
-        entry = self.entry
-        return entry is not None and self._clock() - (entry.submitted_at or entry.intended_at) > _RECORDS_LIVE
-
-    def result(self) -> Result | None:
-        """Return the result that was written, if its output can be fetched without the request's record."""
-        if self.entry is None or self.entry.result is None:
-            return None
-        found = Result.model_validate(self.entry.result)
-        return found if found.fetchable else None
-
-    def _write(self, entry: Entry) -> None:
-        self.entry = entry
-        if self._store is not None:
-            self._store.set(KEY, entry.model_dump(mode="json"), retention=RETENTION)
-
-    def _grow(self, **fields: Any) -> None:
-        if self.entry is not None:
-            self._write(self.entry.model_copy(update=fields))
-
-    def intend(self, fingerprint: str, *, uploaded: str | None = None, transport: str | None = None) -> None:
-        """Write, before the POST leaves, that it is about to."""
-        self._write(
-            Entry(
-                fingerprint=fingerprint,
-                run_of_tries=self.run_of_tries,
-                intended_at=self._clock(),
-                uploaded=uploaded,
-                transport=transport,
-            )
-        )
-
-    def submitted(self, request_id: str, *, at: float | None = None) -> None:
-        """Write the request id, right after Segmind's answer."""
-        self._grow(request_id=request_id, submitted_at=self._clock() if at is None else at)
-
-    def finished(self, result: Result) -> None:
-        """Write the result: from now on the request's record is not needed any more."""
-        self._grow(result=result.to_xcom())
-
-    def hand_over(self, value: Any) -> None:
-        """Write what the task returns, before it ends: it also closes the entry for a later clear."""
-        self._grow(handed_over=value, run_of_tries=self.run_of_tries)
-
-    def withdraw(self) -> None:
-        """Forget an intention that came to nothing: the submit was refused, nothing is outstanding."""
-        self.entry = None
-        if self._store is not None:
-            self._store.delete(KEY)
 
 
 @dataclass(frozen=True)
@@ -293,26 +181,6 @@ class Reconnector:
             'on_lost_submit="resubmit"; a second submit of one that runs is a second bill.',
         ) from cause
 
-    def _search(self, wanted: Wanted, since: float) -> HistoryRow | None:
-        looked = 0.0
-        for at in (*(look for look in _LOOKS if look < self._patience), self._patience):
-            self._sleep(max(0.0, at - looked))
-            looked = at
-            if row := self._search_once(wanted, since):
-                return row
-        return None
-
-    def _search_once(self, wanted: Wanted, since: float) -> HistoryRow | None:
-        """Read the history from its newest row back to the intention."""
-        day = datetime.fromtimestamp(since - CLOCK_SKEW, UTC).date()
-        for page in range(1, _MOST_PAGES + 1):
-            rows = _history(self._hook, model=wanted.model, from_date=day, page=page, per_page=_ROWS)
-            if row := matching_row(rows, model=wanted.model, body=wanted.shown, since=since, signed=wanted.signed):
-                return row
-            if len(rows) < _ROWS or all(older(row, since) for row in rows):
-                return None
-        return None
-
     def _without_ledger(self, wanted: Wanted) -> Found | None:
         if self._ledger.try_number <= 1 and not self._ledger.unreadable:
             return None
@@ -327,22 +195,14 @@ class Reconnector:
             return Known(result)
         return Attached(row.request_id, time.time())
 
+    def _search(self, wanted: Wanted, since: float) -> HistoryRow | None:
+        sought = Sought(wanted.shown, since, signed=wanted.signed)
+        [row] = search(self._hook, wanted.model, [sought], patience=self._patience, sleep=self._sleep)
+        return row
+
 
 def recover(hook: SegmindHook, ledger: Ledger, model: str, request_id: str) -> Result | None:
     """Return the result of a request that Segmind has forgotten: from the ledger, or from the history."""
     if ledger.entry is not None and ledger.entry.request_id == request_id and (result := ledger.result()) is not None:
         return result
-    rows = _history(hook, request_id)
-    found = result_of_row(rows[0], model=model) if rows else None
-    if found is not None:
-        log.info("Segmind forgot request %s, but its history knows the output", request_id)
-    return found
-
-
-def _history(hook: SegmindHook, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
-    """Ask the history; what it does not tell, it does not know. It is the vendor's least documented part."""
-    try:
-        return hook.get_conn().send(calls.get_history(request_id, **filters), budget=_PER_LOOK)
-    except SegmindError as error:
-        log.warning("The request history cannot be asked: %s", error)
-        return []
+    return recover_output(hook, model, request_id)

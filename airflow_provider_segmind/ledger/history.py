@@ -1,0 +1,102 @@
+"""Segmind's request history: where a submit is found whose answer was lost, and an output whose record is gone."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.protocol import calls
+from airflow_provider_segmind.protocol.resume import CLOCK_SKEW, matching_row, older, result_of_row
+from airflow_provider_segmind.protocol.wire import HistoryRow, Result
+from airflow_provider_segmind.retrying import RetryBudget
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
+log = logging.getLogger(__name__)
+
+#: Seconds after the first look at which the history is searched again: rows can appear late.
+_LOOKS = (0.0, 1.0, 3.0, 7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+#: The history is read in pages of this many rows, and so many of them at most.
+_ROWS, _MOST_PAGES = 100, 20
+_PER_LOOK = RetryBudget(attempts=2, seconds=5.0)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """
+    A submit that is looked for.
+
+    :param body: its parameters as they were sent.
+    :param since: when it was about to be sent (epoch seconds).
+    :param signed: ``image`` is a presigned URL, here without its signature.
+    """
+
+    body: Mapping[str, Any]
+    since: float
+    signed: bool = False
+
+
+def search(
+    hook: SegmindHook,
+    model: str,
+    sought: Sequence[Sought],
+    *,
+    patience: float,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[HistoryRow | None]:
+    """
+    Look for submits in the history, again and again until all are found.
+
+    :param hook: asks Segmind.
+    :param model: the slug of all of them.
+    :param sought: what is looked for.
+    :param patience: seconds for which it is looked for: rows can appear late.
+    :return: for each its row, or None.
+    """
+    found: list[HistoryRow | None] = [None] * len(sought)
+    looked = 0.0
+    for at in (*(look for look in _LOOKS if look < patience), patience):
+        sleep(max(0.0, at - looked))
+        looked = at
+        for rows in _pages_since(hook, model, min(item.since for item in sought)):
+            found = [
+                row or matching_row(rows, model=model, body=item.body, since=item.since, signed=item.signed)
+                for row, item in zip(found, sought, strict=True)
+            ]
+            if all(found):
+                return found
+    return found
+
+
+def _pages_since(hook: SegmindHook, model: str, since: float) -> Iterator[list[HistoryRow]]:
+    """Read the history from its newest row back to a moment (epoch seconds), a page at a time."""
+    day = datetime.fromtimestamp(since - CLOCK_SKEW, UTC).date()
+    for page in range(1, _MOST_PAGES + 1):
+        rows = history(hook, model=model, from_date=day, page=page, per_page=_ROWS)
+        yield rows
+        if len(rows) < _ROWS or all(older(row, since) for row in rows):
+            return
+
+
+def recover_output(hook: SegmindHook, model: str, request_id: str) -> Result | None:
+    """Return the result of a request whose record is gone, as far as the history tells it."""
+    rows = history(hook, request_id)
+    found = result_of_row(rows[0], model=model) if rows else None
+    if found is not None:
+        log.info("Segmind forgot request %s, but its history knows the output", request_id)
+    return found
+
+
+def history(hook: SegmindHook, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
+    """Ask the history; what it does not tell, it does not know. It is the vendor's least documented part."""
+    try:
+        return hook.get_conn().send(calls.get_history(request_id, **filters), budget=_PER_LOOK)
+    except SegmindError as error:
+        log.warning("The request history cannot be asked: %s", error)
+        return []

@@ -1,0 +1,145 @@
+"""The folder of a batch: its outputs, and beside them the manifest that says what became of each picture."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError
+from airflow_provider_segmind.ledger.history import recover_output
+from airflow_provider_segmind.operators.submit_many import Picture
+from airflow_provider_segmind.protocol.batch import Row, State, read_manifest, write_manifest
+from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FetchEvent, error_from_dict
+from airflow_provider_segmind.protocol.wire import Result
+from airflow_provider_segmind.storage import (
+    StoredObject,
+    data_uri_size,
+    names_in,
+    object_path,
+    publish_text,
+    read_text,
+    store_result,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
+log = logging.getLogger(__name__)
+
+#: Outputs fetched and stored at once.
+_AT_ONCE = 4
+
+
+class BatchFolder:
+    """
+    Where a batch's outputs and its manifest lie.
+
+    :param destination: URI of the folder.
+    :param conn_id: Airflow connection of the storage.
+    :param name: name of the manifest, without its extension.
+    :param max_bytes: refuse a larger output (bytes).
+    """
+
+    def __init__(self, destination: str, *, conn_id: str | None, name: str, max_bytes: int) -> None:
+        self._uri = destination.rstrip("/") + "/"
+        self._conn_id = conn_id
+        self._max_bytes = max_bytes
+        self._folder = object_path(self._uri, conn_id)
+        self._manifest = self._folder / f"{name}.manifest.jsonl"
+
+    @property
+    def manifest(self) -> str:
+        """URI of the manifest."""
+        return str(self._manifest)
+
+    def read(self) -> dict[str, Row] | None:
+        """Return the manifest's rows by their keys; None where there is no manifest."""
+        text = read_text(self._manifest)
+        return None if text is None else read_manifest(text, where=self.manifest)
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Write the manifest."""
+        publish_text(write_manifest(rows), self._manifest)
+
+    def miss(self, rows: Sequence[Row]) -> None:
+        """Turn stored pictures that are not there any more into ones to be stored again."""
+        there = names_in(self._folder)
+        for row in rows:
+            names = {str(found["uri"]).rpartition("/")[2] for found in row.stored or ()}
+            if row.state is State.STORED and not names <= there:
+                log.warning(
+                    "Picture %d: %s is gone from the folder: it is fetched again", row.index, sorted(names - there)
+                )
+                row.state = State.RUNNING
+                row.stored = row.finished_at = None
+
+    def collect(self, hook: SegmindHook, model: str, pictures: Sequence[Picture], ended: Mapping[str, Event]) -> None:
+        """
+        Store the output of every picture whose request has ended, or whose result is known, and note what became of it.
+
+        :param hook: fetches the outputs.
+        :param model: the slug.
+        :param pictures: all pictures of the batch.
+        :param ended: how requests have ended, by the pictures' keys.
+        """
+        hook.get_conn()  # made once, here: it is shared by the threads
+        ready = [
+            picture
+            for picture in pictures
+            if picture.row.state is State.RUNNING and (picture.row.result or picture.row.key in ended)
+        ]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-store") as pool:
+            outcomes = pool.map(lambda picture: self._outcome(hook, model, picture, ended.get(picture.row.key)), ready)
+            for picture, outcome in zip(ready, outcomes, strict=True):
+                self._note(picture.row, outcome)
+
+    def _outcome(
+        self, hook: SegmindHook, model: str, picture: Picture, event: Event | None
+    ) -> tuple[Result | None, list[StoredObject] | SegmindError]:
+        result = None
+        try:
+            result = _result(hook, model, picture.row, event)
+            stored = store_result(
+                hook,
+                result,
+                self._uri,
+                conn_id=self._conn_id,
+                name=picture.name,
+                max_bytes=self._max_bytes,
+                at_least=data_uri_size(picture.body.get("image")),
+            )
+        except SegmindError as error:
+            return result, error
+        return result, stored
+
+    @staticmethod
+    def _note(row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError]) -> None:
+        result, stored = outcome
+        if result is not None:
+            row.result = result.to_xcom()
+            log.info("%s", result.bill())
+        if isinstance(stored, SegmindError):
+            log.warning("Picture %d: %s", row.index, stored)
+            row.failed(stored.to_dict(), at=time.time())
+        else:
+            row.state, row.finished_at = State.STORED, time.time()
+            row.stored = [item.to_dict() for item in stored]
+
+
+def _result(hook: SegmindHook, model: str, row: Row, event: Event | None) -> Result:
+    """Return what a request came to; raise the error that it ended with."""
+    request_id = row.request_id or ""
+    if row.result is not None:
+        known = Result.model_validate(row.result)
+        return known if known.fetchable else hook.get_result(request_id, model=model)
+    if isinstance(event, CompletedEvent):
+        return event.result
+    if event is None or isinstance(event, FetchEvent):
+        return hook.get_result(request_id, model=model)
+    error = error_from_dict(event.error)
+    if isinstance(error, SegmindRequestExpiredError) and (found := recover_output(hook, model, request_id)):
+        return found
+    raise error

@@ -1,0 +1,72 @@
+"""From a batch's items to its pictures: checked before anything is sent, told apart, and given their history."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.submit_many import Picture
+from airflow_provider_segmind.protocol.batch import Row, key_of, shown
+from airflow_provider_segmind.protocol.models import request_body
+from airflow_provider_segmind.protocol.wire import is_url
+
+log = logging.getLogger(__name__)
+
+#: So many wrong items are named in one error.
+_NAMED = 5
+
+
+def pictures_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str) -> list[Picture]:
+    """
+    Return one picture for each item that is different from the others.
+
+    :param model: the slug.
+    :param items: dicts of parameters, or URLs of images.
+    :param shared: parameters of all items.
+    :param gateway: where they are sent to: it is part of what tells one request from another.
+    :raises SegmindConfigError: naming the first items that are wrong.
+    """
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise SegmindConfigError(f"items must be a list, not {type(items).__name__}")
+    pictures: dict[str, Picture] = {}
+    wrong = []
+    for index, item in enumerate(items):
+        own = {"image": item} if isinstance(item, str) else item
+        try:
+            if not isinstance(own, Mapping):
+                raise SegmindConfigError(f"it is neither a dict nor a URL, but {type(item).__name__}")
+            body = request_body(model, {**shared, **own})
+        except SegmindConfigError as error:
+            wrong.append(f"item {index}: {error.detail}")
+            continue
+        key = key_of(model, body, gateway)
+        row = Row(key=key, index=index, item=shown(own))
+        pictures.setdefault(key, Picture(body=body, name=_name(index, own, key), row=row))
+    if wrong:
+        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise SegmindConfigError("; ".join(wrong[:_NAMED]) + more, next_step="Nothing was sent.")
+    if len(pictures) < len(items):
+        log.info("%d of %d items have the parameters of another one", len(items) - len(pictures), len(items))
+    return list(pictures.values())
+
+
+def take_up(pictures: Sequence[Picture], manifest: Mapping[str, Row], ledger: Mapping[str, Row]) -> None:
+    """Give each picture what is known of it: by the manifest, or by the ledger where that is newer."""
+    for picture in pictures:
+        new = picture.row
+        known = [found for found in (manifest.get(new.key), ledger.get(new.key)) if found]
+        if known:
+            latest = max(known, key=lambda row: row.moment)
+            picture.row = latest.model_copy(update={"index": new.index, "item": new.item})
+
+
+def _name(index: int, item: Mapping[str, Any], key: str) -> str:
+    """Return a file name: after the input where that has a name, and the picture's key, so that it stays the same."""
+    image = item.get("image")
+    stem = PurePosixPath(urlsplit(image).path).stem if isinstance(image, str) and is_url(image) else ""
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)[:80] or f'{index:05d}'}-{key[:8]}"

@@ -1,0 +1,181 @@
+"""Submit a wave of a batch. With ``submit_once.py`` the only place where money is spent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from airflow_provider_segmind.exceptions import (
+    SegmindAnswerLostError,
+    SegmindError,
+    SegmindInvalidRequestError,
+    SegmindMalformedAnswerError,
+    SegmindRateLimitedError,
+    SegmindRequestError,
+)
+from airflow_provider_segmind.hooks.gate import note_closed
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.ledger.batch import BatchLedger
+from airflow_provider_segmind.ledger.entry import RECORDS_LIVE
+from airflow_provider_segmind.ledger.history import Sought, recover_output, search
+from airflow_provider_segmind.operators.submit_once import (
+    LIMIT_WITHOUT_RESET,
+    SUBMIT_BUDGET,
+    respect_the_balance,
+    respect_the_limit,
+)
+from airflow_provider_segmind.protocol.batch import Row, State
+from airflow_provider_segmind.protocol.wire import SubmittedRequest
+
+log = logging.getLogger(__name__)
+
+#: Submits under way at once. So many may be in doubt after a kill, so it is no more than a gateway needs.
+_AT_ONCE = 8
+#: What is wrong with one picture, and says nothing of the others.
+_ITS_OWN = (SegmindInvalidRequestError, SegmindRequestError)
+
+
+@dataclass(eq=False)
+class Picture:
+    """
+    One picture of a batch at work.
+
+    :param body: the parameters as they are sent.
+    :param name: its file's name, without extension.
+    :param row: how far it is.
+    """
+
+    body: dict[str, Any] = field(repr=False)
+    name: str
+    row: Row
+
+
+@dataclass
+class Wave:
+    """
+    The submits of one stretch of a batch.
+
+    :param hook: talks to Segmind.
+    :param ledger: told of each intention before its submit leaves, and of each request right after its answer.
+    :param model: the slug.
+    :param min_remaining_credits: submit nothing while the balance is below this; None to take the connection's.
+    :param closed_until: set where a rate limit was met: when it resets (epoch seconds).
+    :param halted: set where an error ended the submits that concerns them all.
+    """
+
+    hook: SegmindHook
+    ledger: BatchLedger
+    model: str
+    min_remaining_credits: float | None = None
+    closed_until: float = 0.0
+    halted: SegmindError | None = None
+
+    def submit(self, pictures: Sequence[Picture]) -> None:
+        """Submit these, a few at once, until all are or something speaks against more."""
+        try:
+            respect_the_limit(self.hook)
+            respect_the_balance(self.hook, self.min_remaining_credits)
+            self.hook.get_conn()  # what is wrong with the connection is said before there is an intention
+        except SegmindError as error:
+            self._stop(error)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-submit") as pool:
+            for start in range(0, len(pictures), _AT_ONCE):
+                if self.halted is not None or self.closed_until:
+                    return
+                self._submit_group(pool, pictures[start : start + _AT_ONCE])
+
+    def _submit_group(self, pool: ThreadPoolExecutor, group: Sequence[Picture]) -> None:
+        now = time.time()
+        for picture in group:
+            picture.row.state, picture.row.intended_at = State.INTENDED, now
+        self.ledger.write(picture.row for picture in group)
+        futures = {
+            pool.submit(self.hook.submit, self.model, picture.body, budget=SUBMIT_BUDGET): picture.row
+            for picture in group
+        }
+        unread = dict(futures)
+        try:
+            for future in as_completed(futures):
+                self._answered(unread.pop(future), future)
+        finally:
+            for future, row in unread.items():  # the task is being ended: what is answered is paid for
+                self._answered(row, future)
+
+    def _answered(self, row: Row, future: Future[SubmittedRequest]) -> None:
+        try:
+            row.submitted(future.result().request_id, at=time.time())
+        except (SegmindAnswerLostError, SegmindMalformedAnswerError) as error:
+            log.warning("Picture %d: %s", row.index, error)  # it stays intended: the history will tell
+        except _ITS_OWN as error:
+            row.reset()
+            row.failed(error.to_dict(), at=time.time())
+            log.warning("Picture %d: %s", row.index, error)
+        except SegmindError as error:
+            row.reset()
+            self._stop(error)
+        self.ledger.write([row])
+
+    def _stop(self, error: SegmindError) -> None:
+        if not isinstance(error, SegmindRateLimitedError):
+            self.halted = error
+            log.error("No more is submitted: %s", error)
+            return
+        now = time.time()
+        reset = error.wait_seconds(now)
+        self.closed_until = max(self.closed_until, now + (LIMIT_WITHOUT_RESET if reset is None else reset))
+        if reset:
+            note_closed(self.hook.settings.gateway, self.hook.segmind_conn_id, now + reset)
+
+
+def settle(
+    hook: SegmindHook,
+    model: str,
+    pictures: Sequence[Picture],
+    *,
+    on_lost_submit: Literal["fail", "resubmit"],
+    patience: float,
+) -> None:
+    """
+    Find out what became of submits whose answer is not known, and of requests that Segmind has forgotten.
+
+    Nothing is submitted here: what is to be submitted (again) is waiting afterwards.
+
+    :param on_lost_submit: what to do with a submit that the history does not show.
+    :param patience: seconds for which the history is searched again and again: rows can appear late.
+    """
+    doubtful = [picture for picture in pictures if picture.row.state is State.INTENDED]
+    if doubtful:
+        log.info("Looking for %d submit(s) whose answer is not known in the history", len(doubtful))
+        sought = [Sought(picture.body, picture.row.intended_at or 0.0) for picture in doubtful]
+        for picture, found in zip(doubtful, search(hook, model, sought, patience=patience), strict=True):
+            row = picture.row
+            if found is not None:
+                row.submitted(found.request_id, at=row.intended_at or time.time())
+            elif on_lost_submit == "resubmit":
+                row.reset()
+            else:
+                row.failed(_lost(model, row, patience).to_dict(), at=time.time())
+    oldest = time.time() - RECORDS_LIVE
+    for picture in pictures:
+        row = picture.row
+        if row.state is State.RUNNING and row.result is None and (row.submitted_at or 0.0) < oldest:
+            result = recover_output(hook, model, row.request_id or "")
+            if result is not None:
+                row.result = result.to_xcom()
+            else:
+                log.warning("Segmind forgot request %s and its output: it is submitted, and paid, anew", row.request_id)
+                row.reset()
+
+
+def _lost(model: str, row: Row, patience: float) -> SegmindAnswerLostError:
+    when = datetime.fromtimestamp(row.intended_at or 0.0, UTC).isoformat(timespec="seconds")
+    return SegmindAnswerLostError(
+        f"{model} at {when}; the request history does not show it after {patience:g} s",
+        next_step="Another try searches again. Look into the account's request history; if it is not there, clear the "
+        'task with on_lost_submit="resubmit". A second submit of one that runs is a second bill.',
+    )
