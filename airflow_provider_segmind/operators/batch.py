@@ -46,6 +46,7 @@ from airflow_provider_segmind.protocol.events import error_from_dict
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage import MAX_BYTES
+from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -75,8 +76,8 @@ class SegmindBatchOperator(BaseOperator):
     :param model: slug of the model. (templated)
     :param items: the pictures: each a dict of the model's parameters, or just the URL of its image. (templated)
     :param parameters: parameters that all items share; an item's own win. (templated)
-    :param destination: URI of the folder for outputs and manifest, in any storage that ``ObjectStoragePath`` knows.
-        (templated)
+    :param destination: URI of the folder for outputs and manifest, in any storage that ``ObjectStoragePath`` knows;
+        ``{model}`` in it is the slug. (templated)
     :param destination_conn_id: Airflow connection of that storage. (templated)
     :param requests_per_minute: submit no more than this in any minute (default: no limit of ours; Segmind's is then
         met, and waited out).
@@ -166,6 +167,8 @@ class SegmindBatchOperator(BaseOperator):
         if self.on_lost_submit not in ("fail", "resubmit"):
             raise SegmindConfigError(f"on_lost_submit must be 'fail' or 'resubmit', not {self.on_lost_submit!r}")
         check_uris(destination=self.destination)
+        if is_final(self.destination):
+            check_placeholders(self.destination, ("model",))
         if is_final(self.model) and isinstance(self.parameters, Mapping) and is_final(self.parameters):
             check_known(self.model, self.parameters, pending={"image"})
 
@@ -189,7 +192,11 @@ class SegmindBatchOperator(BaseOperator):
     def _go_on(self, context: Context, event: BatchEvent | None) -> dict[str, Any]:
         pictures = self._pictures()
         folder = BatchFolder(
-            self.destination, conn_id=self.destination_conn_id, name=file_name(context), max_bytes=self.max_bytes
+            self.destination,
+            conn_id=self.destination_conn_id,
+            name=file_name(context),
+            model=self.model,
+            max_bytes=self.max_bytes,
         )
         self.output_link = folder.manifest
         ledger = BatchLedger(context, durable=self.durable)
@@ -223,6 +230,8 @@ class SegmindBatchOperator(BaseOperator):
         for row in rows:
             row.run_again(now, records_live=RECORDS_LIVE)
         folder.miss(rows)
+        if any(row.state is State.WAITING for row in rows):
+            folder.probe()
         self._settle(pictures)
         return Memory(started_at=now, reused=sum(row.state is State.STORED for row in rows))
 

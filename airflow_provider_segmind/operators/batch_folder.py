@@ -23,6 +23,8 @@ from airflow_provider_segmind.storage import (
     read_text,
     store_result,
 )
+from airflow_provider_segmind.storage.names import fill
+from airflow_provider_segmind.storage.paths import probe
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -40,11 +42,12 @@ class BatchFolder:
     :param destination: URI of the folder.
     :param conn_id: Airflow connection of the storage.
     :param name: name of the manifest, without its extension.
+    :param model: the slug, for a ``{model}`` in the destination.
     :param max_bytes: refuse a larger output (bytes).
     """
 
-    def __init__(self, destination: str, *, conn_id: str | None, name: str, max_bytes: int) -> None:
-        self._uri = destination.rstrip("/") + "/"
+    def __init__(self, destination: str, *, conn_id: str | None, name: str, model: str, max_bytes: int) -> None:
+        self._uri = fill(destination, {"model": model}).rstrip("/") + "/"
         self._conn_id = conn_id
         self._max_bytes = max_bytes
         self._folder = object_path(self._uri, conn_id)
@@ -59,6 +62,10 @@ class BatchFolder:
         """Return the manifest's rows by their keys; None where there is no manifest."""
         text = read_text(self._manifest)
         return None if text is None else read_manifest(text, where=self.manifest)
+
+    def probe(self) -> None:
+        """Write a few bytes and delete them: a place that cannot be written costs no request."""
+        probe(self._manifest)
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write the manifest."""

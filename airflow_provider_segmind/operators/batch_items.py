@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.submit_many import Picture
 from airflow_provider_segmind.protocol.batch import Row, key_of, shown
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.storage.names import stem_of
 
 log = logging.getLogger(__name__)
 
@@ -68,5 +66,5 @@ def take_up(pictures: Sequence[Picture], manifest: Mapping[str, Row], ledger: Ma
 def _name(index: int, item: Mapping[str, Any], key: str) -> str:
     """Return a file name: after the input where that has a name, and the picture's key, so that it stays the same."""
     image = item.get("image")
-    stem = PurePosixPath(urlsplit(image).path).stem if isinstance(image, str) and is_url(image) else ""
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)[:80] or f'{index:05d}'}-{key[:8]}"
+    stem = stem_of(image, otherwise="") if isinstance(image, str) and is_url(image) else ""
+    return f"{stem[:80] or f'{index:05d}'}-{key[:8]}"

@@ -16,8 +16,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.protocol.answers import without_signature
 from airflow_provider_segmind.protocol.events import Event, read
 from airflow_provider_segmind.protocol.resume import fingerprint
+from airflow_provider_segmind.protocol.wire import is_url
 
 #: Characters of the fingerprint that name a picture within its batch.
 _KEY = 20
@@ -130,11 +132,14 @@ def key_of(model: str, body: Mapping[str, Any], gateway: str) -> str:
 
 
 def shown(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item as a manifest shows it."""
-    return {
-        name: value if not isinstance(value, str) or len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} chars)"
-        for name, value in item.items()
-    }
+    """Return an item as a manifest shows it: long texts are cut, and what signs a URL is left out."""
+    return {name: _short(value) if isinstance(value, str) else value for name, value in item.items()}
+
+
+def _short(value: str) -> str:
+    if is_url(value):
+        value = without_signature(value)
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} chars)"
 
 
 # --- the manifest -----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from airflow_provider_segmind.operators import batch, submit_many
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator
 from airflow_provider_segmind.protocol import waiting
 from tests.airflow_env import run_dag
+from tests.buckets import BUCKET, CONN
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
 
@@ -353,12 +354,34 @@ def test_a_manifest_that_cannot_be_read_is_not_ignored(segmind_emulator, images,
         {"destination": "/tmp/out"},
         {"on_lost_submit": "hope"},
         {"parameters": {"scale": 3}},
+        {"destination": "file:///tmp/{stem}/"},
         {"timeout": 0},
     ],
 )
 def test_wrong_arguments_break_the_import_of_the_dag(folder, arguments):
     with pytest.raises(SegmindConfigError):
         dag_of(folder, [], **arguments)
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing(segmind_emulator, images, tmp_path):
+    (tmp_path / "file").write_text("a file, no folder")
+    run = run_dag(dag_of(tmp_path / "file" / "out", images(1)))
+    assert run.state == "failed"
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_the_model_may_name_the_folder(segmind_emulator, images, tmp_path):
+    run = run_dag(dag_of(tmp_path / "{model}", images(1)))
+    assert run.state == "success"
+    assert len(pictures_in(tmp_path / "esrgan")) == 1
+
+
+def test_a_bucket(segmind_emulator, images, bucket):
+    run = run_dag(dag_of("unused", images(3), destination=f"s3://{BUCKET}/batch/", destination_conn_id=CONN))
+    assert run.state == "success"
+    names = sorted(key.removeprefix("batch/") for key in bucket.objects())
+    assert names[-1] == "upscale.manifest.jsonl"
+    assert len(names) == 4  # and nothing temporary
 
 
 def test_nothing_to_do(segmind_emulator, folder):

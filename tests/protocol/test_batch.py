@@ -142,6 +142,11 @@ def test_a_picture_as_text_is_cut_in_a_manifest():
     assert found["scale"] == 2
 
 
+def test_a_signed_url_is_no_secret_in_a_manifest():
+    found = shown({"image": "https://x.example/a.png?X-Amz-Signature=abcdef&part=1"})
+    assert found["image"] == "https://x.example/a.png?X-Amz-Signature=***&part=1"
+
+
 def test_a_key_depends_on_all_that_makes_a_request():
     keys = {key_of(m, {"image": i}, g) for m in ("a", "b") for i in ("x", "y") for g in ("http://1", "http://2")}
     assert len(keys) == 8
