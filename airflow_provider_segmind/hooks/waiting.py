@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.client import SegmindClient
     from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.events import Event
+
+#: Seconds. Looks of many waits that are due within one tick wake the loop once: waking it costs more than a look.
+_TICK = 0.05
 
 Steps = Generator[Step, Any, "Event"]
 
@@ -67,7 +71,7 @@ async def adrive(
         step = next(steps)
         while True:
             if isinstance(step, Pause):
-                await sleep(step.seconds)
+                await sleep(_to_next_tick(step.seconds))
                 await gate.wait_for_poll(step.deadline)
                 counted = True
                 step = steps.send(None)
@@ -84,6 +88,12 @@ async def adrive(
     except StopIteration as end:
         event: Event = end.value
         return event
+
+
+def _to_next_tick(seconds: float) -> float:
+    """Return the seconds to the first tick after so many seconds."""
+    now = asyncio.get_running_loop().time()
+    return math.ceil((now + seconds) / _TICK) * _TICK - now
 
 
 async def _send(call: Call[Any], lease: Lease, gate: Gate) -> Any:

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from airflow_provider_segmind.hooks import gate as gates
+from airflow_provider_segmind.hooks import waiting
 from airflow_provider_segmind.hooks.gate import Gate, gate_for, note_closed, noted_closed
 
 
@@ -134,6 +135,19 @@ def test_what_was_not_waited_for_counts_too():
         return time.time() - start
 
     assert asyncio.run(run()) >= 0.29
+
+
+def test_looks_wake_the_loop_in_ticks():
+    """A thousand sparse timers cost more in wake-ups than in looks."""
+
+    async def run():
+        now = asyncio.get_running_loop().time()
+        return [now + waiting._to_next_tick(i / 997) for i in range(997)], now
+
+    moments, now = asyncio.run(run())
+    assert len({round(moment / waiting._TICK) for moment in moments}) <= 1 / waiting._TICK + 2
+    for i, moment in enumerate(moments):
+        assert -1e-6 <= moment - (now + i / 997) <= waiting._TICK + 0.01
 
 
 def test_one_gate_for_each_loop_and_connection():
