@@ -1,0 +1,21 @@
+"""Ours, as a user writes it: one deferrable operator, mapped over the pictures."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.sdk import DAG
+
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+
+COUNTS = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
+PICTURES = os.environ["BENCH_PICTURES"]
+
+for count in COUNTS:
+    images = [f"{PICTURES}/{number}.jpg" for number in range(count)]
+
+    with DAG(f"ours_{count}", schedule=None):
+        SegmindEsrganOperator.partial(task_id="upscale", deferrable=True).expand(image=images)
+
+    with DAG(f"ours_from_trigger_{count}", schedule=None):
+        SegmindEsrganOperator.partial(task_id="upscale", deferrable=True, end_from_trigger=True).expand(image=images)

@@ -1,0 +1,112 @@
+"""
+When to look: our schedule against fixed intervals and against the optimum, simulated for lognormal durations.
+
+The optimum minimizes looks + delay, a look being worth 2 % of the duration, and knows the distribution exactly; the
+two formulas of ``protocol/polling.py`` (``Known.first`` and ``Known.step``) are fitted to it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from statistics import mean
+
+import numpy as np
+
+from airflow_provider_segmind.protocol.polling import Durations, Known, PollSchedule
+from benchmarks.figures import Part, Ratio, Row
+
+MEDIAN = 12.0  # seconds
+SIGMAS = (0.05, 0.2, 0.4)
+#: What a look is worth: so many durations of delay.
+_WORTH = 1 / 50
+_GRID = 400
+
+#: From the elapsed seconds to the seconds of the next look.
+Schedule = Callable[[float], float]
+
+
+def run(quick: bool) -> Part:
+    """Simulate; quick: with fewer jobs."""
+    jobs = 4_000 if quick else 40_000
+    rows, ratios = [], []
+    for sigma in SIGMAS:
+        setting = f"sigma {sigma}"
+        for name, schedule in _contenders(sigma):
+            rows.append(_row(name, setting, *_simulate(schedule, sigma, jobs)))
+        rows.append(_row("ours, learning from nothing", setting, *_learn(sigma, jobs)))
+        rows.append(_row("optimum", setting, *_optimum(sigma)))
+        name = f"looks and delay together (a look is 2 % of the job), ours / optimum, {setting}"
+        ratios.append(Ratio(name, _together(rows[-2]) / _together(rows[-1]), at_most=1.25))
+    return Part(
+        name="schedule",
+        title="When to look",
+        conditions="Simulated jobs, lognormal, median 12 s, one after the other; no gateway and no clock is involved.",
+        rows=rows,
+        ratios=ratios,
+    )
+
+
+def _together(row: Row) -> float:
+    return (row.figures["looks a job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _WORTH
+
+
+def _row(contender: str, setting: str, looks: float, delay: float) -> Row:
+    return Row(contender, setting, {"looks a job": looks, "delay mean (%)": 100 * delay})
+
+
+def _contenders(sigma: float) -> list[tuple[str, Schedule]]:
+    known = PollSchedule(Known(MEDIAN, sigma))
+
+    def ours(elapsed: float) -> float:
+        return known.first(0.0) if elapsed == 0 else elapsed + known.next(elapsed)
+
+    return [
+        ("every 1 s", lambda elapsed: elapsed + 1.0),
+        ("every 2 s", lambda elapsed: elapsed + 2.0),
+        ("growing, 0.5 s x 1.3", lambda elapsed: max(0.5, elapsed * 1.3 + 0.5)),
+        ("ours, distribution known", ours),
+    ]
+
+
+def _simulate(schedule: Schedule, sigma: float, jobs: int) -> tuple[float, float]:
+    rng = random.Random(1)  # noqa: S311
+    found = [_looks(schedule, rng.lognormvariate(math.log(MEDIAN), sigma)) for _ in range(jobs)]
+    return mean(looks for looks, _ in found), mean(delay for _, delay in found)
+
+
+def _looks(schedule: Schedule, duration: float) -> tuple[int, float]:
+    now, count = schedule(0.0), 1
+    while now < duration:
+        now, count = schedule(now), count + 1
+    return count, (now - duration) / duration
+
+
+def _learn(sigma: float, jobs: int) -> tuple[float, float]:
+    rng, durations, found = random.Random(1), Durations(), []  # noqa: S311
+    for _ in range(jobs):
+        duration = rng.lognormvariate(math.log(MEDIAN), sigma)
+        ours = PollSchedule(durations.known(None, now=math.inf), phase=rng.random())
+        found.append(_looks(lambda now, s=ours: s.first(0.0) if now == 0 else now + s.next(now), duration))  # type: ignore[misc]
+        durations.learn(duration, submitted_at=0.0)
+    return mean(looks for looks, _ in found), mean(delay for _, delay in found)
+
+
+def _optimum(sigma: float) -> tuple[float, float]:
+    """Return looks and delay of the best schedule, by dynamic programming from the last moment backwards."""
+    at = np.exp(np.linspace(-4.5 * sigma, 4.5 * sigma, _GRID))
+    done = np.array([0.5 * (1 + math.erf(math.log(x) / sigma / math.sqrt(2))) for x in at])
+    share, middle = np.diff(done), np.sqrt(at[1:] * at[:-1])
+    cost, looks, delay = np.zeros(_GRID), np.zeros(_GRID), np.zeros(_GRID)
+    for now in range(_GRID - 2, -1, -1):
+        left = max(1.0 - done[now], 1e-12)
+        later = np.arange(now + 1, _GRID)
+        late = at[later] * np.cumsum(share[now:] / middle[now:]) - np.cumsum(share[now:])
+        total = 1 + late / left / _WORTH + (1 - done[later]) / left * cost[later]
+        best = int(np.argmin(total))
+        goes_on = (1 - done[later[best]]) / left
+        cost[now] = total[best]
+        looks[now] = 1 + goes_on * looks[later[best]]
+        delay[now] = late[best] / left + goes_on * delay[later[best]]
+    return float(looks[0]), float(delay[0])
