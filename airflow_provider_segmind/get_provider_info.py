@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": name, "python-modules": [f"{package}.hooks.segmind"]}],
         "operators": [{"integration-name": name, "python-modules": [f"{package}.operators.segmind"]}],
+        "sensors": [{"integration-name": name, "python-modules": [f"{package}.sensors.segmind"]}],
         "triggers": [
             {"integration-name": name, "python-modules": [f"{package}.triggers.segmind", f"{package}.triggers.gate"]}
         ],

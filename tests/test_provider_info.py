@@ -45,7 +45,10 @@ def test_every_name_points_to_something():
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
     modules = [
-        m for kind in ("hooks", "operators", "triggers") for entry in INFO[kind] for m in entry["python-modules"]
+        m
+        for kind in ("hooks", "operators", "sensors", "triggers")
+        for entry in INFO[kind]
+        for m in entry["python-modules"]
     ]
     for module in [*modules, *(entry["python-module"] for entry in INFO["transfers"])]:
         importlib.import_module(module)
