@@ -319,7 +319,9 @@ def imported_by(module: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["operators.segmind", "transfers.segmind_to_object_storage", "hooks.segmind"])
+@pytest.mark.parametrize(
+    "module", ["operators.segmind", "sensors.segmind", "transfers.segmind_to_object_storage", "hooks.segmind"]
+)
 def test_importing_adds_nothing_but_ourselves(module: str) -> None:
     """The DAG processor imports the operators for every DAG file: nothing beyond what Airflow's own two load."""
     added = imported_by(module)
