@@ -206,22 +206,35 @@ class SegmindHook(BaseHook):
     # --- one operation each, sync and async -----------------------------------------------------------------
 
     def submit(
-        self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
+        self,
+        model: str,
+        parameters: Mapping[str, Any],
+        *,
+        workflow: bool = False,
+        budget: RetryBudget | None = None,
     ) -> SubmittedRequest:
         """
         Submit a v2 request. Each submit is billed once it completes; it is never sent twice blindly.
 
         :param model: the model's slug.
         :param parameters: its parameters; the three upscalers' are checked before anything is sent.
+        :param workflow: the slug is that of a PixelFlow workflow, and the parameters are its inputs.
         :param budget: how patient to be; default: the hook's.
         """
-        return self.get_conn().send(calls.submit(model, request_body(model, parameters)), budget=budget)
+        body = request_body(model, parameters, workflow=workflow)
+        return self.get_conn().send(calls.submit(model, body, workflow=workflow), budget=budget)
 
     async def asubmit(
-        self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
+        self,
+        model: str,
+        parameters: Mapping[str, Any],
+        *,
+        workflow: bool = False,
+        budget: RetryBudget | None = None,
     ) -> SubmittedRequest:
         """See :meth:`submit`."""
-        return await self._asend(calls.submit(model, request_body(model, parameters)), budget)
+        body = request_body(model, parameters, workflow=workflow)
+        return await self._asend(calls.submit(model, body, workflow=workflow), budget)
 
     def get_status(self, request_id: str) -> RequestStatus:
         """Return where a request stands; FAILED is a state, not an error."""

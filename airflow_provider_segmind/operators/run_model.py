@@ -149,7 +149,7 @@ class SegmindRunModelOperator(ModelArguments):
 
     def _prepare(self) -> Prepared:
         """Check everything that can be checked before it costs money."""
-        body = request_body(self.model, self._named_parameters())
+        body = request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
         check_inline_output(body, goes_somewhere=self._has_place)
         if self.destination is not None:
             object_path(self.destination, self.destination_conn_id)
@@ -166,6 +166,7 @@ class SegmindRunModelOperator(ModelArguments):
             on_lost_submit=self.on_lost_submit,
             lost_submit_wait=self.lost_submit_wait,
             min_remaining_credits=self.min_remaining_credits,
+            workflow=self.runs_workflow,
         )
         while True:
             try:

@@ -9,6 +9,7 @@ from airflow_provider_segmind.operators.upscale import (
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
+from airflow_provider_segmind.operators.workflow import SegmindRunWorkflowOperator
 
 __all__ = [
     "SegmindBatchOperator",
@@ -16,4 +17,5 @@ __all__ = [
     "SegmindEsrganOperator",
     "SegmindNomosUpscalerOperator",
     "SegmindRunModelOperator",
+    "SegmindRunWorkflowOperator",
 ]
