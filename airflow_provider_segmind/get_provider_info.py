@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {"integration-name": name, "python-modules": [f"{package}.triggers.segmind", f"{package}.triggers.gate"]}
         ],
+        "task-decorators": [{"class-name": f"{package}.decorators.segmind.segmind_task", "name": "segmind"}],
         "transfers": [
             {
                 "source-integration-name": name,

@@ -320,7 +320,14 @@ def imported_by(module: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["operators.segmind", "sensors.segmind", "transfers.segmind_to_object_storage", "hooks.segmind"]
+    "module",
+    [
+        "operators.segmind",
+        "sensors.segmind",
+        "decorators.segmind",
+        "transfers.segmind_to_object_storage",
+        "hooks.segmind",
+    ],
 )
 def test_importing_adds_nothing_but_ourselves(module: str) -> None:
     """The DAG processor imports the operators for every DAG file: nothing beyond what Airflow's own two load."""

@@ -41,6 +41,7 @@ def test_the_entry_points_find_it():
 
 def test_every_name_points_to_something():
     names = [CONNECTION["hook-class-name"], *INFO["extra-links"]]
+    names += [entry["class-name"] for entry in INFO["task-decorators"]]
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
