@@ -27,7 +27,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [{"integration-name": name, "python-modules": [f"{package}.operators.segmind"]}],
         "sensors": [{"integration-name": name, "python-modules": [f"{package}.sensors.segmind"]}],
         "triggers": [
-            {"integration-name": name, "python-modules": [f"{package}.triggers.segmind", f"{package}.triggers.gate"]}
+            {
+                "integration-name": name,
+                "python-modules": [f"{package}.triggers.{module}" for module in ("segmind", "gate", "credits")],
+            }
         ],
         "task-decorators": [{"class-name": f"{package}.decorators.segmind.segmind_task", "name": "segmind"}],
         "transfers": [

@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_provider_segmind.exceptions import SegmindAnswerError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.files import data_uri_of, writable
 from airflow_provider_segmind.hooks.gate import gate_for
 from airflow_provider_segmind.hooks.shared import Lease, durations_of
 from airflow_provider_segmind.hooks.waiting import adrive, drive
 from airflow_provider_segmind.protocol import calls
+from airflow_provider_segmind.protocol.credits import has_no_balance
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSettings, connection_settings
 
@@ -193,12 +194,9 @@ class SegmindHook(BaseHook):
             with self:
                 found = self.get_credits()
             gateway = urlsplit(self.settings.gateway).hostname
-        except SegmindAnswerError as error:
-            # Source: a key without a balance record is answered 404 "No credits found for the user".
-            if error.status == 404 and "credits" in error.detail.lower():
-                return True, f"The key works; Segmind has no balance for it yet ({error.detail})."
-            return False, str(error)
         except SegmindError as error:
+            if has_no_balance(error):
+                return True, f"The key works; Segmind has no balance for it yet ({error.detail})."
             return False, str(error)
         free = f", {found.free_credits:g} of them free" if found.free_credits else ""
         return True, f"The key works at {gateway}: {found.total:g} credits left{free}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_segmind.operators.batch import SegmindBatchOperator
+from airflow_provider_segmind.operators.credits import check_credits
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 from airflow_provider_segmind.operators.upscale import (
     SegmindBriaIncreaseResolutionOperator,
@@ -18,4 +19,5 @@ __all__ = [
     "SegmindNomosUpscalerOperator",
     "SegmindRunModelOperator",
     "SegmindRunWorkflowOperator",
+    "check_credits",
 ]

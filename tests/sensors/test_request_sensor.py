@@ -11,6 +11,7 @@ from airflow.sdk import DAG
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
+from airflow_provider_segmind.sensors import common
 from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
@@ -28,7 +29,7 @@ MODES = {
 def mode(request, quick_polls, monkeypatch):
     monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
     # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
-    monkeypatch.setattr(sensors, "not_before", lambda: 0.0)
+    monkeypatch.setattr(common, "not_before", lambda: 0.0)
     return MODES[request.param]
 
 
