@@ -21,7 +21,7 @@ RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 
 
 @pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
-def deferrable(request, quick_polls):
+def deferrable(request, quick_polls, quick_retries):
     return request.param
 
 
@@ -243,6 +243,18 @@ def test_mistakes_in_the_decorator_break_the_import():
             task.segmind(model="esrgan", destination="out")(upscale)()
         with pytest.raises(TypeError, match="model"):
             task.segmind(upscale)
+
+
+def typed(url: str) -> None:
+    """For mypy: a decorated function keeps its parameters' types."""
+
+    @segmind_task(model="esrgan", destination="file:///tmp/")
+    def upscale(image: str, scale: int = 2) -> dict[str, Any]:
+        return {"image": image, "scale": scale}
+
+    upscale(url, scale=4)
+    upscale.partial(scale=2).expand(image=[url])
+    upscale(1)  # type: ignore[arg-type]
 
 
 def test_its_defaults_are_the_operators():

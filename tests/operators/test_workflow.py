@@ -19,7 +19,7 @@ RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 
 
 @pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
-def deferrable(request, quick_polls):
+def deferrable(request, quick_polls, quick_retries):
     return request.param
 
 

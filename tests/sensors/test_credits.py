@@ -25,7 +25,7 @@ MODES = {
 
 
 @pytest.fixture(params=MODES)
-def mode(request, monkeypatch):
+def mode(request, quick_retries, monkeypatch):
     monkeypatch.setattr(common, "not_before", lambda: 0.0)  # no scheduler here that could be too late
     return MODES[request.param]
 
@@ -163,7 +163,7 @@ def test_check_credits_fails_for_good(airflow_db, segmind_emulator, settings, sa
     assert segmind_emulator.stats.submits_attempted == 0
 
 
-def test_check_credits_that_cannot_look_is_tried_again(airflow_db, segmind_emulator):
+def test_check_credits_that_cannot_look_is_tried_again(airflow_db, segmind_emulator, quick_retries):
     segmind_emulator.faults.add("credits", "status:503", times=6)
     run = check_then_run(at_least=1)
     assert run.task("check_credits").try_number == 2

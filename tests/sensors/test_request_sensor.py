@@ -26,7 +26,7 @@ MODES = {
 
 
 @pytest.fixture(params=MODES)
-def mode(request, quick_polls, monkeypatch):
+def mode(request, quick_polls, quick_retries, monkeypatch):
     monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
     # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
     monkeypatch.setattr(common, "not_before", lambda: 0.0)
@@ -160,7 +160,7 @@ def test_the_time_is_up(airflow_db, segmind_emulator, photos, mode, soft_fail):
 
 def test_a_gateway_in_trouble_is_borne(airflow_db, segmind_emulator, photos, mode):
     request_id = submitted(segmind_emulator, photos)
-    segmind_emulator.faults.add("status", "status:502", times=6)
+    segmind_emulator.faults.add("status", "status:502", times=8)
     run = wait_for(request_id, mode)
     assert run.state == "success"
     assert run.task("wait").try_number == 1
@@ -241,7 +241,9 @@ def test_the_transfer_says_what_nobody_knows(airflow_db, segmind_emulator, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_the_transfer_is_tried_again_while_the_request_runs(airflow_db, segmind_emulator, photos, tmp_path):
+def test_the_transfer_is_tried_again_while_the_request_runs(
+    airflow_db, segmind_emulator, quick_retries, photos, tmp_path
+):
     segmind_emulator.faults.add("submit", "stuck")
     run = stored_by_id(submitted(segmind_emulator, photos), tmp_path)
     assert run.task("store").try_number == 2
