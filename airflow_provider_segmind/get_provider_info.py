@@ -29,7 +29,9 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": name,
-                "python-modules": [f"{package}.triggers.{module}" for module in ("segmind", "gate", "credits")],
+                "python-modules": [
+                    f"{package}.triggers.{module}" for module in ("segmind", "gate", "batch", "credits")
+                ],
             }
         ],
         "task-decorators": [{"class-name": f"{package}.decorators.segmind.segmind_task", "name": "segmind"}],
