@@ -23,6 +23,7 @@ from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import ObjectStoragePath, Param, dag, task, task_group
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+from airflow_provider_segmind.storage import list_pictures
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
 TABLE = "segmind_catalogue"
@@ -66,12 +67,6 @@ def segmind_upscale_catalogue() -> None:
         conn_id="{{ params.catalogue_conn_id }}",
         sql=CREATE_TABLE,
     )
-
-    @task
-    def list_pictures(folder: str) -> list[str]:
-        """List the pictures of the folder; their order is the map index."""
-        endings = {".jpg", ".jpeg", ".png", ".webp"}
-        return sorted(str(path) for path in ObjectStoragePath(folder).iterdir() if path.suffix.lower() in endings)
 
     @task(retries=3)
     def record(conn_id: str, source: str, result: Any) -> str:
@@ -123,7 +118,7 @@ def segmind_upscale_catalogue() -> None:
         )
         record("{{ params.catalogue_conn_id }}", source, store.output)
 
-    create_table >> picture.expand(source=list_pictures("{{ params.source }}"))
+    create_table >> picture.expand(source=task(list_pictures)("{{ params.source }}"))
 
 
 segmind_upscale_catalogue()

@@ -10,13 +10,14 @@ Airflow's ``ObjectStoragePath`` knows (``file://``, ``s3://``, ``gs://``).
 from __future__ import annotations
 
 import pendulum
-from airflow.sdk import ObjectStoragePath, Param, dag, task
+from airflow.sdk import Param, dag, task
 
 from airflow_provider_segmind.operators.segmind import (
     SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
+from airflow_provider_segmind.storage import list_pictures
 
 
 @dag(
@@ -31,14 +32,7 @@ from airflow_provider_segmind.operators.segmind import (
     doc_md=__doc__,
 )
 def segmind_upscale_folder() -> None:
-    @task
-    def list_pictures(source: str) -> list[str]:
-        """List the pictures of the folder; their order is the map index."""
-        folder = ObjectStoragePath(source)
-        endings = {".jpg", ".jpeg", ".png", ".webp"}
-        return sorted(str(path) for path in folder.iterdir() if path.suffix.lower() in endings)
-
-    pictures = list_pictures("{{ params.source }}")
+    pictures = task(list_pictures)("{{ params.source }}")
 
     SegmindEsrganOperator.partial(
         task_id="esrgan",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import airflow_env
+
+if TYPE_CHECKING:
+    from tests.buckets import Bucket
 
 _HOME = airflow_env.prepare()
 
@@ -57,6 +62,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def _s3_process() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # the store's log is not the task's
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -71,3 +77,22 @@ def s3_server(_s3_process: str) -> str:
 
     httpx.post(f"{_s3_process}/moto-api/reset", trust_env=False).raise_for_status()
     return _s3_process
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty, versioned bucket, and the connections ``pictures_s3`` and ``other_s3`` that lead to it."""
+    from tests.buckets import BUCKET, Bucket
+
+    connection = {
+        "conn_type": "aws",
+        "login": "testing",
+        "password": "testing",
+        "extra": {"endpoint_url": s3_server, "region_name": "us-east-1"},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_PICTURES_S3", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER_S3", json.dumps(connection))
+    found = Bucket(s3_server)
+    found.client.create_bucket(Bucket=BUCKET)
+    found.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    return found

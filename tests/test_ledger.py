@@ -245,3 +245,19 @@ def test_an_upload_without_an_address_matches_nobodys_request(task):
 def test_the_key_is_not_in_the_entry(task, segmind_emulator):
     task.submit()
     assert segmind_emulator.api_key not in str(task.store)
+
+
+def test_how_the_input_went_is_in_the_entry_and_a_signature_is_not(task, segmind_emulator, caplog):
+    signed = f"{task.body['image']}?X-Amz-Signature=5ec4e7"
+    wanted = Wanted("esrgan", {**task.body, "image": signed}, "f", signed=True)
+    task.ledger.intend(wanted.fingerprint, transport="presign")
+    assert task.store[KEY]["transport"] == "presign"
+    reconnector = Reconnector(task.hook, task.ledger, on_lost_submit="fail", patience=0)
+    with pytest.raises(SegmindAnswerLostError) as caught:
+        reconnector.find(wanted)
+    assert task.body["image"] in str(caught.value)
+    # The next try signs anew, and still finds the request of this one.
+    task.hook.submit("esrgan", wanted.body)
+    anew = Wanted("esrgan", {**task.body, "image": signed.replace("5ec4e7", "0th3r")}, "f", signed=True)
+    assert isinstance(reconnector.find(anew), Attached)
+    assert "5ec4e7" not in f"{task.store}{caught.value}{caplog.text}{wanted!r}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,57 +19,10 @@ import pytest
 from PIL import Image
 
 from tests.airflow_env import Run, run_dag
+from tests.buckets import BUCKET, CONN, Bucket
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.emulator import Emulator
-
-BUCKET = "pictures"
-CONN = "pictures_s3"
-
-
-class Bucket:
-    """The bucket as another client sees it: boto3, which the package does not use."""
-
-    def __init__(self, endpoint: str) -> None:
-        import boto3
-
-        self.client: Any = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name="us-east-1",
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
-
-    def objects(self) -> dict[str, Any]:
-        """Every key with its time of writing, temporary ones too."""
-        listed = self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
-        return {item["Key"]: item["LastModified"] for item in listed}
-
-    def read(self, key: str) -> bytes:
-        content: bytes = self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-        return content
-
-    def writes(self) -> int:
-        """How many versions were ever written: the bucket keeps them all."""
-        return len(self.client.list_object_versions(Bucket=BUCKET).get("Versions", []))
-
-
-@pytest.fixture
-def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty, versioned bucket, and the connections ``pictures_s3`` and ``other_s3`` that lead to it."""
-    connection = {
-        "conn_type": "aws",
-        "login": "testing",
-        "password": "testing",
-        "extra": {"endpoint_url": s3_server, "region_name": "us-east-1"},
-    }
-    monkeypatch.setenv("AIRFLOW_CONN_PICTURES_S3", json.dumps(connection))
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER_S3", json.dumps(connection))
-    found = Bucket(s3_server)
-    found.client.create_bucket(Bucket=BUCKET)
-    found.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    return found
 
 
 @pytest.fixture
@@ -127,6 +79,9 @@ def test_credentials_of_the_machine(
     upscale: Callable[..., Run], bucket: Bucket, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with an instance's role: no connection at all."""
+    from airflow.sdk.io import store
+
+    monkeypatch.setattr(store, "_STORE_CACHE", {})  # it keeps a store, and whether it had a key, for the process
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)

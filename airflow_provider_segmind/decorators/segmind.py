@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import (
@@ -13,7 +14,11 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.operators.submit_once import Prepared
+from airflow_provider_segmind.storage.names import stem_of
+from airflow_provider_segmind.storage.sidecar import presentable
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
@@ -46,6 +51,7 @@ class _SegmindDecoratedOperator(DecoratedOperator, SegmindRunModelOperator):
     ) -> None:
         if "parameters" in kwargs:
             raise SegmindConfigError("@task.segmind takes no parameters=: the function returns them")
+        self._noted: dict[str, Any] = {}
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, **kwargs)
 
     def _check_early(self) -> None:
@@ -60,6 +66,26 @@ class _SegmindDecoratedOperator(DecoratedOperator, SegmindRunModelOperator):
         """Go on after a rate limit; nothing was submitted before it, so nothing was kept of the parameters."""
         self._call(context)
         return super().execute_after_limit(context, event)
+
+    def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
+        """Take over from the trigger, with what was noted of the parameters: the function is not called again."""
+        self._noted = (event.get("note") if isinstance(event, Mapping) else None) or {}
+        return super().execute_complete(context, event, request_id)
+
+    def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
+        note = super()._note(prepared, submitted_at) or {}
+        if self.destination is None:
+            return note or None
+        stem = stem_of(self._source(), otherwise=self.task_id)
+        return {**note, "parameters": presentable(prepared.body), "stem": stem}
+
+    def _body(self) -> dict[str, Any]:
+        noted = self._noted.get("parameters")
+        return noted if isinstance(noted, dict) else super()._body()
+
+    def _delivery(self, context: Context) -> Delivery | None:
+        delivery = super()._delivery(context)
+        return replace(delivery, stem=self._noted.get("stem")) if delivery else None
 
     def _call(self, context: Context) -> None:
         context_merge(context, self.op_kwargs)

@@ -72,7 +72,7 @@ class Ledger:
         if self.entry is not None:
             self._write(self.entry.model_copy(update=fields))
 
-    def intend(self, fingerprint: str, *, uploaded: str | None = None) -> None:
+    def intend(self, fingerprint: str, *, uploaded: str | None = None, transport: str | None = None) -> None:
         """Write, before the POST leaves, that it is about to."""
         self._write(
             Entry(
@@ -80,6 +80,7 @@ class Ledger:
                 run_of_tries=self.run_of_tries,
                 intended_at=self._clock(),
                 uploaded=uploaded,
+                transport=transport,
             )
         )
 

@@ -34,10 +34,12 @@ class Sought:
 
     :param body: its parameters as they were sent.
     :param since: when it was about to be sent (epoch seconds).
+    :param signed: ``image`` is a presigned URL, here without its signature.
     """
 
     body: Mapping[str, Any]
     since: float
+    signed: bool = False
 
 
 def search(
@@ -64,7 +66,7 @@ def search(
         looked = at
         for rows in _pages_since(hook, model, min(item.since for item in sought)):
             found = [
-                row or matching_row(rows, model=model, body=item.body, since=item.since)
+                row or matching_row(rows, model=model, body=item.body, since=item.since, signed=item.signed)
                 for row, item in zip(found, sought, strict=True)
             ]
             if all(found):

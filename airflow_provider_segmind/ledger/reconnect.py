@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +16,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.ledger.entry import RETENTION, Ledger
 from airflow_provider_segmind.ledger.history import Sought, recover_output, search
-from airflow_provider_segmind.protocol.resume import Entry, Next, decide, result_of_row
+from airflow_provider_segmind.protocol.resume import Entry, Next, decide, result_of_row, without_query
 from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, Result
 
 if TYPE_CHECKING:
@@ -57,12 +57,19 @@ class Wanted:
 
     :param complete: False where the body lacks its picture, which has to be uploaded first: such a body would
         match anybody's request in the history.
+    :param signed: True where ``image`` is a presigned URL: a secret, and another one for each try.
     """
 
     model: str
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     fingerprint: str
     complete: bool = True
+    signed: bool = False
+
+    @property
+    def shown(self) -> Mapping[str, Any]:
+        """The body without its signature: what may be told, and what the history is searched for."""
+        return {**self.body, "image": without_query(self.body["image"])} if self.signed else self.body
 
 
 class Reconnector:
@@ -165,7 +172,7 @@ class Reconnector:
         if self._on_lost_submit == "resubmit":
             log.warning("The submit of %s at %s is not in the history: submitting anew", wanted.model, when)
             return None
-        shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in wanted.body.items())
+        shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in wanted.shown.items())
         lost = f"{cause.what}: {cause.detail}; " if cause else ""
         raise SegmindAnswerLostError(
             f"{lost}{wanted.model} at {when} with {shown}; "
@@ -189,7 +196,7 @@ class Reconnector:
         return Attached(row.request_id, time.time())
 
     def _search(self, wanted: Wanted, since: float) -> HistoryRow | None:
-        sought = Sought(wanted.body, since)
+        sought = Sought(wanted.shown, since, signed=wanted.signed)
         [row] = search(self._hook, wanted.model, [sought], patience=self._patience, sleep=self._sleep)
         return row
 

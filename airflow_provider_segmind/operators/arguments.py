@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
@@ -11,9 +11,14 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
 from airflow_provider_segmind.operators.common import check_inline_output, check_numbers, check_uris, is_final
+from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage import MAX_BYTES
+from airflow_provider_segmind.storage.names import check_placeholders, placeholders
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
 
 
 class ModelArguments(BaseOperator):
@@ -45,6 +50,9 @@ class ModelArguments(BaseOperator):
         destination: str | None = None,
         destination_conn_id: str | None = None,
         max_bytes: int = MAX_BYTES,
+        if_exists: IfExists = "overwrite",
+        skip_existing: bool = False,
+        sidecar: bool = False,
         segmind_conn_id: str | None = SegmindHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         wait_for_completion: bool = True,
@@ -68,6 +76,9 @@ class ModelArguments(BaseOperator):
         self.destination = destination
         self.destination_conn_id = destination_conn_id
         self.max_bytes = max_bytes
+        self.if_exists = if_exists
+        self.skip_existing = skip_existing
+        self.sidecar = sidecar
         self.segmind_conn_id = segmind_conn_id
         self.deferrable = deferrable
         self.wait_for_completion = wait_for_completion
@@ -85,6 +96,8 @@ class ModelArguments(BaseOperator):
         self.output_link: str | None = None
         self._check_plain_arguments()
         check_uris(destination=destination)
+        self._stores = destination is not None  # a template may render to None, which must not mean "nowhere"
+        self._check_destination()
         self._check_early()
 
     # --- checks ---------------------------------------------------------------------------------------------
@@ -108,6 +121,27 @@ class ModelArguments(BaseOperator):
             )
         if self.end_from_trigger:
             self._check_end_from_trigger()
+
+    def _check_destination(self) -> None:
+        if self.if_exists not in get_args(IfExists):
+            raise SegmindConfigError(f"if_exists must be overwrite, skip or fail, not {self.if_exists!r}")
+        if self.skip_existing and self.if_exists == "fail":
+            raise SegmindConfigError("skip_existing=True and if_exists='fail' contradict each other")
+        if self.destination is None:
+            if self.sidecar or self._on_existing != "overwrite":
+                raise SegmindConfigError("sidecar, skip_existing and if_exists need a destination")
+        elif is_final(self.destination):
+            check_placeholders(self.destination)
+            if self._on_existing == "skip" and "request_id" in placeholders(self.destination):
+                raise SegmindConfigError(NEVER_FOUND)
+
+    @property
+    def _on_existing(self) -> IfExists:
+        return "skip" if self.skip_existing else self.if_exists
+
+    @property
+    def _keeps_sidecar(self) -> bool:
+        return self.sidecar or self._on_existing == "skip"
 
     def _check_end_from_trigger(self) -> None:
         """Refuse what needs a worker after the wait, and would be missing without a word."""
@@ -145,3 +179,24 @@ class ModelArguments(BaseOperator):
     def _pending_names(self) -> set[str]:
         """Return the names of parameters that exist only at run time."""
         return set()
+
+    # --- what they mean ---------------------------------------------------------------------------------------
+
+    def _source(self) -> str | None:
+        """Return the input's address, or the picture itself as base64; None where there is none."""
+        source = self._named_parameters().get("image")
+        return source if isinstance(source, str) else None
+
+    def _delivery(self, context: Context) -> Delivery | None:
+        if self.destination is None:
+            return None
+        return Delivery(
+            context=context,
+            destination=self.destination,
+            conn_id=self.destination_conn_id,
+            model=self.model,
+            source=self._source(),
+            max_bytes=self.max_bytes,
+            if_exists=self._on_existing,
+            sidecar=self._keeps_sidecar,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -88,3 +89,32 @@ def file_name(context: Context) -> str:
     ti = context["ti"]
     map_index = ti.map_index if ti.map_index is not None else -1
     return ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+
+
+def claim_target(context: Context, target: str) -> None:
+    """
+    See to it that no two mapped instances of a task, in one run, write to the same place.
+
+    Each writes down which target is its own, and then looks who else did: an XCom whose key is made from the target,
+    so looking costs one call and finds the same target only. Whoever comes second fails, before it submits; of two at
+    the very same moment both may. The claim stays for the run, so the order in which they end does not matter. It is
+    written whatever ``do_xcom_push`` says: it is no result.
+
+    :param context: of a mapped task.
+    :param target: what tells one place from another.
+    :raises SegmindConfigError: another instance has claimed it.
+    """
+    from airflow.providers.common.compat.sdk import XCom
+
+    ti = context["ti"]
+    key = f"segmind_target_{hashlib.sha256(target.encode()).hexdigest()[:16]}"
+    ti.xcom_push(key=key, value=ti.map_index)
+    found = XCom.get_all(run_id=ti.run_id, key=key, task_id=ti.task_id, dag_id=ti.dag_id) or []
+    others = sorted(index for index in found if index is not None and index != ti.map_index)
+    if others:
+        ti.xcom_push(key=key, value=None)  # the other one keeps its target, also when it is tried again
+        raise SegmindConfigError(
+            f"the mapped tasks {others[0]} and {ti.map_index} have the same destination: {target}",
+            next_step="Nothing was sent. Tell them apart with {stem} or {map_index} in the destination, or end it "
+            "with / to have the task name the object.",
+        )

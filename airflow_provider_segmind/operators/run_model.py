@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_segmind.exceptions import (
+    SegmindConfigError,
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindTimeoutError,
@@ -21,7 +22,6 @@ from airflow_provider_segmind.links.segmind import SegmindModelLink
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
-    file_name,
     not_before,
     permanent_errors_fail,
 )
@@ -29,7 +29,8 @@ from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, 
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.storage import data_uri_size, object_path, store_result
+from airflow_provider_segmind.storage import data_uri_size
+from airflow_provider_segmind.storage.sidecar import presentable
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -60,9 +61,20 @@ class SegmindRunModelOperator(ModelArguments):
     :param parameters: the model's parameters by name; the three upscalers' are checked against their pages
         before anything is sent, any other model's are sent as they are. (templated)
     :param destination: URI of an object or a folder (ends with ``/``) in any storage that ``ObjectStoragePath``
-        knows: ``file://``, ``s3://``, ``gs://``; default: nothing is stored. (templated)
+        knows: ``file://``, ``s3://``, ``gs://``; default: nothing is stored. (templated) After rendering, ``{model}``,
+        ``{stem}`` (the input's name without ending), ``{request_id}``, ``{map_index}`` and ``{ext}`` (the ending of
+        what comes out, without a dot) are filled in. Two mapped tasks with the same target: the second one fails
+        before it submits.
     :param destination_conn_id: Airflow connection of that storage. (templated)
     :param max_bytes: refuse to store a larger output (bytes; default 2 GiB).
+    :param sidecar: write ``<object>.json`` beside the object: model, parameters, request id, cost, SHA-256 of input and
+        output, times (default False). Never the key; a hash for a picture, no query of a URL.
+    :param if_exists: what to do with an object that is there before a submit: ``overwrite`` (default), ``fail``
+        (before anything is billed; and again right before it would be replaced), or ``skip``.
+    :param skip_existing: the same as ``if_exists="skip"``: where the object and its sidecar are there, made from the
+        same input with the same parameters, hand on what the sidecar says, with ``skipped: true`` and a cost of 0;
+        nothing is submitted. Anything else is made, and overwritten. Writes sidecars. An ``image`` is the same where
+        its URL is, an ``input_path`` where its content is.
     :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
     :param deferrable: wait in the triggerer (default: ``[operators] default_deferrable``), else in the worker.
     :param wait_for_completion: False to return the request id right after the submit.
@@ -119,12 +131,15 @@ class SegmindRunModelOperator(ModelArguments):
     def _run(self, context: Context, started_at: float, *, returns: int = 0) -> Any:
         with self._permanent_errors_fail(), closing(self.hook):
             prepared = self._prepare()
+            if delivery := self._delivery(context):
+                delivery.check()
             ledger = Ledger(context, durable=self.durable)
             found = self._find_or_submit(context, ledger, prepared, started_at, returns)
             if isinstance(found, Taken):
                 return self._taken(found.value)
             if isinstance(found, Known):
-                return self._hand_over(context, ledger, found.result, prepared.input_size)
+                note = self._note(prepared, ledger.entry.submitted_at if ledger.entry else None)
+                return self._hand_over(context, ledger, found.result, prepared.input_size, note)
             self.request_id = found.request_id
             if self.do_xcom_push:
                 context["ti"].xcom_push(key="request_id", value=self.request_id)
@@ -143,17 +158,31 @@ class SegmindRunModelOperator(ModelArguments):
                 on_state=self._tell,
             )
             event = self._wait_here(watch, started_at)
+            note = self._note(prepared, found.submitted_at)
             if event is None:
-                self._defer(watch, prepared.input_size)
-            return self._finish(context, ledger, event.model_copy(update={"input_size": prepared.input_size}).payload())
+                self._defer(watch, prepared.input_size, note)
+            known = {"input_size": prepared.input_size, "note": note}
+            return self._finish(context, ledger, event.model_copy(update=known).payload())
 
     def _prepare(self) -> Prepared:
         """Check everything that can be checked before it costs money."""
-        body = request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
+        body = self._body()
         check_inline_output(body, goes_somewhere=self._has_place)
-        if self.destination is not None:
-            object_path(self.destination, self.destination_conn_id)
-        return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")))
+        if self._stores and self.destination is None:
+            raise SegmindConfigError("destination: a template rendered to nothing")
+        shown = presentable(body.get("image"))
+        source = {"sha256": shown[7:]} if str(shown).startswith("sha256:") else {"uri": shown}
+        return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")), source=source)
+
+    def _body(self) -> dict[str, Any]:
+        """Return the checked parameters, without the picture where that is still to be read."""
+        return request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
+
+    def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
+        """Return what the sidecar will say of the input: a resumed task has not read it."""
+        if self.destination is None or not self._keeps_sidecar:
+            return None
+        return prepared.note(self.model, self.hook.settings.gateway, submitted_at)
 
     def _find_or_submit(
         self, context: Context, ledger: Ledger, prepared: Prepared, started_at: float, returns: int
@@ -173,7 +202,13 @@ class SegmindRunModelOperator(ModelArguments):
                 found, wanted = once.find(prepared)
                 if found is None and time.time() >= self._deadline(started_at):
                     raise SegmindTimeoutError("nothing was submitted: the time was up at the rate limit", next_step="")
-                return found or once.submit(prepared, wanted)
+                if found is not None:
+                    return found
+                if delivery := self._delivery(context):
+                    if (value := delivery.done(wanted.fingerprint, prepared.body)) is not None:
+                        return Taken(value)
+                    delivery.probe()
+                return once.submit(prepared, wanted)
             except SegmindRateLimitedError as error:
                 self._wait_out(error, started_at, returns)
 
@@ -215,7 +250,7 @@ class SegmindRunModelOperator(ModelArguments):
         event = self.hook.watch(replace(watch, deadline=deadline))
         return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
 
-    def _defer(self, watch: Watch, input_size: tuple[int, int] | None) -> NoReturn:
+    def _defer(self, watch: Watch, input_size: tuple[int, int] | None, note: dict[str, Any] | None) -> NoReturn:
         from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
         self.operator_extra_links = (SegmindModelLink(),)  # Airflow writes each link now; there is no output yet
@@ -234,6 +269,7 @@ class SegmindRunModelOperator(ModelArguments):
                 not_before=not_before(),
                 end_from_trigger=self.end_from_trigger,
                 do_xcom_push=self.do_xcom_push,
+                note=note,
             ),
             method_name="execute_complete",
             kwargs={"request_id": watch.request_id},
@@ -258,12 +294,13 @@ class SegmindRunModelOperator(ModelArguments):
                     result = hook.get_result(event.request_id, model=self.model)
             except SegmindRequestExpiredError as error:
                 result, input_size = self._recovered(ledger, error), None
+                note = payload.get("note") if isinstance(payload, dict) else None
             else:
-                input_size = event.input_size
+                input_size, note = event.input_size, event.note
             self.log.info("%s", result.bill())
             if self.destination is not None:  # else what follows is the very next write
                 ledger.finished(result)
-            return self._hand_over(context, ledger, result, input_size)
+            return self._hand_over(context, ledger, result, input_size, note)
 
     def _recovered(self, ledger: Ledger, error: SegmindRequestExpiredError) -> Result:
         """Return the result of a request that Segmind has forgotten meanwhile; raise the error where nobody knows."""
@@ -273,21 +310,19 @@ class SegmindRunModelOperator(ModelArguments):
         return result
 
     def _hand_over(
-        self, context: Context, ledger: Ledger, result: Result, input_size: tuple[int, int] | None
+        self,
+        context: Context,
+        ledger: Ledger,
+        result: Result,
+        input_size: tuple[int, int] | None,
+        note: dict[str, Any] | None,
     ) -> dict[str, Any]:
         """Store the output and return what the task hands on."""
         value = result.to_xcom()
         self.request_id, self.output_link = result.request_id, result.output
-        if self.destination is not None:
-            stored = store_result(
-                self.hook,
-                result,
-                self.destination,
-                conn_id=self.destination_conn_id,
-                name=file_name(context),
-                max_bytes=self.max_bytes,
-                at_least=input_size,
-            )
+        if delivery := self._delivery(context):
+            about = {**(note or {}), "parameters": presentable(self._body())} if delivery.sidecar else {}
+            stored = delivery.store(self.hook, result, at_least=input_size, about=about)
             value["stored"] = [item.to_dict() for item in stored]
             self.output_link = stored[0].uri
         ledger.hand_over(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import Attached, Found, Ledger, Reconnector, Wanted
 from airflow_provider_segmind.protocol.resume import fingerprint
 from airflow_provider_segmind.retrying import RetryBudget
+
+#: How a picture from storage goes to Segmind.
+Transport = Literal["data", "upload", "presign"]
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +68,25 @@ class Prepared:
     :param identity: what tells this request from another; with an upload, the picture's own hash.
     :param upload: the picture to upload, if any.
     :param input_size: its width and height in pixels, where known.
+    :param source: what a sidecar says of the input: where it lies, its hash.
+    :param transport: how the picture goes, where it comes from storage: ``upload``, ``data`` or ``presign``.
     """
 
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
     identity: Mapping[str, Any]
     upload: bytes | None = field(default=None, repr=False)
     input_size: tuple[int, int] | None = None
+    transport: Transport | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self, model: str, gateway: str) -> str:
+        """Return what tells this request from another."""
+        return fingerprint(model, self.identity, gateway)
+
+    def note(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
+        """Return what a sidecar says of the request before its result is known, as JSON."""
+        when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
+        return {"fingerprint": self.fingerprint(model, gateway), "input": dict(self.source), "submitted_at": when}
 
 
 @dataclass(frozen=True)
@@ -97,9 +113,9 @@ class SubmitOnce:
 
     def find(self, prepared: Prepared) -> tuple[Found | None, Wanted]:
         """Return what an earlier try left, if anything, and the request that is wanted."""
-        gateway = self.hook.settings.gateway
-        key = fingerprint(self.model, prepared.identity, gateway)
-        wanted = Wanted(self.model, prepared.body, key, complete=prepared.upload is None)
+        key = prepared.fingerprint(self.model, self.hook.settings.gateway)
+        signed = prepared.transport == "presign"
+        wanted = Wanted(self.model, prepared.body, key, complete=prepared.upload is None, signed=signed)
         entry = self.ledger.entry
         if prepared.upload is not None and entry is not None and entry.uploaded and entry.fingerprint == key:
             # The very same picture was uploaded by an earlier try.
@@ -123,16 +139,17 @@ class SubmitOnce:
         if prepared.upload is not None:
             uploaded = body.get("image") or self._upload(prepared.upload)
             body["image"] = uploaded
-        wanted = Wanted(self.model, body, wanted.fingerprint)
+        wanted = replace(wanted, body=body, complete=True)
         self.hook.get_conn()  # what is wrong with the connection is said before there is an intention
-        found = self._attempt(wanted, uploaded) or self._attempt(wanted, uploaded)
+        note = {"uploaded": uploaded, "transport": prepared.transport}
+        found = self._attempt(wanted, note) or self._attempt(wanted, note)
         if found is None:
             raise SegmindAnswerLostError("the answers to two submits of one try were lost")
         return found
 
-    def _attempt(self, wanted: Wanted, uploaded: str | None) -> Attached | None:
+    def _attempt(self, wanted: Wanted, note: Mapping[str, str | None]) -> Attached | None:
         """Submit once; None where the answer was lost, the history does not show it, and another is wanted."""
-        self.ledger.intend(wanted.fingerprint, uploaded=uploaded)
+        self.ledger.intend(wanted.fingerprint, **note)
         intended_at = time.time()
         try:
             submitted = self.hook.submit(self.model, wanted.body, workflow=self.workflow, budget=SUBMIT_BUDGET)

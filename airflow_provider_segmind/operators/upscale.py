@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, get_args
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.operators.common import check_uris
+from airflow_provider_segmind.operators.common import check_numbers, check_uris
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
-from airflow_provider_segmind.operators.submit_once import Prepared
+from airflow_provider_segmind.operators.submit_once import Prepared, Transport
 from airflow_provider_segmind.protocol.models import (
     BriaIncreaseResolutionParameters,
     EsrganParameters,
     ModelParameters,
     NomosUpscalerParameters,
+    request_body,
 )
-from airflow_provider_segmind.storage import read_picture
+from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.storage import MAX_INPUT_BYTES, Picture, load_picture
 
+#: Bytes up to which a picture goes inside the request, where the model's page takes that.
+_SMALL = 1024**2
+#: Seconds: Segmind keeps a request for an hour, and a presigned URL outlives that, or the time-out, by a while.
+_RECORDS_LIVE, _SIGNED_LONGER = 3600.0, 900.0
 _SHARED_FIELDS = ("input_path", "input_conn_id", "destination", "destination_conn_id", "segmind_conn_id")
 
 
@@ -28,8 +34,14 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
     :param image: http(s) URL or base64 data URI of the picture. Never read as a local file, so that a value that
         a user of the DAG may set cannot make a worker send a file of its own. (templated)
     :param input_path: instead of ``image``: URI of the picture in any storage that ``ObjectStoragePath`` knows;
-        it is uploaded to Segmind when the task runs. (templated)
+        it is read when the task runs. (templated)
     :param input_conn_id: Airflow connection of that storage. (templated)
+    :param input_transport: how that picture goes to Segmind: ``upload`` (through its upload call; the address is kept
+        in the ledger, so that a retry does not upload again), ``data`` (inside the request, as a data URI; only for
+        models whose page takes base64: nomos), ``presign`` (a presigned URL, where the store can sign: Segmind reads
+        the bucket itself; the URL outlives the request and works for whoever has it), or ``auto`` (default:
+        ``data`` up to 1 MiB where the page takes base64, else ``upload``).
+    :param max_input_bytes: refuse a larger picture (bytes; default 64 MiB).
     """
 
     parameters_of: ClassVar[type[ModelParameters]]
@@ -40,17 +52,26 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
         image: str | None = None,
         input_path: str | None = None,
         input_conn_id: str | None = None,
+        input_transport: Literal["auto", "data", "upload", "presign"] = "auto",
+        max_input_bytes: int = MAX_INPUT_BYTES,
         **kwargs: Any,
     ) -> None:
         # Set before super().__init__(), which checks the literals among them.
         self.image = image
         self.input_path = input_path
         self.input_conn_id = input_conn_id
+        self.input_transport = input_transport
+        self.max_input_bytes = max_input_bytes
         if (image is None) == (input_path is None):
             raise SegmindConfigError("give the picture either as image= or as input_path=, not both and not neither")
         if "parameters" in kwargs:
             raise SegmindConfigError("this operator takes each parameter by its own name, not parameters=")
         check_uris(input_path=input_path)
+        check_numbers(positive={"max_input_bytes": max_input_bytes}, not_negative={})
+        if input_transport not in ("auto", *get_args(Transport)):
+            raise SegmindConfigError(f"input_transport must be auto, data, upload or presign, not {input_transport!r}")
+        if input_transport == "data" and not self.parameters_of.takes_base64:
+            raise SegmindConfigError(f"the page of {self.parameters_of.slug} takes a URL: use upload, presign or auto")
         super().__init__(model=self.parameters_of.slug, **kwargs)
 
     def _named_parameters(self) -> dict[str, Any]:
@@ -62,19 +83,53 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
     def _pending_names(self) -> set[str]:
         return {"image"} if self.image is None else set()
 
-    def _prepare(self) -> Prepared:
+    def _body(self) -> dict[str, Any]:
         if self.input_path is None:
-            return super()._prepare()
+            return super()._body()
         # Everything else is checked first, with a stand-in for the picture: reading it is work, too.
-        self.image = "https://upload.invalid/"
-        try:
-            body = dict(super()._prepare().body)
-        finally:
-            self.image = None
+        body = request_body(self.model, {**self._named_parameters(), "image": "https://upload.invalid/"})
         del body["image"]
-        content, size = read_picture(self.input_path, self.input_conn_id)
-        picture = hashlib.sha256(content).hexdigest()
-        return Prepared(body=body, identity={**body, "picture": picture}, upload=content, input_size=size)
+        return body
+
+    def _source(self) -> str | None:
+        return self.image if self.input_path is None else self.input_path
+
+    def _prepare(self) -> Prepared:
+        if self.image is None and self.input_path is None:
+            raise SegmindConfigError("neither image nor input_path names a picture: a template rendered to nothing")
+        prepared = super()._prepare()
+        if self.input_path is None:
+            return prepared
+        picture = load_picture(self.input_path, self.input_conn_id, max_bytes=self.max_input_bytes)
+        transport = self._transport(picture)
+        body = dict(prepared.body)
+        if transport == "data":
+            body["image"] = data_uri(picture.content)
+        elif transport == "presign":
+            body["image"] = picture.sign(max(_RECORDS_LIVE, self.timeout) + _SIGNED_LONGER)
+        self.log.info("Input %s: %d bytes, by %s", picture.path, len(picture.content), transport)
+        return replace(
+            prepared,
+            body=body,
+            identity={**prepared.body, "picture": picture.sha256},
+            upload=picture.content if transport == "upload" else None,
+            input_size=picture.size,
+            transport=transport,
+            source={
+                "uri": str(picture.path),
+                "bytes": len(picture.content),
+                "sha256": picture.sha256,
+                "width": picture.size[0],
+                "height": picture.size[1],
+                "transport": transport,
+            },
+        )
+
+    def _transport(self, picture: Picture) -> Transport:
+        if self.input_transport != "auto":
+            return self.input_transport
+        small = len(picture.content) <= _SMALL
+        return "data" if small and self.parameters_of.takes_base64 else "upload"
 
 
 class SegmindEsrganOperator(SegmindUpscaleOperator):

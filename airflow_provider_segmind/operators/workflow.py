@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.links.segmind import SegmindOutputLink
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 
@@ -17,8 +18,10 @@ class SegmindRunWorkflowOperator(SegmindRunModelOperator):
     workflow, a URL, a text or any JSON; null in place of what is too long for XCom (a picture as base64). With a
     destination every output is stored: in a folder as ``<task id>_<name>.<extension>``, and ``stored`` tells the
     ``name``; texts become ``.txt``, other values ``.json``. A workflow that ends in videos or sounds is stored like
-    one that ends in pictures. The ledger works as for models; a submit whose answer was lost is found again as far
-    as the request history lists the workflow under its slug, else the task asks a person (``on_lost_submit``).
+    one that ends in pictures. Because the names are known only then, ``skip_existing`` is refused, and in a folder
+    ``if_exists="fail"`` is found out only when an object is about to be replaced. The ledger works as for models; a
+    submit whose answer was lost is found again as far as the request history lists the workflow under its slug, else
+    the task asks a person (``on_lost_submit``).
 
     The other arguments: :class:`SegmindRunModelOperator`.
 
@@ -37,3 +40,8 @@ class SegmindRunWorkflowOperator(SegmindRunModelOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(model=workflow, parameters=inputs, **kwargs)
+        if self._on_existing == "skip":
+            raise SegmindConfigError(
+                "a workflow names its outputs once they are there: skip_existing=True and if_exists='skip' cannot "
+                "look for them"
+            )

@@ -25,6 +25,10 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.protocol.status import error_class
 
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+#: What makes a URL a secret: Segmind's words about an input may quote its presigned URL.
+_SIGNATURE = re.compile(
+    r"((?:[?&;]|%3F|%26)[\w-]*(?:signature|credential|token|sig)(?:=|%3D))[^&\s\"'<>)]+", re.IGNORECASE
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _WORDS_KEPT = 2000  # characters; an error page can be long
 
@@ -72,8 +76,8 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def clean(text: str) -> str:
-    """Make vendor text fit for one line of a log: no tags, no control characters, not too long."""
-    return " ".join(_CONTROL.sub(" ", _TAGS.sub(" ", text)).split())[:_WORDS_KEPT]
+    """Make vendor text fit for one line of a log: no tags, no signatures, no control characters, not too long."""
+    return " ".join(_SIGNATURE.sub(r"\1***", _CONTROL.sub(" ", _TAGS.sub(" ", text))).split())[:_WORDS_KEPT]
 
 
 def words_of(body: Any, *, depth: int = 5) -> str:

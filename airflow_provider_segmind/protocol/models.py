@@ -71,7 +71,7 @@ class ModelParameters(BaseModel):
     Parameters of one model; unknown names are refused.
 
     ``slug`` names the model in URLs, ``title`` to people. ``expected_seconds`` is the time per request that its
-    page states, if it states one.
+    page states, if it states one. ``takes_base64`` tells whether its page says that ``image`` may be base64.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
@@ -79,6 +79,7 @@ class ModelParameters(BaseModel):
     slug: ClassVar[str]
     expected_seconds: ClassVar[float | None] = None
     title: ClassVar[str]
+    takes_base64: ClassVar[bool] = False
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body of the submit: every parameter, defaults included."""
@@ -103,6 +104,7 @@ class NomosUpscalerParameters(ModelParameters):
     # The page names a parameter "base64"; nothing in BaseModel is hidden by it.
     slug: ClassVar[str] = "nomos-upscaler"
     title: ClassVar[str] = "Nomos Image Upscaler 4k"
+    takes_base64: ClassVar[bool] = True
 
     image: ImageSourceOrBase64
     image_format: Literal["png", "jpg", "jpeg", "webp"] = "png"

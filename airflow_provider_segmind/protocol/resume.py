@@ -31,6 +31,7 @@ class Entry(BaseModel):
     :param request_id: once Segmind answered.
     :param submitted_at: when it did (epoch seconds).
     :param uploaded: the address of an uploaded input, so that it is not uploaded again.
+    :param transport: how the input went: ``upload``, ``data`` or ``presign``; a presigned URL itself is never kept.
     :param result: the result once it is known: it outlives Segmind's record of the request.
     :param handed_over: what the task returned, or was about to.
     """
@@ -44,6 +45,7 @@ class Entry(BaseModel):
     request_id: str | None = None
     submitted_at: float | None = None
     uploaded: str | None = None
+    transport: str | None = None
     result: dict[str, Any] | None = None
     handed_over: Any = None
 
@@ -96,11 +98,15 @@ def decide(entry: Entry | None, *, fingerprint: str, run_of_tries: int) -> tuple
     return Next.LOOK, f"an earlier try submitted request {entry.request_id}"
 
 
-def matching_row(rows: Sequence[HistoryRow], *, model: str, body: Mapping[str, Any], since: float) -> HistoryRow | None:
+def matching_row(
+    rows: Sequence[HistoryRow], *, model: str, body: Mapping[str, Any], since: float, signed: bool = False
+) -> HistoryRow | None:
     """
     Return the newest row of this model with these inputs since a moment (epoch seconds), or None.
 
     Several matches have the same inputs, so any is right. A failed one is none: failed work is free.
+
+    :param signed: ``image`` is a URL without its signature, which is another one each time it is made.
     """
     found = [
         (created, row)
@@ -108,7 +114,10 @@ def matching_row(rows: Sequence[HistoryRow], *, model: str, body: Mapping[str, A
         if row.model == model
         and (row.status or "").upper() != RequestState.FAILED
         and row.parameters is not None
-        and all(name in row.parameters and _equal(row.parameters[name], value) for name, value in body.items())
+        and all(
+            name in row.parameters and _equal(_bare(row.parameters[name], signed and name == "image"), value)
+            for name, value in body.items()
+        )
         and (created := _epoch(row.created_at)) is not None
         and created >= since - CLOCK_SKEW
     ]
@@ -132,6 +141,15 @@ def result_of_row(row: HistoryRow, *, model: str) -> Result | None:
         outputs=[OutputFile(url=row.output)],
         metrics=Metrics(cost=row.cost),
     )
+
+
+def without_query(url: str) -> str:
+    """Return a URL without its query, where a signature would stand."""
+    return url.partition("?")[0]
+
+
+def _bare(value: Any, signed: bool) -> Any:
+    return without_query(value) if signed and isinstance(value, str) else value
 
 
 def _equal(there: Any, here: Any) -> bool:

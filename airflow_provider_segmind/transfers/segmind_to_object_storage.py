@@ -12,9 +12,11 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindReque
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import recall
 from airflow_provider_segmind.links.segmind import SegmindOutputLink
-from airflow_provider_segmind.operators.common import file_name, permanent_errors_fail
+from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
+from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.protocol.wire import Result
-from airflow_provider_segmind.storage import MAX_BYTES, object_path, store_result
+from airflow_provider_segmind.storage import MAX_BYTES
+from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -35,7 +37,9 @@ class SegmindToObjectStorageOperator(BaseOperator):
         where its record is gone (one hour after its submit). (templated)
     :param model: with ``request_id``: slug of its model; an upscaler's output must be a picture. (templated)
     :param destination: URI of an object, or of a folder (ends with ``/``): then the object gets a name from this
-        task's id and map index, with the extension of the actual content type. (templated)
+        task's id and map index, with the extension of the actual content type. ``{model}``, ``{stem}`` (of the
+        output's own name), ``{request_id}``, ``{map_index}`` and ``{ext}`` are filled in. Two mapped tasks with the
+        same target: the second one fails before it writes. (templated)
     :param destination_conn_id: Airflow connection of the storage. (templated)
     :param max_bytes: refuse a larger output (bytes; default 2 GiB).
     :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
@@ -76,22 +80,25 @@ class SegmindToObjectStorageOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.segmind_conn_id = segmind_conn_id
         self.output_link: str | None = None
+        if is_final(destination):
+            check_placeholders(destination)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
         with permanent_errors_fail(self.retry_policy), SegmindHook(self.segmind_conn_id) as hook:
-            object_path(self.destination, self.destination_conn_id)
-            result = self._read_result() if self.request_id is None else None
-            if result is None or not result.fetchable:
-                result = self._fetch_result(hook, result)
-            stored = store_result(
-                hook,
-                result,
-                self.destination,
+            result = self._read_result() if self.request_id is None else self._fetch_result(hook, None)
+            delivery = Delivery(
+                context=context,
+                destination=self.destination,
                 conn_id=self.destination_conn_id,
-                name=file_name(context),
+                model=result.model,
+                source=result.output,
                 max_bytes=self.max_bytes,
             )
+            delivery.check()
+            if not result.fetchable:
+                result = self._fetch_result(hook, result)
+            stored = delivery.store(hook, result)
             self.output_link = stored[0].uri
             return result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
 

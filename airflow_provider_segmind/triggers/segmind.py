@@ -74,6 +74,7 @@ class SegmindRequestTrigger(BaseTrigger):
     :param end_from_trigger: end the task with success right here once the request is COMPLETED; everything else
         resumes the task.
     :param do_xcom_push: with ``end_from_trigger``, hand the result on as the task's XCom (default True).
+    :param note: what the task wants to know again, handed back in the event.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class SegmindRequestTrigger(BaseTrigger):
         expected_duration: float | None = None,
         end_from_trigger: bool = False,
         do_xcom_push: bool = True,
+        note: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.request_id = request_id
@@ -106,6 +108,7 @@ class SegmindRequestTrigger(BaseTrigger):
         self.expected_duration = expected_duration
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
+        self.note = note
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and every argument of the constructor."""
@@ -125,6 +128,7 @@ class SegmindRequestTrigger(BaseTrigger):
                 "expected_duration": self.expected_duration,
                 "end_from_trigger": self.end_from_trigger,
                 "do_xcom_push": self.do_xcom_push,
+                "note": self.note,
             },
         )
 
@@ -141,7 +145,8 @@ class SegmindRequestTrigger(BaseTrigger):
             yield TaskSuccessEvent()
             return
         await settle(self, self.not_before)
-        event = event.model_copy(update={"input_size": tuple(self.input_size) if self.input_size else None})
+        size = tuple(self.input_size) if self.input_size else None
+        event = event.model_copy(update={"input_size": size, "note": self.note})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
 
     async def _hand_over(self, result: Result) -> bool:

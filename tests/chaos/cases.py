@@ -12,7 +12,7 @@ _OPERATOR = "airflow_provider_segmind.operators.run_model:SegmindRunModelOperato
 _LEDGER = "airflow_provider_segmind.ledger:Ledger"
 _HOOK = "airflow_provider_segmind.hooks.segmind:SegmindHook"
 _CLIENT = "airflow_provider_segmind.client"
-_STORAGE = "airflow_provider_segmind.storage"
+_STORAGE = "airflow_provider_segmind.storage.outputs"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from airflow_provider_segmind.decorators.segmind import segmind_task
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.get_provider_info import get_provider_info
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
+from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.storage.names import stem_of
 from tests.airflow_env import run_dag
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
@@ -75,6 +78,41 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
     assert request.parameters == {"image": picture, "scale": 4, "output_format": "png", "quality": 95}
     assert run.xcom("upscale", key="request_id") == value["request_id"] == request.request_id
     assert run.xcom("upscale", key="output") is None
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["url", "data uri"])
+def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable, inside):
+    """A resumed task has no parameters: what the destination and the sidecar need of them was noted."""
+    content = (photos / "cat.jpg").read_bytes()
+    image = data_uri(content) if inside else segmind_emulator.add_picture(photos / "cat.jpg") + "?signature=secret"
+    with DAG("taskflow_named", schedule=None) as dag:
+
+        @task.segmind(
+            model="esrgan",
+            destination=f"file://{tmp_path}/out/{{stem}}.{{ext}}",
+            deferrable=deferrable,
+            skip_existing=True,
+            sidecar=True,
+        )
+        def upscale() -> dict[str, Any]:
+            note(calls)
+            return {"image": image, "scale": 4}
+
+        upscale()
+    run = run_dag(dag)
+    assert run.state == "success"
+    stem = stem_of(image, otherwise="")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.jpg", f"{stem}.jpg.json"}
+    sidecar = (tmp_path / "out" / f"{stem}.jpg.json").read_text()
+    told = json.loads(sidecar)["parameters"]
+    assert (told["scale"], told["quality"]) == (4, 95)
+    assert told["image"].startswith("sha256:" if inside else segmind_emulator.url)
+    assert "secret" not in sidecar
+    # Another run finds it all done.
+    again = run_dag(dag)
+    assert again.xcom("upscale")["skipped"] is True
+    assert segmind_emulator.stats.submits_attempted == 1
+    assert len(calls.read_text().splitlines()) == 2
 
 
 def test_what_it_returns_is_no_template(airflow_db, segmind_emulator, deferrable):

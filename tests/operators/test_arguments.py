@@ -100,7 +100,7 @@ def test_is_final():
         ({"image": URL, "destination": "{{ 'nowhere://x/' }}"}, "nowhere:// cannot be used here"),
         ({"image": None, "input_path": "{{ 'file:///not/there.png' }}"}, "input file:///not/there.png"),
         ({"image": None, "input_path": "{{ '/etc/passwd' }}"}, "is no URI"),
-        ({"image": None, "input_path": "file://{empty}"}, "no whole picture"),
+        ({"image": None, "input_path": "file://{empty}"}, "is empty"),
         ({"image": None, "input_path": "file://{text}"}, "no whole picture"),
         ({"image": None, "input_path": "file://{truncated}"}, "no whole picture"),
         ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "there is no connection 'not_there'"),

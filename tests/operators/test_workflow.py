@@ -150,6 +150,26 @@ def test_inputs_that_are_no_dict_break_the_import(inputs):
         SegmindRunWorkflowOperator(task_id="flow", workflow="my-flow", inputs=inputs)
 
 
+@pytest.mark.parametrize("arguments", [{"skip_existing": True}, {"if_exists": "skip"}])
+def test_what_has_no_name_yet_cannot_be_looked_for(arguments):
+    with pytest.raises(SegmindConfigError, match="names its outputs once they are there"):
+        SegmindRunWorkflowOperator(task_id="flow", workflow="my-flow", destination="file:///tmp/x/", **arguments)
+
+
+def test_a_sidecar_for_each_output(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    run = run_workflow(
+        deferrable, inputs={"image": image, "prompt": "x"}, destination=f"file://{tmp_path}/", sidecar=True
+    )
+    assert run.state == "success"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "flow_upscaled_image.png",
+        "flow_upscaled_image.png.json",
+        "flow_caption.txt",
+        "flow_caption.txt.json",
+    }
+
+
 # --- videos and sounds of models ----------------------------------------------------------------------------------
 
 

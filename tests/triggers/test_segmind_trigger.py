@@ -28,6 +28,7 @@ DISTINCT = {
     "expected_duration": 11.5,
     "end_from_trigger": True,
     "do_xcom_push": False,
+    "note": {"input": {"sha256": "ab"}},
 }
 
 
@@ -76,10 +77,13 @@ def wait_for(airflow_db, segmind_emulator):
 
 
 def test_completed(wait_for, segmind_emulator, photos):
-    payload = wait_for("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, input_size=[300, 200])
+    payload = wait_for(
+        "esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, input_size=[300, 200], note={"a": 1}
+    )
     assert payload["kind"] == "completed"
     assert payload["result"]["output"].startswith(segmind_emulator.url)
     assert payload["input_size"] == [300, 200]
+    assert payload["note"] == {"a": 1}
     assert segmind_emulator.api_key not in json.dumps(payload)
 
 

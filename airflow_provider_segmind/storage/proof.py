@@ -1,0 +1,51 @@
+"""Is it a picture, and is all of it there? Asked of every input and every output."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+from airflow_provider_segmind.exceptions import SegmindOutputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Pixels; a larger picture is checked from its header and structure only, so that memory stays bounded.
+_DECODED_PIXELS = 64_000_000
+_PILLOW = threading.Lock()
+
+
+def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
+    """
+    Return width and height of a picture in pixels.
+
+    :param file: the picture.
+    :param whole: also prove that all of it decodes; a very large picture is checked without its pixels.
+    :raises SegmindOutputError: it is no picture, or it is truncated.
+    """
+    try:
+        file.seek(0)
+        with _opened(file) as picture:
+            width, height = picture.size
+            if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
+                picture.verify()
+            elif whole:
+                if width * height > _DECODED_PIXELS:
+                    picture.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
+                picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
+        raise SegmindOutputError(f"it is no whole picture: {error}") from error
+    return width, height
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """Open a picture of any size: an 8x upscale is no decompression bomb. Pillow's limit belongs to all threads."""
+    from PIL import Image
+
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

@@ -1,0 +1,205 @@
+"""A picture from storage goes to Segmind in one of three ways; what is wrong with it is said before it costs."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import timedelta
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from airflow.sdk import DAG
+from PIL import Image
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBriaIncreaseResolutionOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+)
+from airflow_provider_segmind.protocol.answers import clean
+from airflow_provider_segmind.storage.inputs import Picture
+from tests.airflow_env import run_dag
+from tests.buckets import BUCKET, CONN
+
+ESRGAN, NOMOS, BRIA = SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaIncreaseResolutionOperator
+
+
+@pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
+def deferrable(request):
+    return request.param
+
+
+@pytest.fixture
+def upscale(airflow_db, segmind_emulator, quick_polls):
+    def run(operator=ESRGAN, **arguments):
+        with DAG("inputs", schedule=None) as dag:
+            operator(task_id="t", retries=2, retry_delay=timedelta(0), poll_interval=0.25, **arguments)
+        return run_dag(dag)
+
+    return run
+
+
+def noise(pixels: int) -> bytes:
+    """A picture that does not compress: three bytes a pixel."""
+    file = io.BytesIO()
+    Image.effect_noise((pixels, pixels), 80).convert("RGB").save(file, "BMP")
+    file.seek(0)
+    out = io.BytesIO()
+    Image.open(file).save(out, "PNG", compress_level=0)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("operator", "transport", "way"),
+    [
+        (ESRGAN, "auto", "upload"),
+        (BRIA, "auto", "upload"),
+        (NOMOS, "auto", "data"),
+        (NOMOS, "upload", "upload"),
+        (NOMOS, "data", "data"),
+        (ESRGAN, "presign", "presign"),
+        (BRIA, "presign", "presign"),
+    ],
+)
+def test_ways(upscale, bucket, photos, segmind_emulator, airflow_db, deferrable, operator, transport, way):
+    bucket.client.put_object(Bucket=BUCKET, Key="in/a cat.jpg", Body=(photos / "cat.jpg").read_bytes())
+    uri = f"s3://{CONN}@{BUCKET}/in/a cat.jpg"
+    run = upscale(operator, input_path=uri, input_transport=transport, deferrable=deferrable)
+    assert run.state == "success", run.log
+    [request] = segmind_emulator.requests
+    image = request.parameters["image"]
+    assert f"by {way}" in run.log
+    assert segmind_emulator.stats.uploads == (way == "upload")
+    assert image.startswith("data:image/jpeg;base64,") == (way == "data")
+    if way != "presign":
+        return
+    query = parse_qs(urlsplit(image).query)
+    lives = int((query.get("X-Amz-Expires") or [0])[0]) or int(query["Expires"][0]) - request.submitted_at
+    assert lives > 3600
+    # The URL works for whoever has it: its signature is in no log, and nowhere in Airflow's database.
+    [raw] = re.findall(r"Signature=([^&]+)", image)
+    for signature in (raw, unquote(raw)):
+        assert signature not in run.log
+        for file in airflow_db.glob("airflow.db*"):
+            assert signature.encode() not in file.read_bytes()
+
+
+def test_auto_is_data_for_small_pictures_only(upscale, tmp_path, segmind_emulator):
+    (tmp_path / "large.png").write_bytes(noise(600))
+    assert upscale(NOMOS, input_path=f"file://{tmp_path}/large.png").state == "success"
+    assert segmind_emulator.stats.uploads == 1
+
+
+def test_a_lost_answer_is_found_by_the_address_without_its_signature(upscale, bucket, photos, segmind_emulator):
+    bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=(photos / "cat.jpg").read_bytes())
+    segmind_emulator.faults.add("submit", "drop_after", times=1)
+    run = upscale(input_path=f"s3://{CONN}@{BUCKET}/cat.jpg", input_transport="presign")
+    assert run.state == "success"
+    assert "knows the lost submit" in run.log
+    assert segmind_emulator.stats.billed == 1
+
+
+def test_a_lost_answer_that_nobody_knows_is_told_without_the_signature(upscale, bucket, photos, segmind_emulator):
+    bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=(photos / "cat.jpg").read_bytes())
+    segmind_emulator.faults.add("submit", "drop_after")
+    segmind_emulator.faults.add("history", "status:500")
+    run = upscale(input_path=f"s3://{CONN}@{BUCKET}/cat.jpg", input_transport="presign", lost_submit_wait=0.0)
+    assert run.state == "failed"
+    assert f"/{BUCKET}/cat.jpg" in run.log
+    assert "ignature=" not in run.log
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "could not read https://b.s3.amazonaws.com/k?X-Amz-Credential=A&X-Amz-Signature=5ec4e7&x=1",
+        "HTTP 403 for https://b/k?AWSAccessKeyId=A&amp;Signature=5ec4e7%3D",
+        "https%3A%2F%2Fb%2Fk%3FX-Goog-Signature%3D5ec4e7",
+        "https://x.blob.core.windows.net/c/k?sv=1&sig=5ec4e7",
+    ],
+)
+def test_the_vendors_words_lose_signatures(words):
+    assert "5ec4e7" not in clean(words)
+    assert "***" in clean(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"input_path": "file://{photos}/cat.jpg", "input_transport": "presign"}, "cannot be presigned"),
+        ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "more than the 1000 of max_input_bytes"),
+        ({"input_path": "file://{tmp}/empty.png"}, "is empty"),
+        ({"input_path": "file://{tmp}/text.png"}, "no whole picture"),
+        ({"input_path": "file://{tmp}/half.png"}, "no whole picture"),
+        ({"input_path": "file://{tmp}/gone.png"}, "FileNotFoundError"),
+        ({"input_path": "file://{tmp}"}, "is a folder: list_pictures()"),
+        ({"input_path": "s3://pictures/gone.png", "input_conn_id": CONN}, "FileNotFoundError"),
+        ({"input_path": "s3://no-such-bucket/cat.png", "input_conn_id": CONN}, "FileNotFoundError"),
+        ({"input_path": "s3://pictures/cat.png", "input_conn_id": "not_there"}, "not_there"),
+        ({"input_path": "s3://not_there@pictures/cat.png"}, "not_there"),
+        ({"input_path": "gs://pictures/cat.png"}, 'pip install "airflow-provider-segmind[gcs]"'),
+        ({"input_path": "{{{{ 'nowhere://x/y.png' }}}}"}, "nowhere:// cannot be used here"),
+        ({"input_path": "{{{{ '' }}}}"}, "is no URI"),
+        ({"input_path": "{{{{ none }}}}"}, "is no URI"),
+        ({"input_path": "s3://{{{{ '' }}}}/"}, "names nothing"),
+    ],
+)
+def test_what_is_wrong_costs_nothing(upscale, bucket, photos, tmp_path, segmind_emulator, arguments, says, deferrable):
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "half.png").write_bytes((photos / "astronaut.png").read_bytes()[:5000])
+    arguments = arguments | {"input_path": arguments["input_path"].format(photos=photos, tmp=tmp_path)}
+    run = upscale(deferrable=deferrable, **arguments)
+    assert run.state == "failed"
+    assert says in run.log
+    assert run.task("t").try_number == 1, "a retry cannot mend it"
+    stats = segmind_emulator.stats
+    assert (stats.submits_attempted, stats.uploads) == (0, 0)
+
+
+def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
+    for arguments in ({"input_path": "{{ none }}"}, {"image": "{{ none }}"}):
+        with DAG("none", schedule=None, render_template_as_native_obj=True) as dag:
+            ESRGAN(task_id="t", **arguments)
+        run = run_dag(dag)
+        assert run.state == "failed"
+        assert "a template rendered to nothing" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "says"),
+    [
+        (ESRGAN, {"input_transport": "pigeon"}, "input_transport must be"),
+        (ESRGAN, {"input_transport": "data"}, "the page of esrgan takes a URL"),
+        (BRIA, {"input_transport": "data"}, "takes a URL"),
+        (NOMOS, {"max_input_bytes": 0}, "max_input_bytes must be a positive number"),
+    ],
+)
+def test_what_is_wrong_as_a_literal_breaks_the_import(operator, arguments, says):
+    with pytest.raises(SegmindConfigError, match=says):
+        operator(task_id="t", input_path="file:///x.png", **arguments)
+
+
+def test_memory(upscale, photos, segmind_emulator):
+    from airflow_provider_segmind.storage import object_path
+
+    object_path("memory://in/cat.jpg", None).write_bytes((photos / "cat.jpg").read_bytes())
+    run = upscale(input_path="memory://in/cat.jpg", destination="memory://out/")
+    assert run.state == "success"
+    assert object_path("memory://out/t.jpg", None).stat().st_size == run.xcom("t")["stored"][0]["bytes"]
+
+
+def test_a_store_without_a_key_cannot_sign(bucket, s3_server, monkeypatch):
+    """Anonymous access: what comes back is an address, and no permission to read."""
+    from airflow.sdk.io import store
+
+    from airflow_provider_segmind.storage import object_path
+
+    monkeypatch.setattr(store, "_STORE_CACHE", {})  # it keeps a store, and whether it had a key, for the process
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    path = object_path(f"s3://{BUCKET}/cat.jpg", None)
+    with pytest.raises(SegmindConfigError, match="cannot be presigned: no key to sign with"):
+        Picture(path, b"", (1, 1)).sign(60)

@@ -1,0 +1,482 @@
+"""Where outputs go: placeholders, sidecars, what is there already, and what is found out before a submit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import timedelta
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBriaIncreaseResolutionOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+)
+from airflow_provider_segmind.storage.names import check_placeholders, fill, safe, stem_of
+from airflow_provider_segmind.storage.sidecar import presentable
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import run_dag
+from tests.buckets import BUCKET, CONN
+
+ESRGAN = SegmindEsrganOperator
+URL = "https://www.segmind.com/butterfly.png"
+
+
+@pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
+def deferrable(request):
+    return request.param
+
+
+@pytest.fixture
+def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
+    def run(operator=ESRGAN, expand=None, **arguments):
+        arguments = {"retries": 1, "retry_delay": timedelta(0), "poll_interval": 0.25} | arguments
+        if not expand and "image" not in arguments:
+            arguments = {"input_path": f"file://{photos}/cat.jpg"} | arguments
+        with DAG("outputs", schedule=None) as dag:
+            if expand:
+                operator.partial(task_id="t", **arguments).expand(**expand)
+            else:
+                operator(task_id="t", **arguments)
+        return run_dag(dag)
+
+    return run
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# --- placeholders ---------------------------------------------------------------------------------------------------
+
+
+def test_every_placeholder(upscale, tmp_path, segmind_emulator, deferrable):
+    folder = "{{ dag.dag_id }}/{model}/{map_index}"
+    run = upscale(destination=f"file://{tmp_path}/{folder}/{{stem}}-{{request_id}}.{{ext}}", deferrable=deferrable)
+    assert run.state == "success"
+    [request] = segmind_emulator.requests
+    assert files(tmp_path) == [f"outputs/esrgan/-1/cat-{request.request_id}.jpg"]
+    assert run.xcom("t")["stored"][0]["uri"] == f"file://{tmp_path}/{files(tmp_path)[0]}"
+
+
+def test_mapped_pictures_keep_their_names(upscale, tmp_path, photos, deferrable):
+    run = upscale(
+        SegmindNomosUpscalerOperator,
+        expand={"input_path": [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]},
+        destination=f"file://{tmp_path}/{{stem}}_{{map_index}}.{{ext}}",
+        image_format="webp",
+        deferrable=deferrable,
+    )
+    assert run.state == "success"
+    assert files(tmp_path) == ["astronaut_1.webp", "cat_0.webp"]
+
+
+@pytest.mark.parametrize(
+    ("source", "stem"),
+    [
+        ("s3://bucket/in/a cat.v2.JPG", "a cat.v2"),
+        ("s3://conn@bucket/in/?.jpg", None),
+        ("https://x.example/a%2Fb/..%2f..%2Fetc.png?sig=a/b.png", ".._.._etc"),
+        ("https://x.example/%2e%2e/", None),
+        ("https://x.example", None),
+        ("file:///in/..", None),
+        ("file:///in/[1]*.png", "_1_"),
+        ("data:image/png;base64,iVBORw0KGgo=", None),
+        ("", "task"),
+    ],
+)
+def test_stems_are_safe(source, stem):
+    found = stem_of(source, otherwise="task")
+    assert re.fullmatch("[0-9a-f]{12}", found) if stem is None else found == stem
+    path = fill("s3://bucket/out/{stem}.png", {"stem": found})
+    assert path.count("/") == 4
+    assert "/../" not in path
+
+
+def test_values_cannot_leave_their_folder():
+    for value in ("..", ".", "", "  ", "...", "a/../b", "a\\b", "{model}", "\n"):
+        assert "/" not in safe(value)
+        assert safe(value).strip(".") != ""
+    assert fill("x://{stem}/{stem}", {"stem": "{stem}"}) == "x://_stem_/_stem_"
+
+
+def test_unknown_placeholders():
+    check_placeholders("s3://b/{model}/{stem}{ext}{request_id}{map_index}/{ no braces")
+    for wrong in ("{name}", "{}", "{stem!r}", "{map_index:03d}"):
+        with pytest.raises(SegmindConfigError, match="unknown placeholder"):
+            check_placeholders(f"s3://b/{wrong}.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"destination": "s3://b/{name}.png"}, r"unknown placeholder \{name\}; known: \{model\}"),
+        ({"destination": "s3://b/{request_id}.png", "skip_existing": True}, "never finds"),
+        ({"destination": "s3://b/x.png", "if_exists": "ask"}, "if_exists must be"),
+        ({"destination": "s3://b/x.png", "if_exists": "fail", "skip_existing": True}, "contradict"),
+        ({"sidecar": True}, "need a destination"),
+        ({"skip_existing": True}, "need a destination"),
+        ({"if_exists": "fail"}, "need a destination"),
+    ],
+)
+def test_what_is_wrong_as_a_literal_breaks_the_import(arguments, says):
+    with pytest.raises(SegmindConfigError, match=says):
+        ESRGAN(task_id="t", image=URL, **arguments)
+
+
+# --- sidecars -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transport", ["upload", "presign"])
+def test_sidecar_and_metadata_on_s3(upscale, bucket, photos, segmind_emulator, deferrable, transport):
+    bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
+    run = upscale(
+        input_path=f"s3://{CONN}@{BUCKET}/in/cat.jpg",
+        input_transport=transport,
+        destination=f"s3://{CONN}@{BUCKET}/out/{{stem}}.{{ext}}",
+        scale="{{ 4 }}",
+        sidecar=True,
+        deferrable=deferrable,
+    )
+    assert run.state == "success", run.log
+    assert set(bucket.objects()) == {"in/cat.jpg", "out/cat.jpg", "out/cat.jpg.json"}
+    value = run.xcom("t")
+    [stored] = value["stored"]
+    text = bucket.read("out/cat.jpg.json").decode()
+    found = json.loads(text)
+    assert found["object"] == stored
+    assert found["stored"] == [stored]
+    assert found["model"] == "esrgan"
+    assert found["request_id"] == value["request_id"]
+    assert found["parameters"] == {"scale": 4, "output_format": "jpeg", "quality": 95}
+    assert found["metrics"] == value["metrics"]
+    assert found["input"] == {
+        "uri": f"s3://{CONN}@{BUCKET}/in/cat.jpg",
+        "bytes": len((photos / "cat.jpg").read_bytes()),
+        "sha256": hashlib.sha256((photos / "cat.jpg").read_bytes()).hexdigest(),
+        "width": 300,
+        "height": 200,
+        "transport": transport,
+    }
+    assert found["object"]["sha256"] == hashlib.sha256(bucket.read("out/cat.jpg")).hexdigest()
+    assert found["submitted_at"] <= found["stored_at"]
+    assert found["provider"].startswith("airflow-provider-segmind ")
+    assert found["task"] == {
+        "dag_id": "outputs",
+        "run_id": run.dag_run.run_id,
+        "task_id": "t",
+        "map_index": -1,
+        "try_number": 1,
+    }
+    assert segmind_emulator.api_key not in text
+    assert "ignature" not in text
+    head = bucket.client.head_object(Bucket=BUCKET, Key="out/cat.jpg")
+    assert head["ContentType"] == "image/jpeg"
+    assert head["Metadata"] == {
+        "segmind-model": "esrgan",
+        "segmind-request-id": value["request_id"],
+        "segmind-cost": str(value["metrics"]["cost"]),
+        "segmind-sha256": stored["sha256"],
+    }
+    assert bucket.client.head_object(Bucket=BUCKET, Key="out/cat.jpg.json")["ContentType"] == "application/json"
+
+
+def test_what_a_sidecar_shows_of_parameters():
+    picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    shown = presentable(
+        {
+            "image": f"data:image/png;base64,{picture}",
+            "images": [picture, "https://b/k.png?X-Amz-Signature=abc"],
+            "prompt": "a cat",
+            "text": "x" * 5000,
+            "n": 2,
+        }
+    )
+    digest = shown["image"]
+    assert digest.startswith("sha256:")
+    assert shown["images"] == [digest, "https://b/k.png"]
+    assert (shown["prompt"], shown["n"]) == ("a cat", 2)
+    assert len(shown["text"]) == len(digest)
+
+
+# --- what is there already ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["/out/{stem}.png", "/out/{stem}.{ext}", "/out/", "s3"])
+def test_skip_existing(upscale, bucket, photos, tmp_path, segmind_emulator, deferrable, place):
+    source = tmp_path / "cat.jpg"
+    source.write_bytes((photos / "cat.jpg").read_bytes())
+    destination = f"s3://{CONN}@{BUCKET}/{{stem}}.{{ext}}" if place == "s3" else f"file://{tmp_path}{place}"
+    arguments = {"input_path": f"file://{source}", "destination": destination, "output_format": "png"}
+    arguments |= {"skip_existing": True, "deferrable": deferrable}
+    first = upscale(**arguments)
+    assert first.state == "success", first.log
+    assert "skipped" not in first.xcom("t")
+
+    again = upscale(**arguments)
+    assert again.state == "success"
+    assert "Nothing is submitted, nothing is billed" in again.log
+    value = again.xcom("t")
+    assert value == first.xcom("t") | {"skipped": True, "metrics": {**dict.fromkeys(value["metrics"]), "cost": 0.0}}
+    assert again.xcom("t", key="_link_SegmindOutputLink") == value["stored"][0]["uri"]
+    stats = segmind_emulator.stats
+    assert (stats.submits_attempted, stats.uploads) == (1, 1)
+
+    # Other parameters, another picture, or an object that is gone: made anew.
+    assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
+    assert "skipped" in upscale(**{**arguments, "scale": 4}).xcom("t")
+    source.write_bytes((photos / "portrait-alpha.png").read_bytes())
+    assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
+    if place != "s3":
+        (tmp_path / value["stored"][0]["uri"].removeprefix(f"file://{tmp_path}/")).unlink()
+        assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
+    assert segmind_emulator.stats.submits_accepted == (3 if place == "s3" else 4)
+
+
+def test_an_object_without_a_readable_sidecar_is_made_anew(upscale, tmp_path, segmind_emulator):
+    arguments = {"destination": f"file://{tmp_path}/x.jpg", "if_exists": "skip"}
+    (tmp_path / "x.jpg").write_bytes(b"something")
+    for sidecar in (None, "no JSON", '{"version": 2}', "[]"):
+        if sidecar is not None:
+            (tmp_path / "x.jpg.json").write_text(sidecar)
+        assert "skipped" not in upscale(**arguments).xcom("t")
+    assert segmind_emulator.stats.submits_accepted == 4
+    assert "skipped" in upscale(**arguments).xcom("t")
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "{stem}.{ext}", ""])
+def test_fail_where_something_is_there(upscale, tmp_path, segmind_emulator, deferrable, name):
+    arguments = {"destination": f"file://{tmp_path}/{name}", "if_exists": "fail", "deferrable": deferrable}
+    assert upscale(**arguments).state == "success"
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    run = upscale(**arguments)
+    assert run.state == "failed"
+    assert "is there already, and if_exists='fail'" in run.log
+    assert segmind_emulator.stats.submits_attempted == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_fail_lets_a_retry_finish_its_own_object(upscale, tmp_path, segmind_emulator):
+    """A try that ended after it had stored the object: the next one must not take it for somebody else's."""
+    from airflow_provider_segmind.ledger import Ledger
+
+    hand_over, calls = Ledger.hand_over, []
+
+    def die_once(self, value):
+        calls.append(value)
+        if len(calls) == 1:
+            raise OSError("the process dies")
+        hand_over(self, value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "hand_over", die_once)
+        run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
+    assert run.state == "success"
+    assert len(calls) == 2
+    assert segmind_emulator.stats.submits_accepted == 1
+    assert files(tmp_path) == ["x.jpg", "x.jpg.json"]
+
+
+def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_emulator, monkeypatch):
+    from airflow_provider_segmind.operators.delivery import Delivery
+
+    probe = Delivery.probe
+
+    def somebody_else(self):
+        probe(self)
+        (tmp_path / "x.jpg").write_text("somebody else's")
+
+    monkeypatch.setattr(Delivery, "probe", somebody_else)
+    run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
+    assert run.state == "failed"
+    assert "another object is there already" in run.log
+    assert (tmp_path / "x.jpg").read_text() == "somebody else's"
+    assert files(tmp_path) == ["x.jpg"]
+
+
+def test_another_format_is_another_object(upscale, tmp_path, segmind_emulator):
+    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "if_exists": "fail"}
+    assert upscale(output_format="png", **arguments).state == "success"
+    assert upscale(output_format="webp", **arguments).state == "success"
+    assert files(tmp_path) == ["cat.png", "cat.webp"]
+    # Bria's page names no format: whatever ending is there counts.
+    assert upscale(SegmindBriaIncreaseResolutionOperator, **arguments).state == "failed"
+    assert segmind_emulator.stats.submits_attempted == 2
+
+
+def test_bria_is_found_whatever_its_ending(upscale, tmp_path, segmind_emulator):
+    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "skip_existing": True}
+    assert "skipped" not in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
+    assert "skipped" in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
+    assert segmind_emulator.stats.submits_attempted == 1
+
+
+def test_a_rendered_request_id_can_never_be_skipped(upscale, segmind_emulator):
+    run = upscale(destination="{{ 's3://b/{request_id}.png' }}", skip_existing=True)
+    assert run.state == "failed"
+    assert "skip_existing never finds" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+# --- found out before the submit ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("destination", "says"),
+    [
+        ("file://{tmp}/file/out/x.png", "NotADirectoryError"),
+        ("file:///proc/segmind/x.png", "destination /proc/segmind|destination file:///proc"),
+        ("s3://no-such-bucket/x.png", "NoSuchBucket|does not exist"),
+        ("s3://no-such-bucket/folder/", "NoSuchBucket|does not exist"),
+        ("s3://pictures/{{{{ '{wrong}' }}}}.png", "unknown placeholder"),
+        ("{{{{ '' }}}}", "is no URI"),
+    ],
+)
+def test_a_place_that_cannot_be_written_costs_nothing(
+    upscale, bucket, tmp_path, segmind_emulator, deferrable, destination, says
+):
+    (tmp_path / "file").write_text("a file, where a folder should be")
+    destination = destination.replace("{tmp}", str(tmp_path)).replace("{{{{", "{{").replace("}}}}", "}}")
+    conn = CONN if destination.startswith("s3") else None
+    run = upscale(destination=destination, destination_conn_id=conn, deferrable=deferrable)
+    assert run.state == "failed"
+    assert re.search(says, run.log)
+    assert run.task("t").try_number == 1, "a retry cannot mend it"
+    assert (segmind_emulator.stats.submits_attempted, segmind_emulator.stats.uploads) == (0, 0)
+    assert files(tmp_path) == ["file"]
+
+
+def test_a_store_that_is_down_is_tried_again(upscale, bucket, segmind_emulator, monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_DOWN_S3",
+        json.dumps(
+            {
+                "conn_type": "aws",
+                "login": "x",
+                "password": "x",
+                "extra": {
+                    "endpoint_url": "http://127.0.0.1:9",
+                    "region_name": "us-east-1",
+                    "config_kwargs": {"connect_timeout": 1, "retries": {"max_attempts": 0}},
+                },
+            }
+        ),
+    )
+    run = upscale(destination=f"s3://down_s3@{BUCKET}/x.png")
+    assert run.state == "failed"
+    assert run.task("t").try_number == 2
+    assert "Nothing was sent yet" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_the_probe_leaves_nothing_and_makes_no_folder(airflow_db, tmp_path, bucket):
+    from airflow_provider_segmind.storage import object_path
+    from airflow_provider_segmind.storage.paths import probe
+
+    probe(object_path(f"file://{tmp_path}/a/b/c.png", None))
+    assert list(tmp_path.iterdir()) == []
+    probe(object_path(f"s3://{CONN}@{BUCKET}/a/b/c.png", None))
+    probe(object_path("memory://somewhere/c.png", None))
+    assert bucket.objects() == {}
+
+
+def test_a_destination_that_renders_to_none_is_not_nowhere(airflow_db, segmind_emulator):
+    with DAG("none", schedule=None, render_template_as_native_obj=True) as dag:
+        ESRGAN(task_id="t", image=URL, destination="{{ none }}")
+    run = run_dag(dag)
+    assert run.state == "failed"
+    assert "destination: a template rendered to nothing" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+@pytest.mark.parametrize("place", ["file", "s3"])
+def test_two_mapped_tasks_with_one_target(upscale, bucket, photos, tmp_path, segmind_emulator, deferrable, place):
+    base = f"s3://{CONN}@{BUCKET}" if place == "s3" else f"file://{tmp_path}"
+    pictures = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
+    run = upscale(expand={"input_path": pictures}, destination=f"{base}/same.jpg", deferrable=deferrable)
+    assert sorted(run.states()["t"]) == ["failed", "success"]
+    assert re.search(r"the mapped tasks \d and \d have the same destination: .*same\.jpg", run.log)
+    first = run.states()["t"].index("success")  # whichever came first
+    assert run.task("t", 1 - first).try_number == 1, "a retry cannot mend it"
+    assert segmind_emulator.stats.submits_attempted == 1
+    [stored] = run.xcom("t", first)["stored"]
+    content = bucket.read("same.jpg") if place == "s3" else (tmp_path / "same.jpg").read_bytes()
+    assert stored["sha256"] == hashlib.sha256(content).hexdigest(), "the first one's picture is still there"
+
+
+def test_the_first_keeps_its_target_when_it_is_cleared(upscale, photos, tmp_path, segmind_emulator):
+    pictures = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
+    run = upscale(expand={"input_path": pictures}, destination=f"file://{tmp_path}/same.jpg")
+    assert sorted(run.states()["t"]) == ["failed", "success"]
+    assert run.again("t").states() == run.states()
+
+
+def test_an_existing_folder_without_a_slash_is_no_conflict(upscale, photos, tmp_path):
+    pictures = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
+    assert upscale(expand={"input_path": pictures}, destination=f"file://{tmp_path}").state == "success"
+    assert files(tmp_path) == ["t_0.jpg", "t_1.jpg"]
+
+
+def test_the_transfer_fills_placeholders_and_keeps_targets_apart(airflow_db, segmind_emulator, photos, tmp_path):
+    for name, states in (
+        ("{model}/{map_index}-{request_id}.{ext}", ["success"] * 2),
+        ("same.jpg", ["failed", "success"]),
+    ):
+        with DAG("transfer", schedule=None) as dag:
+            upscaled = ESRGAN.partial(task_id="upscale", poll_interval=0.25).expand(
+                input_path=[f"file://{photos}/{picture}" for picture in ("cat.jpg", "astronaut.png")]
+            )
+            SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/{name}").expand(
+                result=upscaled.output
+            )
+        run = run_dag(dag)
+        assert sorted(run.states()["store"]) == states
+        if "{" in name:
+            ids = [run.xcom("upscale", index)["request_id"] for index in range(2)]
+            assert files(tmp_path) == [f"esrgan/{index}-{ids[index]}.jpg" for index in range(2)]
+    with pytest.raises(SegmindConfigError, match="unknown placeholder"):
+        SegmindToObjectStorageOperator(task_id="t", result={}, destination="s3://b/{name}.png")
+
+
+def test_a_large_object_on_s3_keeps_its_attributes(airflow_db, segmind_emulator, bucket):
+    """Above 50 MB the store writes in parts, and the move copies them."""
+    import io
+
+    from PIL import Image
+
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.protocol.wire import Result
+    from airflow_provider_segmind.storage import store_result
+
+    file = io.BytesIO()
+    Image.new("RGB", (4200, 4200)).save(file, "PNG", compress_level=0)
+    url = segmind_emulator.add_picture(file.getvalue(), name="large.png")
+    with SegmindHook() as hook:
+        result = Result(request_id="r-1", model="esrgan", output=url)
+        [stored] = store_result(hook, result, f"s3://{CONN}@{BUCKET}/large.png", name="t")
+    assert stored.bytes > 52_000_000
+    head = bucket.client.head_object(Bucket=BUCKET, Key="large.png")
+    assert (head["ContentType"], head["ContentLength"]) == ("image/png", stored.bytes)
+    assert head["Metadata"]["segmind-sha256"] == stored.sha256
+    assert set(bucket.objects()) == {"large.png"}
+
+
+@pytest.mark.parametrize("base", ["file", "memory", "s3"])
+@pytest.mark.parametrize("name", ["[1]/a [2].png", "a*b.png", "c?.png"])
+def test_names_that_look_like_patterns(airflow_db, segmind_emulator, bucket, tmp_path, photos, base, name):
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.protocol.wire import Result
+    from airflow_provider_segmind.storage import object_path, store_result
+
+    folder = {"file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}", "s3": f"s3://{CONN}@{BUCKET}"}[base]
+    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    with SegmindHook() as hook:
+        result = Result(request_id="r", model="esrgan", output=url)
+        [stored] = store_result(hook, result, f"{folder}/{name}", name="t")
+    assert object_path(stored.uri, None).read_bytes() == (photos / "cat.jpg").read_bytes()
+    if base == "s3":
+        assert set(bucket.objects()) == {name}

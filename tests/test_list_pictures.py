@@ -1,0 +1,107 @@
+"""list_pictures: what a folder, a pattern or an object means, in every kind of store."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from airflow.sdk import DAG, task
+
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+from airflow_provider_segmind.storage import list_pictures, object_path
+from tests.airflow_env import run_dag
+from tests.buckets import BUCKET, CONN
+
+NAMES = ["b.png", "a cat.JPG", "c[1].webp", "notes.txt", "b.png.json", "sub/d.jpeg", ".hidden"]
+FLAT, DEEP = ["a cat.JPG", "b.png", "c[1].webp"], "sub/d.jpeg"
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def folder(request, airflow_db, tmp_path, bucket):
+    base = {
+        "file": f"file://{tmp_path}/in",
+        "memory": f"memory:///{tmp_path.name}/in",
+        "s3": f"s3://{CONN}@{BUCKET}/in",
+    }[request.param]
+    for name in NAMES:
+        path = object_path(f"{base}/{name}", None)
+        path.fs.makedirs(path.parent.path, exist_ok=True)
+        path.write_bytes(b"x")
+    return base
+
+
+def names(uris, folder):
+    assert all(uri.startswith(f"{folder}/") for uri in uris), uris
+    return [uri.removeprefix(f"{folder}/") for uri in uris]
+
+
+def test_folder_pattern_and_object(folder):
+    assert names(list_pictures(f"{folder}/"), folder) == FLAT
+    assert names(list_pictures(folder), folder) == FLAT
+    assert names(list_pictures(f"{folder}/*.png"), folder) == ["b.png"]
+    assert names(list_pictures(f"{folder}/**/*.jpeg"), folder) == [DEEP]
+    assert names(list_pictures(f"{folder}/**"), folder) == sorted([*FLAT, DEEP])
+    assert names(list_pictures(f"{folder}/b.png"), folder) == ["b.png"]
+    assert list_pictures(f"{folder}/*.tiff") == []
+
+
+def test_each_uri_can_be_read(folder):
+    for uri in list_pictures(f"{folder}/**"):
+        assert object_path(uri, None).read_bytes() == b"x"
+
+
+def test_what_comes_later_is_seen(folder):
+    list_pictures(folder)
+    object_path(f"{folder}/z.png", None).write_bytes(b"x")
+    assert names(list_pictures(folder), folder)[-1] == "z.png"
+
+
+def test_an_empty_folder_is_a_day_without_pictures(airflow_db, tmp_path, bucket):
+    (tmp_path / "empty").mkdir()
+    assert list_pictures(f"file://{tmp_path}/empty") == []
+    assert list_pictures("s3://pictures/2026-01-01/", CONN) == []
+    assert list_pictures("s3://pictures/", CONN) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "conn_id", "says"),
+    [
+        ("file:///not/there/", None, "no such folder"),
+        ("file:///not/there/*.png", None, "no such folder"),
+        ("s3://no-such-bucket/in/", CONN, "no such folder or bucket"),
+        ("s3://no-such-bucket/in/*.png", CONN, "no such folder or bucket"),
+        ("s3://pictures/in/", "not_there", "not_there"),
+        ("/data/in", None, "is no URI"),
+        ("gs://bucket/in", None, r"airflow-provider-segmind\[gcs\]"),
+    ],
+)
+def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, says):
+    with pytest.raises(SegmindConfigError, match=says):
+        list_pictures(uri, conn_id)
+
+
+def test_a_store_that_is_down(airflow_db, monkeypatch):
+    extra = {
+        "endpoint_url": "http://127.0.0.1:9",
+        "region_name": "us-east-1",
+        "config_kwargs": {"connect_timeout": 1, "retries": {"max_attempts": 0}},
+    }
+    connection = {"conn_type": "aws", "login": "x", "password": "x", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_LIST_DOWN_S3", json.dumps(connection))
+    with pytest.raises(SegmindStorageError) as caught:
+        list_pictures("s3://pictures/in/", "list_down_s3")
+    assert caught.value.retryable
+
+
+def test_expand(airflow_db, segmind_emulator, bucket, photos):
+    for name in ("cat.jpg", "astronaut.png"):
+        bucket.client.put_object(Bucket=BUCKET, Key=f"in/{name}", Body=(photos / name).read_bytes())
+    for prefix, states in (("in/", ["success"] * 2), ("nothing/", ["skipped"])):
+        with DAG("expand", schedule=None) as dag:
+            SegmindEsrganOperator.partial(
+                task_id="upscale", poll_interval=0.25, destination=f"s3://{CONN}@{BUCKET}/out/{{stem}}.{{ext}}"
+            ).expand(input_path=task(list_pictures)(f"s3://{CONN}@{BUCKET}/{prefix}"))
+        run = run_dag(dag)
+        assert run.states() == {"list_pictures": ["success"], "upscale": states}
+    assert {key for key in bucket.objects() if key.startswith("out/")} == {"out/astronaut.jpg", "out/cat.jpg"}
