@@ -25,9 +25,16 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": [{"integration-name": name, "python-modules": [f"{package}.hooks.segmind"]}],
         "operators": [{"integration-name": name, "python-modules": [f"{package}.operators.segmind"]}],
+        "sensors": [{"integration-name": name, "python-modules": [f"{package}.sensors.segmind"]}],
         "triggers": [
-            {"integration-name": name, "python-modules": [f"{package}.triggers.segmind", f"{package}.triggers.gate"]}
+            {
+                "integration-name": name,
+                "python-modules": [
+                    f"{package}.triggers.{module}" for module in ("segmind", "gate", "batch", "credits")
+                ],
+            }
         ],
+        "task-decorators": [{"class-name": f"{package}.decorators.segmind.segmind_task", "name": "segmind"}],
         "transfers": [
             {
                 "source-integration-name": name,

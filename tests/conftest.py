@@ -48,6 +48,16 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(parameters, "expected_seconds", None)
 
 
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat a call at once: the pauses are proved in test_client.py."""
+    from tenacity import wait_none
+
+    from airflow_provider_segmind import retrying
+
+    monkeypatch.setattr(retrying, "_BACKOFF", wait_none())
+
+
 @pytest.fixture(scope="session")
 def _s3_process() -> Iterator[str]:
     from moto.server import ThreadedMotoServer

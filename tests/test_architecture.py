@@ -46,9 +46,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "storage": HOOKS,
     "links": BELOW,
     "operators.common": (*HOOKS, "ledger", "storage", "retries"),
+    "operators.credits": (*HOOKS, "operators.common"),
     "operators.delivery": (*HOOKS, "storage", "operators.common"),
-    "operators": (*SERVICES, "retries"),
-    "sensors": SERVICES,
+    "operators": (*SERVICES, "operators.credits", "retries"),
+    "sensors": (*SERVICES, "operators.credits"),
     "transfers": SERVICES,
     "decorators": (*SERVICES, "operators"),
     "plugins": SERVICES,
@@ -320,7 +321,16 @@ def imported_by(module: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["operators.segmind", "transfers.segmind_to_object_storage", "hooks.segmind"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "operators.segmind",
+        "sensors.segmind",
+        "decorators.segmind",
+        "transfers.segmind_to_object_storage",
+        "hooks.segmind",
+    ],
+)
 def test_importing_adds_nothing_but_ourselves(module: str) -> None:
     """The DAG processor imports the operators for every DAG file: nothing beyond what Airflow's own two load."""
     added = imported_by(module)

@@ -41,11 +41,15 @@ def test_the_entry_points_find_it():
 
 def test_every_name_points_to_something():
     names = [CONNECTION["hook-class-name"], *INFO["extra-links"]]
+    names += [entry["class-name"] for entry in INFO["task-decorators"]]
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert hasattr(importlib.import_module(module), attribute), name
     modules = [
-        m for kind in ("hooks", "operators", "triggers") for entry in INFO[kind] for m in entry["python-modules"]
+        m
+        for kind in ("hooks", "operators", "sensors", "triggers")
+        for entry in INFO[kind]
+        for m in entry["python-modules"]
     ]
     for module in [*modules, *(entry["python-module"] for entry in INFO["transfers"])]:
         importlib.import_module(module)

@@ -81,7 +81,7 @@ class Model:
 
     slug: str
     cost: float
-    makes: Literal["image", "text", "video", "generic"]
+    makes: Literal["image", "text", "video", "audio", "generic"]
     parameters: tuple[Parameter, ...] = ()
 
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,6 +142,7 @@ KNOWN: tuple[Model, ...] = (
     ),
     Model("echo-model", cost=0.001, makes="text"),
     Model("video-model", cost=0.25, makes="video"),
+    Model("audio-model", cost=0.02, makes="audio"),
 )
 WORKFLOW_COST = 0.05
 GENERIC_COST = 0.02
@@ -173,15 +174,15 @@ class Catalogue:
 
 def plan(model: Model, values: Mapping[str, Any]) -> Upscale | None:
     """What to do with the input image; None where the model makes no image from one."""
+    if model.makes == "generic":  # first: a workflow may have the slug of a model
+        image = next((value for value in values.values() if _is_image(value)), None)
+        return None if image is None else Upscale(image, 2, "png")
     if model.slug == "esrgan":
         return Upscale(values["image"], values["scale"], values["output_format"], values["quality"])
     if model.slug == "nomos-upscaler":
         return Upscale(values["image"], 4, values["image_format"], values["image_quality"], bare_base64=True)
     if model.slug == "bria-increase-resolution":
         return Upscale(values["image"], values["desired_increase"], "png", keep_alpha=values["preserve_alpha"])
-    if model.makes == "generic":
-        image = next((value for value in values.values() if _is_image(value)), None)
-        return None if image is None else Upscale(image, 2, "png")
     return None
 
 
@@ -191,7 +192,7 @@ def _is_image(value: Any) -> bool:
 
 def moderation(model: Model, values: Mapping[str, Any]) -> str | None:
     """Why the content filter stops this request, if it does: the input's file name has ``blocked``."""
-    if model.slug != "bria-increase-resolution":
+    if model.slug != "bria-increase-resolution" or model.makes != "image":
         return None
     if "blocked" not in str(values["image"]).partition("?")[0].rpartition("/")[2].lower():
         return None

@@ -141,22 +141,25 @@ def output_fields(base_url: str, job: Job) -> dict[str, Any]:
     product = job.work.result()
     if product.content_type.startswith("text/"):
         text = product.data.decode()
-        return {"output": _workflow_output("text", text) if job.workflow else text}
+        return {"output": _workflow_output(text=text) if job.workflow else text}
     if job.parameters.get("base64") is True:
         return {"output": base64.b64encode(product.data).decode()}
     url = f"{base_url}/outputs/{job.file_name()}"
     if job.workflow:
-        return {"output": _workflow_output("upscaled_image", url)}
+        prompt = job.parameters.get("prompt")
+        texts = {"caption": f"echo: {prompt}"} if isinstance(prompt, str) else {}
+        return {"output": _workflow_output(upscaled_image=url, **texts)}
     listed = {
         "url": url,
         "content_type": product.content_type,
         "file_name": job.file_name(),
         "file_size": len(product.data),
     }
-    if product.content_type.startswith("video/"):
-        return {"output": url, "video": listed}
+    kind = product.content_type.partition("/")[0]
+    if kind in ("video", "audio"):
+        return {"output": url, kind: listed}
     return {"output": url, "images": [listed]}
 
 
-def _workflow_output(keyname: str, value: str) -> str:
-    return json.dumps([{"keyname": keyname, "value": value}])
+def _workflow_output(**values: str) -> str:
+    return json.dumps([{"keyname": keyname, "value": value} for keyname, value in values.items()])

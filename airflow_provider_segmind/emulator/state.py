@@ -9,6 +9,7 @@ import hashlib
 import json
 import random
 import re
+import struct
 import threading
 import uuid
 from collections import defaultdict
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 
 _KEY_SHAPE = re.compile(r"SG_[0-9A-Fa-f]{16}")
 _TINY_VIDEO = b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom"
+#: A tenth of a second of silence: 8,000 samples a second of one byte each.
+_TINY_SOUND = (
+    b"RIFF"
+    + struct.pack("<I", 36 + 800)
+    + b"WAVEfmt "
+    + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8)
+    + b"data"
+    + struct.pack("<I", 800)
+    + b"\x80" * 800
+)
 
 
 class State:
@@ -143,6 +154,8 @@ class State:
             return self._workshop.start(work, self.settings.fetch_timeout)
         if model.makes == "video":
             return done(Product(_TINY_VIDEO, "video/mp4", "mp4"))
+        if model.makes == "audio":
+            return done(Product(_TINY_SOUND, "audio/wav", "wav"))
         text = values.get("prompt")
         text = text if isinstance(text, str) else json.dumps(values, sort_keys=True)
         return done(Product(f"echo: {text}".encode(), "text/plain", "txt"))

@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
 
-from airflow_provider_segmind.exceptions import SegmindAnswerError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.files import data_uri_of, writable
 from airflow_provider_segmind.hooks.gate import gate_for
 from airflow_provider_segmind.hooks.shared import Lease, durations_of
 from airflow_provider_segmind.hooks.waiting import adrive, drive
 from airflow_provider_segmind.protocol import calls
+from airflow_provider_segmind.protocol.credits import has_no_balance
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSettings, connection_settings
 
@@ -193,12 +194,9 @@ class SegmindHook(BaseHook):
             with self:
                 found = self.get_credits()
             gateway = urlsplit(self.settings.gateway).hostname
-        except SegmindAnswerError as error:
-            # Source: a key without a balance record is answered 404 "No credits found for the user".
-            if error.status == 404 and "credits" in error.detail.lower():
-                return True, f"The key works; Segmind has no balance for it yet ({error.detail})."
-            return False, str(error)
         except SegmindError as error:
+            if has_no_balance(error):
+                return True, f"The key works; Segmind has no balance for it yet ({error.detail})."
             return False, str(error)
         free = f", {found.free_credits:g} of them free" if found.free_credits else ""
         return True, f"The key works at {gateway}: {found.total:g} credits left{free}."
@@ -206,22 +204,35 @@ class SegmindHook(BaseHook):
     # --- one operation each, sync and async -----------------------------------------------------------------
 
     def submit(
-        self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
+        self,
+        model: str,
+        parameters: Mapping[str, Any],
+        *,
+        workflow: bool = False,
+        budget: RetryBudget | None = None,
     ) -> SubmittedRequest:
         """
         Submit a v2 request. Each submit is billed once it completes; it is never sent twice blindly.
 
         :param model: the model's slug.
         :param parameters: its parameters; the three upscalers' are checked before anything is sent.
+        :param workflow: the slug is that of a PixelFlow workflow, and the parameters are its inputs.
         :param budget: how patient to be; default: the hook's.
         """
-        return self.get_conn().send(calls.submit(model, request_body(model, parameters)), budget=budget)
+        body = request_body(model, parameters, workflow=workflow)
+        return self.get_conn().send(calls.submit(model, body, workflow=workflow), budget=budget)
 
     async def asubmit(
-        self, model: str, parameters: Mapping[str, Any], *, budget: RetryBudget | None = None
+        self,
+        model: str,
+        parameters: Mapping[str, Any],
+        *,
+        workflow: bool = False,
+        budget: RetryBudget | None = None,
     ) -> SubmittedRequest:
         """See :meth:`submit`."""
-        return await self._asend(calls.submit(model, request_body(model, parameters)), budget)
+        body = request_body(model, parameters, workflow=workflow)
+        return await self._asend(calls.submit(model, body, workflow=workflow), budget)
 
     def get_status(self, request_id: str) -> RequestStatus:
         """Return where a request stands; FAILED is a state, not an error."""

@@ -7,6 +7,7 @@ is handed over before the task ends: wherever the process dies, the next try kno
 """
 
 from airflow_provider_segmind.ledger.entry import KEY, RETENTION, Ledger
+from airflow_provider_segmind.ledger.history import recall
 from airflow_provider_segmind.ledger.reconnect import (
     Attached,
     Found,
@@ -17,4 +18,16 @@ from airflow_provider_segmind.ledger.reconnect import (
     recover,
 )
 
-__all__ = ["KEY", "RETENTION", "Attached", "Found", "Known", "Ledger", "Reconnector", "Taken", "Wanted", "recover"]
+__all__ = [
+    "KEY",
+    "RETENTION",
+    "Attached",
+    "Found",
+    "Known",
+    "Ledger",
+    "Reconnector",
+    "Taken",
+    "Wanted",
+    "recall",
+    "recover",
+]

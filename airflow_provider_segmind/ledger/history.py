@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.resume import CLOCK_SKEW, matching_row, older, result_of_row
-from airflow_provider_segmind.protocol.wire import HistoryRow, Result
+from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, RequestStatus, Result
 from airflow_provider_segmind.retrying import RetryBudget
 
 if TYPE_CHECKING:
@@ -100,3 +100,32 @@ def history(hook: SegmindHook, request_id: str | None = None, **filters: Any) ->
     except SegmindError as error:
         log.warning("The request history cannot be asked: %s", error)
         return []
+
+
+def recall(hook: SegmindHook, error: SegmindRequestExpiredError, *, model: str) -> Result | None:
+    """
+    Ask the history about a request whose record is gone, where no ledger remembers it: in another task or DAG.
+
+    :param hook: asks Segmind.
+    :param error: says that the record is gone, and names the request.
+    :param model: slug of the request's model, to stand in the result.
+    :return: the result; None where the history says that the request is still on its way.
+    :raises SegmindRequestFailedError: the history says that it FAILED.
+    :raises SegmindRequestExpiredError: the history does not know it either, or not its output.
+    """
+    request_id = error.request_id or ""
+    rows = history(hook, request_id)
+    row = rows[0] if rows else None
+    status = (row.status or "").upper() if row else ""
+    if row is not None and status == RequestState.FAILED:
+        raise RequestStatus(request_id=request_id, state=RequestState.FAILED, error=row.error or "").failure()
+    if row is not None and (found := result_of_row(row, model=model or row.model or "")) is not None:
+        log.info("Segmind forgot request %s, but its history knows the output", request_id)
+        return found
+    if status == "PENDING":
+        return None
+    raise SegmindRequestExpiredError(
+        f"the request history does not know {'its output' if row else 'it'} either",
+        request_id=request_id,
+        next_step="Check the request id. A record lives for one hour; a new submit is billed anew.",
+    ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
@@ -39,6 +39,8 @@ class ModelArguments(BaseOperator):
     template_fields_renderers = {"parameters": "json"}
     operator_extra_links: Collection[BaseOperatorLink] = (SegmindModelLink(), SegmindOutputLink())
     ui_color = "#eee7ff"
+    #: The slug is that of a PixelFlow workflow, not of a model.
+    runs_workflow: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -162,7 +164,8 @@ class ModelArguments(BaseOperator):
                 raise SegmindConfigError(f"parameters must be a dict, not {type(parameters).__name__}")
             return
         pending = {name for name, value in parameters.items() if not is_final(value)} | self._pending_names()
-        check_known(self.model, parameters, pending=pending)
+        if not self.runs_workflow:
+            check_known(self.model, parameters, pending=pending)
         check_inline_output(parameters, goes_somewhere=self._has_place)
 
     @property

@@ -48,6 +48,7 @@ class Delivery:
     :param max_bytes: refuse a larger output (bytes).
     :param if_exists: see the operator.
     :param sidecar: see the operator.
+    :param stem: what ``{stem}`` becomes; default: by ``source``.
     """
 
     context: Context
@@ -58,16 +59,18 @@ class Delivery:
     max_bytes: int
     if_exists: IfExists = "overwrite"
     sidecar: bool = False
+    stem: str | None = None
 
     @cached_property
-    def _values(self) -> dict[str, str]:
+    def values(self) -> dict[str, str]:
+        """What the destination's placeholders become, as far as it is known before the output is."""
         ti = self.context["ti"]
         index = -1 if ti.map_index is None else ti.map_index
-        stem = stem_of(self.source, otherwise=ti.task_id)
+        stem = self.stem or stem_of(self.source, otherwise=ti.task_id)
         return {"model": self.model, "map_index": str(index), "stem": stem}
 
     def _path(self, **later: str) -> ObjectStoragePath:
-        return object_path(fill(self.destination, {**self._values, **_LATER, **later}), self.conn_id)
+        return object_path(fill(self.destination, {**self.values, **_LATER, **later}), self.conn_id)
 
     @cached_property
     def _is_folder(self) -> bool:
@@ -155,7 +158,7 @@ class Delivery:
             name=file_name(self.context),
             max_bytes=self.max_bytes,
             at_least=at_least,
-            names=self._values,
+            names=self.values,
             if_exists="fail" if self.if_exists == "fail" else "overwrite",
             about=About.model_validate({**(about or {}), "task": task}) if self.sidecar else None,
         )

@@ -176,7 +176,7 @@ class SegmindRunModelOperator(ModelArguments):
 
     def _body(self) -> dict[str, Any]:
         """Return the checked parameters, without the picture where that is still to be read."""
-        return request_body(self.model, self._named_parameters())
+        return request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
 
     def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
         """Return what the sidecar will say of the input: a resumed task has not read it."""
@@ -195,6 +195,7 @@ class SegmindRunModelOperator(ModelArguments):
             on_lost_submit=self.on_lost_submit,
             lost_submit_wait=self.lost_submit_wait,
             min_remaining_credits=self.min_remaining_credits,
+            workflow=self.runs_workflow,
         )
         while True:
             try:

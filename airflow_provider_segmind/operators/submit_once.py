@@ -100,6 +100,7 @@ class SubmitOnce:
     :param on_lost_submit: see the operator.
     :param lost_submit_wait: see the operator (seconds).
     :param min_remaining_credits: see the operator; None to take the connection's.
+    :param workflow: the slug is that of a workflow.
     """
 
     hook: SegmindHook
@@ -108,6 +109,7 @@ class SubmitOnce:
     on_lost_submit: Literal["fail", "resubmit"]
     lost_submit_wait: float
     min_remaining_credits: float | None = None
+    workflow: bool = False
 
     def find(self, prepared: Prepared) -> tuple[Found | None, Wanted]:
         """Return what an earlier try left, if anything, and the request that is wanted."""
@@ -150,7 +152,7 @@ class SubmitOnce:
         self.ledger.intend(wanted.fingerprint, **note)
         intended_at = time.time()
         try:
-            submitted = self.hook.submit(self.model, wanted.body, budget=SUBMIT_BUDGET)
+            submitted = self.hook.submit(self.model, wanted.body, workflow=self.workflow, budget=SUBMIT_BUDGET)
         except SegmindError as error:
             return self._not_submitted(error, wanted, intended_at)
         self.ledger.submitted(submitted.request_id)

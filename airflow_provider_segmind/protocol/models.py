@@ -144,15 +144,16 @@ def check_slug(slug: Any) -> str:
     return slug
 
 
-def request_body(slug: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def request_body(slug: str, parameters: Mapping[str, Any], *, workflow: bool = False) -> dict[str, Any]:
     """
     Return the JSON body of a submit.
 
     :param slug: the model. The three upscalers are checked against their pages; any other takes a free dict.
     :param parameters: the model's parameters by name.
+    :param workflow: the slug names a PixelFlow workflow, which takes a free dict.
     :raises SegmindConfigError: a parameter is missing, unknown, of the wrong type or out of range.
     """
-    model = MODELS.get(check_slug(slug))
+    model = None if workflow and check_slug(slug) else MODELS.get(check_slug(slug))
     if not isinstance(parameters, Mapping):
         raise SegmindConfigError(f"parameters must be a dict of names and values, not {type(parameters).__name__}")
     if model is None:

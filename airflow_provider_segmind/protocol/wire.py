@@ -7,6 +7,7 @@ COMPLETED without an output are errors, never guesses.
 
 from __future__ import annotations
 
+import json
 import re
 from enum import StrEnum
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol.answers import number, parse_json, timestamp, words_of
 from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.named import read_named, without_long
 from airflow_provider_segmind.protocol.status import failed_class
 
 #: A request id goes into a URL's path, so it must be a plain word. Segmind's are UUIDs.
@@ -96,7 +98,8 @@ class Result(Wire):
     The final body of a request.
 
     ``output`` is the URL of the (first) output, or None where the output is not a URL; then ``inline`` holds it
-    (base64 or text). ``inline`` never leaves the process: :meth:`to_xcom` drops it.
+    (base64 or text). ``inline`` never leaves the process: :meth:`to_xcom` drops it. ``named`` holds the outputs of a
+    PixelFlow workflow by name, with None in place of what is too long to be handed on.
     """
 
     request_id: str
@@ -105,11 +108,14 @@ class Result(Wire):
     output: str | None = None
     outputs: list[OutputFile] = Field(default_factory=list)
     metrics: Metrics = Metrics()
+    named: dict[str, Any] = Field(default_factory=dict)
     inline: str | None = Field(default=None, exclude=True, repr=False)
 
     @property
     def fetchable(self) -> bool:
         """True where the output lies at a URL; a base64 output has to be fetched with the body."""
+        if self.named:
+            return None not in self.named.values()
         return self.output is not None or bool(self.outputs)
 
     def inline_bytes(self) -> bytes | None:
@@ -118,7 +124,7 @@ class Result(Wire):
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the small JSON object that an upscaling task hands on."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude=None if self.named else {"named"})
 
     def bill(self) -> str:
         """Return the one line that tells what the request cost and how long it took."""
@@ -219,6 +225,8 @@ def read_outputs(body: dict[str, Any]) -> list[OutputFile]:
 def read_result(body: dict[str, Any], *, request_id: str, model: str) -> Result:
     """Read a COMPLETED body; raise SegmindMissingOutputError where it has nothing to use."""
     output, outputs = body.get("output"), read_outputs(body)
+    if named := read_named(output):
+        return _read_named_result(body, named, outputs, request_id=request_id, model=model)
     inline = output if isinstance(output, str) and output.strip() and not is_url(output) else None
     if not outputs and inline is None:
         shown = "missing" if output is None else f"an unusable {type(output).__name__}"
@@ -231,6 +239,23 @@ def read_result(body: dict[str, Any], *, request_id: str, model: str) -> Result:
         outputs=outputs,
         metrics=read_metrics(body),
         inline=inline,
+    )
+
+
+def _read_named_result(
+    body: dict[str, Any], named: dict[str, Any], files: list[OutputFile], *, request_id: str, model: str
+) -> Result:
+    urls = [url for value in named.values() for url in (value if isinstance(value, list) else [value]) if is_url(url)]
+    known = {file.url: file for file in files}
+    outputs = [known.get(url) or OutputFile(url=url) for url in dict.fromkeys(urls)]
+    return Result(
+        request_id=request_id,
+        model=model,
+        output=outputs[0].url if outputs else None,
+        outputs=outputs,
+        metrics=read_metrics(body),
+        named=without_long(named),
+        inline=json.dumps([{"keyname": name, "value": value} for name, value in named.items()]),
     )
 
 

@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from airflow_provider_segmind.exceptions import (
-    SegmindMissingOutputError,
     SegmindOutputError,
     SegmindStorageError,
 )
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.pictures import EXTENSIONS, HEAD, content_type, is_picture
+from airflow_provider_segmind.protocol.pictures import EXTENSIONS, HEAD, content_type, is_imposter, is_picture
+from airflow_provider_segmind.protocol.sources import Source, sources_of
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import fresh, object_path, storage_errors, temporary
 from airflow_provider_segmind.storage.proof import picture_size
@@ -46,7 +46,7 @@ _S3 = ("s3", "s3a", "s3n")
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object in storage; width and height are None where it is no picture."""
+    """One object in storage; width and height are None where it is no picture, name where it is no workflow's."""
 
     uri: str
     bytes: int
@@ -54,10 +54,11 @@ class StoredObject:
     content_type: str
     width: int | None = None
     height: int | None = None
+    name: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON, as it stands in XCom under ``stored``."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "name" or value is not None}
 
 
 def store_result(
@@ -79,8 +80,9 @@ def store_result(
     :param hook: fetches the outputs.
     :param result: what Segmind answered.
     :param destination: URI of an object, or of a folder (ends with ``/``, or is one): then ``name`` and the
-        extension of the actual content type name the object. Further outputs get ``_1``, ``_2``, … Its placeholders
-        (``storage/names.py``) are filled: ``{model}``, ``{request_id}``, ``{ext}``, and those of ``names``.
+        extension of the actual content type name the object. Further outputs get ``_1``, ``_2``, …, those of a
+        workflow ``_`` and their names. Its placeholders (``storage/names.py``) are filled: ``{model}``,
+        ``{request_id}``, ``{ext}``, and those of ``names``.
     :param conn_id: Airflow connection of the storage.
     :param name: file name without extension for a folder.
     :param max_bytes: refuse a larger output (bytes).
@@ -93,21 +95,17 @@ def store_result(
     """
     values = {**(names or {}), "model": result.model, "request_id": result.request_id}
     object_path(fill(destination, {**values, "ext": "bin"}), conn_id)  # a bad one is said before the download
-    must_be_picture = result.model in MODELS
-    sources: list[str | bytes] = [file.url for file in result.outputs] or ([result.output] if result.output else [])
-    if not sources:
-        if (content := result.inline_bytes()) is None:
-            raise SegmindMissingOutputError("its output is neither a URL nor base64", request_id=result.request_id)
-        sources = [content]
+    must_be_picture = result.model in MODELS and not result.named
+    sources = sources_of(result)
     stored: list[StoredObject] = []
     paths: list[ObjectStoragePath] = []
-    for number, source in enumerate(sources):
+    for source in sources:
         with tempfile.TemporaryFile(prefix="segmind-") as file, _about(result.request_id):
-            size, sha256, claimed = _fetch(hook, source, file, max_bytes)
-            kind, pixels = _inspect(file, claimed, must_be_picture=must_be_picture, at_least=at_least)
-            suffix = f"_{number}" if number else ""
+            size, sha256, claimed = _fetch(hook, source.content, file, max_bytes)
+            kind, pixels = _inspect(file, source, claimed, must_be_picture=must_be_picture, at_least=at_least)
             uri = fill(destination, {**values, "ext": EXTENSIONS.get(kind, ".bin")[1:]})
-            path = _object_name(object_path(uri, conn_id), uri.endswith("/"), name, suffix, kind)
+            target = object_path(uri, conn_id)
+            path = _object_name(target, uri.endswith("/"), name, source.suffix, kind, alone=len(sources) == 1)
             if about is not None and if_exists == "overwrite":
                 _remove(sidecar_of(path))  # it may tell of another object than this one
             _publish(
@@ -119,7 +117,7 @@ def store_result(
                 if_exists=if_exists,
             )
         paths.append(path)
-        stored.append(StoredObject(str(path), size, sha256, kind, *pixels))
+        stored.append(StoredObject(str(path), size, sha256, kind, *pixels, name=source.name))
         log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, size, kind, *pixels)
     if about is not None:
         with _about(result.request_id):
@@ -150,14 +148,23 @@ def _fetch(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: in
 
 
 def _inspect(
-    file: BinaryIO, claimed: str | None, *, must_be_picture: bool, at_least: tuple[int, int] | None
+    file: BinaryIO,
+    source: Source,
+    claimed: str | None,
+    *,
+    must_be_picture: bool,
+    at_least: tuple[int, int] | None,
 ) -> tuple[str, tuple[int | None, int | None]]:
     """Return the actual content type and the size in pixels; raise SegmindOutputError for what is no whole picture."""
+    if source.text:
+        return source.text, (None, None)
     file.seek(0)
     head = file.read(HEAD)
     if not is_picture(head):
         if must_be_picture:
-            raise SegmindOutputError(f"it is no picture: {claimed or 'no content type'}, beginning with {head!r}")
+            raise SegmindOutputError(f"it is no picture: {claimed or 'no content type'}, beginning with {head[:16]!r}")
+        if is_imposter(head, announced := source.announced or claimed):
+            raise SegmindOutputError(f"it is no {announced}: {claimed}, beginning with {head[:60]!r}")
         return content_type(head) or claimed or "application/octet-stream", (None, None)
     width, height = picture_size(file, whole=True)
     if at_least and (width < at_least[0] or height < at_least[1]):
@@ -165,14 +172,16 @@ def _inspect(
     return content_type(head) or "application/octet-stream", (width, height)
 
 
-def _object_name(target: ObjectStoragePath, is_folder: bool, name: str, suffix: str, kind: str) -> ObjectStoragePath:
+def _object_name(
+    target: ObjectStoragePath, is_folder: bool, name: str, suffix: str, kind: str, *, alone: bool
+) -> ObjectStoragePath:
     """Return the object to write: the target itself, or a named one in the folder that it names."""
     if not is_folder:  # a path drops its last slash, so only the URI tells; a folder that is there tells, too
         with storage_errors(target):
             is_folder = target.fs.isdir(target.path)
     if is_folder:
         return target / f"{name}{suffix}{EXTENSIONS.get(kind, '.bin')}"
-    return target.with_name(f"{target.stem}{suffix}{target.suffix}") if suffix else target
+    return target.with_name(f"{target.stem}{suffix}{target.suffix}") if suffix and not alone else target
 
 
 def _metadata(result: Result, sha256: str) -> dict[str, str]:

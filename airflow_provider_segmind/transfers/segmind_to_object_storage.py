@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import ValidationError
 
-from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.ledger import recall
 from airflow_provider_segmind.links.segmind import SegmindOutputLink
 from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
 from airflow_provider_segmind.operators.delivery import Delivery
@@ -29,7 +30,12 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     Returns the result with ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``) added.
 
-    :param result: what an upscaling task returned (its XCom). (templated)
+    Give either ``result`` or ``request_id``.
+
+    :param result: what an upscaling task, or the sensor, returned (its XCom). (templated)
+    :param request_id: a request that is COMPLETED: its result is fetched, or looked up in the request history
+        where its record is gone (one hour after its submit). (templated)
+    :param model: with ``request_id``: slug of its model; an upscaler's output must be a picture. (templated)
     :param destination: URI of an object, or of a folder (ends with ``/``): then the object gets a name from this
         task's id and map index, with the extension of the actual content type. ``{model}``, ``{stem}`` (of the
         output's own name), ``{request_id}``, ``{map_index}`` and ``{ext}`` are filled in. Two mapped tasks with the
@@ -39,7 +45,14 @@ class SegmindToObjectStorageOperator(BaseOperator):
     :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
     """
 
-    template_fields: Sequence[str] = ("result", "destination", "destination_conn_id", "segmind_conn_id")
+    template_fields: Sequence[str] = (
+        "result",
+        "request_id",
+        "model",
+        "destination",
+        "destination_conn_id",
+        "segmind_conn_id",
+    )
     template_fields_renderers = {"result": "json"}
     operator_extra_links = (SegmindOutputLink(),)
     ui_color = "#eee7ff"
@@ -47,15 +60,21 @@ class SegmindToObjectStorageOperator(BaseOperator):
     def __init__(
         self,
         *,
-        result: Mapping[str, Any] | XComArg,
         destination: str,
+        result: Mapping[str, Any] | XComArg | None = None,
+        request_id: str | XComArg | None = None,
+        model: str = "",
         destination_conn_id: str | None = None,
         max_bytes: int = MAX_BYTES,
         segmind_conn_id: str | None = SegmindHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if (result is None) == (request_id is None):
+            raise SegmindConfigError("give either result= or request_id=, not both and not neither")
         self.result = result
+        self.request_id = request_id
+        self.model = model
         self.destination = destination
         self.destination_conn_id = destination_conn_id
         self.max_bytes = max_bytes
@@ -67,7 +86,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
         with permanent_errors_fail(self.retry_policy), SegmindHook(self.segmind_conn_id) as hook:
-            result = self._read_result()
+            result = self._read_result() if self.request_id is None else self._fetch_result(hook, None)
             delivery = Delivery(
                 context=context,
                 destination=self.destination,
@@ -78,10 +97,22 @@ class SegmindToObjectStorageOperator(BaseOperator):
             )
             delivery.check()
             if not result.fetchable:
-                result = hook.get_result(result.request_id, model=result.model)
+                result = self._fetch_result(hook, result)
             stored = delivery.store(hook, result)
             self.output_link = stored[0].uri
             return result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
+
+    def _fetch_result(self, hook: SegmindHook, known: Result | None) -> Result:
+        """Fetch the result by its request id; what is past its hour may be in the history."""
+        request_id, model = (str(self.request_id), self.model) if known is None else (known.request_id, known.model)
+        try:
+            return hook.get_result(request_id, model=model)
+        except SegmindRequestExpiredError as error:
+            result = recall(hook, error, model=model)
+            if result is None:
+                error.retryable = True  # the history says that it is still on its way
+                raise
+            return result
 
     def _read_result(self) -> Result:
         try:

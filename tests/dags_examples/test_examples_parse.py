@@ -19,6 +19,8 @@ DAG_IDS = {
     "bria_increase_resolution.py": "segmind_bria_increase_resolution",
     "esrgan.py": "segmind_esrgan",
     "nomos_upscaler.py": "segmind_nomos_upscaler",
+    "split_pipeline.py": "segmind_split_pipeline",
+    "taskflow.py": "segmind_taskflow",
     "upscale_catalogue.py": "segmind_upscale_catalogue",
     "upscale_folder.py": "segmind_upscale_folder",
 }

@@ -148,6 +148,42 @@ def test_bria_blocked_by_moderation(
     assert not out.exists()
 
 
+def test_split_pipeline(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    run = run_example("split_pipeline", images=images, destination=f"file://{out}/")
+    twice = ["success", "success"]
+    assert run.states() == {"list_images": ["success"], "store": twice, "submit": twice, "wait": twice}
+    for index, size in enumerate([(600, 400), (512, 512)]):
+        result = run.xcom("wait", index)
+        check_result(result, segmind_emulator, model="esrgan", stored=False)
+        assert result["request_id"] == run.xcom("submit", index)
+        stored = run.xcom("store", index)
+        check_result(stored, segmind_emulator, model="esrgan", stored=True)
+        check_stored(stored["stored"][0], size=size, kind="image/png")
+    assert files_of(out) == {"store_0.png", "store_1.png"}
+
+    # Waiting and storing again bills nothing.
+    assert run.again("wait", "store").state == "success"
+    assert segmind_emulator.stats.submits_attempted == segmind_emulator.stats.billed == 2
+
+
+def test_taskflow(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    widths = {"cat.jpg": 300, "astronaut.png": 256, "portrait-alpha.png": 1000}
+    pictures = [
+        {"image": segmind_emulator.add_picture(photos / name), "width": width} for name, width in widths.items()
+    ]
+    run = run_example("taskflow", pictures=pictures, width=1100, destination=f"file://{out}/")
+    thrice = ["success"] * 3
+    assert run.states() == {"list_pictures": ["success"], "report": ["success"], "upscale": thrice}
+    assert sorted(request.parameters["scale"] for request in segmind_emulator.requests) == [2, 4, 8]
+    for index, size in enumerate([(1200, 800), (2048, 2048), (512, 512)]):
+        result = run.xcom("upscale", index)
+        check_result(result, segmind_emulator, model="esrgan", stored=True)
+        check_stored(result["stored"][0], size=size, kind="image/png")
+    assert run.xcom("report") == 0.015
+    assert files_of(out) == {"upscale_0.png", "upscale_1.png", "upscale_2.png"}
+
+
 def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, pictures: Path, out: Path) -> None:
     run = run_example("upscale_folder", source=f"file://{pictures}", destination=f"file://{out}")
     twice = ["success", "success"]

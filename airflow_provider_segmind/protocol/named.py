@@ -1,0 +1,43 @@
+"""The named outputs of a PixelFlow workflow: ``output`` is a JSON string of ``[{"keyname", "value"}]``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_provider_segmind.protocol.answers import parse_json
+
+#: Characters; a longer value (a picture as base64) does not travel through XCom.
+_LONGEST = 4000
+
+
+def read_named(output: Any) -> dict[str, Any]:
+    """
+    Return the outputs by name; none where this is no workflow's output.
+
+    A name that comes twice gets a number, a missing one is made up, and what is null is no output.
+    """
+    items = parse_json(output) if isinstance(output, str) and output.lstrip().startswith("[") else output
+    if not isinstance(items, list) or not all(isinstance(item, dict) and "value" in item for item in items):
+        return {}
+    if not any("keyname" in item for item in items):
+        return {}
+    found: dict[str, Any] = {}
+    for item in items:
+        if item["value"] is not None:
+            found[free_name(str(item.get("keyname") or "output"), found)] = item["value"]
+    return found
+
+
+def free_name(name: str, taken: Mapping[str, Any]) -> str:
+    """Return the name, with a number if it is taken."""
+    number, free = 1, name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def without_long(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs with None in place of what is too long to be handed on."""
+    return {name: value if len(json.dumps(value)) <= _LONGEST else None for name, value in named.items()}

@@ -1,0 +1,76 @@
+"""What of a result is to be stored: addresses to fetch from, and what came inside the answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from airflow_provider_segmind.exceptions import SegmindMissingOutputError
+from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.named import free_name, read_named
+from airflow_provider_segmind.protocol.pictures import HEAD, content_type, type_of_name
+from airflow_provider_segmind.protocol.wire import Result, is_url
+
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]+")  # for a file's name
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    One output.
+
+    :param content: the URL to fetch it from, or the bytes themselves.
+    :param suffix: what tells its object from those of the other outputs.
+    :param announced: the content type that the answer or the URL claims.
+    :param text: the content type of a text of ours, which needs no proof.
+    :param name: the output's name in its workflow.
+    """
+
+    content: str | bytes = field(repr=False)
+    suffix: str = ""
+    announced: str | None = None
+    text: str | None = None
+    name: str | None = None
+
+
+def sources_of(result: Result) -> list[Source]:
+    """Return what is to be stored; raises SegmindMissingOutputError where there is nothing."""
+    if result.named:
+        return list(_named(result))
+    types = {file.url: file.content_type for file in result.outputs}
+    urls = list(types) or ([result.output] if result.output else [])
+    if urls:
+        return [
+            Source(url, f"_{number}" if number else "", types.get(url) or type_of_name(url))
+            for number, url in enumerate(urls)
+        ]
+    if (content := result.inline_bytes()) is None:
+        raise SegmindMissingOutputError("its output is neither a URL nor base64", request_id=result.request_id)
+    return [Source(content)]
+
+
+def _named(result: Result) -> Iterator[Source]:
+    taken: dict[str, Any] = {}
+    for name, value in (read_named(result.inline) or result.named).items():
+        for item in value if isinstance(value, list) and all(map(is_url, value)) else [value]:
+            suffix = free_name("_" + (_UNFIT.sub("_", name).strip("_")[:_LONGEST_NAME] or "output"), taken)
+            taken[suffix] = item
+            yield _source(item, suffix, name)
+
+
+def _source(value: Any, suffix: str, name: str) -> Source:
+    if isinstance(value, dict) and is_url(value.get("url")):
+        value = value["url"]
+    if not isinstance(value, str):
+        return Source(json.dumps(value).encode(), suffix, text="application/json", name=name)
+    if is_url(value):
+        return Source(value, suffix, type_of_name(value), name=name)
+    content = decode_base64(value)
+    # Many a word is valid base64, too: it is a file only where a data URI or its first bytes say so.
+    if content is not None and (value.startswith("data:") or content_type(content[:HEAD])):
+        return Source(content, suffix, name=name)
+    return Source(value.encode(), suffix, text="text/plain", name=name)

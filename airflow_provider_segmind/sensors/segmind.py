@@ -1,0 +1,195 @@
+"""Sensors: for a request that another task, or another DAG, has submitted, and for a balance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+
+from airflow_provider_segmind.exceptions import (
+    SegmindConfigError,
+    SegmindInsufficientCreditsError,
+    SegmindRequestExpiredError,
+    SegmindTimeoutError,
+)
+from airflow_provider_segmind.ledger import recall
+from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
+from airflow_provider_segmind.operators.common import check_numbers, is_final, not_before
+from airflow_provider_segmind.operators.credits import balance_of
+from airflow_provider_segmind.protocol.credits import least_of, read_credits_event, too_low
+from airflow_provider_segmind.protocol.events import CompletedEvent, error_from_dict, read_event
+from airflow_provider_segmind.protocol.wire import REQUEST_ID, RequestState, Result
+from airflow_provider_segmind.sensors.common import SegmindSensor
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import BaseTrigger
+
+#: Seconds between looks at an id that nobody knows: a fresh one may not be known everywhere yet.
+_UNKNOWN = (0.0, 2.0, 5.0, 10.0)
+_HOUR = 3600.0
+
+
+class SegmindRequestSensor(SegmindSensor):
+    """
+    Wait for one request, and return what the upscaling operators return (XCom), without ``stored``.
+
+    The second half of a split pipeline: an operator with ``wait_for_completion=False`` hands on the request id, this
+    waits for it in another task or another DAG, and ``SegmindToObjectStorageOperator`` stores the output. Nothing is
+    submitted and nothing is billed here, however often it is tried. A request whose record is gone (one hour after
+    its submit) is looked up in the request history, which knows its output for longer.
+
+    The other arguments: :class:`SegmindSensor`, and those of Airflow's sensors. FAILED and a blocked picture fail
+    the sensor for good, with the operators' own errors.
+
+    :param request_id: the request to wait for. (templated)
+    :param model: slug of its model, which stands in the result and says when to look; default: not known. (templated)
+    :param expected_duration: with ``deferrable``: seconds that a request is expected to take, see the operators.
+    :param poll_interval: with ``deferrable``: seconds between two looks (default: by what is known of the model).
+    :param poke_interval: else: seconds between two looks (default 10).
+    :param timeout: seconds for the whole wait (default 3600: Segmind keeps no record for longer).
+    """
+
+    template_fields: Sequence[str] = ("request_id", "model", "segmind_conn_id")
+    operator_extra_links = (SegmindModelLink(), SegmindOutputLink())
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        model: str = "",
+        expected_duration: float | None = None,
+        poke_interval: timedelta | float = 10.0,
+        timeout: timedelta | float = _HOUR,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
+        self.request_id = request_id
+        self.model = model
+        self.expected_duration = expected_duration
+        self.output_link: str | None = None
+        check_numbers(positive={"expected_duration": expected_duration}, not_negative={})
+        if is_final(request_id):
+            self._check_request_id()
+
+    def _check_request_id(self) -> None:
+        if not isinstance(self.request_id, str) or not REQUEST_ID.fullmatch(self.request_id):
+            raise SegmindConfigError(
+                f"request_id={self.request_id!r:.100} is no Segmind request id: give what an operator with "
+                "wait_for_completion=False returned"
+            )
+
+    def _look(self) -> dict[str, Any] | None:
+        self._check_request_id()
+        for pause in _UNKNOWN:
+            time.sleep(pause)
+            try:
+                seen = self.hook.get_status(self.request_id)
+                break
+            except SegmindRequestExpiredError as error:
+                gone = error
+                self.log.info("%s", error)
+                try:
+                    found = recall(self.hook, error, model=self.model)
+                except SegmindRequestExpiredError as unknown:
+                    gone = unknown
+                    continue
+                return self._hand_over(found) if found else None
+        else:
+            raise gone
+        self.log.info("Segmind request %s is %s", self.request_id, seen.state)
+        if seen.state is RequestState.FAILED:
+            raise seen.failure()
+        if seen.state is not RequestState.COMPLETED:
+            return None
+        return self._hand_over(self.hook.get_result(self.request_id, model=self.model))
+
+    def _trigger(self, deadline: float) -> BaseTrigger:
+        from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
+
+        return SegmindRequestTrigger(
+            request_id=self.request_id,
+            segmind_conn_id=self.segmind_conn_id,
+            model=self.model,
+            deadline=deadline,
+            poll_interval=self.poll_interval,
+            expected_duration=self.expected_duration,
+            not_before=not_before(),
+        )
+
+    def _finish(self, event: Any) -> dict[str, Any]:
+        try:
+            seen = read_event(event, request_id=self.request_id)
+            if isinstance(seen, CompletedEvent):
+                return self._hand_over(seen.result)
+            return self._hand_over(self.hook.get_result(self.request_id, model=self.model))
+        except SegmindRequestExpiredError as error:
+            found = recall(self.hook, error, model=self.model)
+            if found is None:
+                error.retryable = True  # the history says that it is still on its way
+                raise
+            return self._hand_over(found)
+
+    def _hand_over(self, result: Result) -> dict[str, Any]:
+        self.log.info("%s", result.bill())
+        self.output_link = result.output
+        return result.to_xcom()
+
+    def _timed_out(self) -> SegmindTimeoutError:
+        return SegmindTimeoutError(f"it was waited for during {self.timeout:g} s", request_id=self.request_id)
+
+
+class SegmindCreditsSensor(SegmindSensor):
+    """
+    Wait until the account's balance is high enough: for a top-up, before a pipeline spends it.
+
+    Returns the balance in credits (XCom). Looking costs nothing. A refused key fails the sensor for good, a gateway in
+    trouble is borne. To fail at once instead of waiting: ``operators.segmind.check_credits``.
+
+    The other arguments: :class:`SegmindSensor`, and those of Airflow's sensors.
+
+    :param at_least: the balance to wait for, in credits, paid and free ones together. (templated)
+    :param poll_interval: with ``deferrable``: seconds between two looks (default 60).
+    :param poke_interval: else: seconds between two looks (default 60).
+    :param timeout: seconds for the whole wait (default: Airflow's ``[sensors] default_timeout``, a week).
+    """
+
+    template_fields: Sequence[str] = ("at_least", "segmind_conn_id")
+
+    def __init__(self, *, at_least: float | str, poll_interval: float = 60.0, **kwargs: Any) -> None:
+        super().__init__(poll_interval=poll_interval, **kwargs)
+        self.at_least = at_least
+        self.seen: float | None = None
+        if is_final(at_least):
+            least_of(at_least)
+
+    def _look(self) -> float | None:
+        least = least_of(self.at_least)
+        self.seen = balance_of(self.hook)
+        self.log.info("The balance is %g credits, %g are waited for", self.seen, least)
+        return self.seen if self.seen >= least else None
+
+    def _trigger(self, deadline: float) -> BaseTrigger:
+        from airflow_provider_segmind.triggers.credits import SegmindCreditsTrigger
+
+        return SegmindCreditsTrigger(
+            segmind_conn_id=self.segmind_conn_id,
+            at_least=least_of(self.at_least),
+            deadline=deadline,
+            poll_interval=self.poll_interval or 60.0,
+            not_before=not_before(),
+        )
+
+    def _finish(self, event: Any) -> float:
+        seen = read_credits_event(event)
+        self.seen = seen.balance
+        if seen.error is not None:
+            raise error_from_dict(seen.error)
+        if seen.balance is None or seen.balance < least_of(self.at_least):
+            raise AirflowSensorTimeout(str(self._timed_out()))
+        return seen.balance
+
+    def _timed_out(self) -> SegmindInsufficientCreditsError:
+        return too_low(self.seen, least_of(self.at_least), waited=self.timeout)

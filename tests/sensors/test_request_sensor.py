@@ -1,0 +1,275 @@
+"""SegmindRequestSensor in every mode, through Airflow's own machinery: a pipeline that is split in several tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
+from airflow_provider_segmind.sensors import common
+from airflow_provider_segmind.sensors import segmind as sensors
+from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import run_dag
+
+HOUR = 3601.0
+MODES = {
+    "deferrable": {"deferrable": True, "poll_interval": 0.25},
+    "poke": {"mode": "poke", "poke_interval": 0.25},
+    "reschedule": {"mode": "reschedule", "poke_interval": 0.25},
+}
+
+
+@pytest.fixture(params=MODES)
+def mode(request, quick_polls, quick_retries, monkeypatch):
+    monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
+    # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
+    monkeypatch.setattr(common, "not_before", lambda: 0.0)
+    return MODES[request.param]
+
+
+def submitted(emulator, photos, model="esrgan", **parameters):
+    """Submit a request, as another DAG did."""
+    image = emulator.add_picture(photos / "cat.jpg")
+    with SegmindHook() as hook:
+        request_id = hook.submit(model, {"image": image, **parameters}).request_id
+    emulator.state.wait_for_pixels()
+    return request_id
+
+
+def wait_for(request_id, mode, **arguments):
+    """Run a DAG of one sensor."""
+    with DAG("wait_for", schedule=None) as dag:
+        SegmindRequestSensor(
+            task_id="wait",
+            request_id=request_id,
+            **{"model": "esrgan", "retries": 1, "retry_delay": timedelta(0), **mode, **arguments},
+        )
+    return run_dag(dag)
+
+
+@pytest.mark.parametrize("latency", [0.0, 1.2], ids=["ready", "running"])
+def test_it_returns_what_the_operator_returns(airflow_db, segmind_emulator, photos, mode, latency):
+    segmind_emulator.reset(latency=latency)
+    request_id = submitted(segmind_emulator, photos)
+    run = wait_for(request_id, mode)
+    assert run.state == "success"
+    value = run.xcom("wait")
+    assert set(value) == {"request_id", "model", "status", "output", "outputs", "metrics"}
+    assert (value["request_id"], value["model"], value["status"]) == (request_id, "esrgan", "COMPLETED")
+    assert value["output"].startswith(segmind_emulator.url)
+    assert value["metrics"]["cost"] > 0
+    assert "completed: cost 0.005 credits" in run.log
+    assert ("Pausing task as DEFERRED" in run.log) is ("deferrable" in mode and latency > 0)
+    assert run.task("wait").try_number == 1
+    assert segmind_emulator.stats.submits_attempted == 1
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["one", "mapped"])
+def test_submit_wait_and_store_in_three_tasks(airflow_db, segmind_emulator, photos, tmp_path, mode, mapped):
+    segmind_emulator.reset(latency=0.7)
+    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    store = {"task_id": "store", "destination": f"file://{tmp_path}/out/"}
+    submit = {"task_id": "submit", "wait_for_completion": False}
+    wait = {"task_id": "wait", "model": "esrgan", **mode}
+    with DAG("split", schedule=None) as dag:
+        if mapped:
+            ids = SegmindEsrganOperator.partial(**submit).expand(image=images).output
+            results = SegmindRequestSensor.partial(**wait).expand(request_id=ids).output
+            SegmindToObjectStorageOperator.partial(**store).expand(result=results)
+        else:
+            ids = SegmindEsrganOperator(**submit, image=images[0]).output
+            SegmindToObjectStorageOperator(**store, result=SegmindRequestSensor(**wait, request_id=ids).output)
+    run = run_dag(dag)
+    count = 2 if mapped else 1
+    assert run.states() == {task: ["success"] * count for task in ("store", "submit", "wait")}
+    for index in range(count) if mapped else [-1]:
+        value = run.xcom("store", index)
+        assert value["request_id"] == run.xcom("submit", index) == run.xcom("wait", index)["request_id"]
+        [stored] = value["stored"]
+        assert Path(stored["uri"].removeprefix("file://")).stat().st_size == stored["bytes"]
+    assert len(list((tmp_path / "out").iterdir())) == count
+    assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == count
+
+
+def test_a_record_that_is_gone_is_looked_up_in_the_history(airflow_db, segmind_emulator, photos, mode):
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.advance(HOUR)
+    run = wait_for(request_id, mode)
+    assert run.state == "success"
+    value = run.xcom("wait")
+    assert value["output"].endswith(f"{request_id}.jpeg")
+    assert value["metrics"]["cost"] == 0.005
+    assert "its history knows the output" in run.log
+
+
+def test_what_nobody_knows_fails_for_good(airflow_db, segmind_emulator, mode):
+    run = wait_for("00000000-0000-4000-8000-000000000000", mode)
+    assert run.state == "failed"
+    assert run.task("wait").try_number == 1
+    assert "Segmind does not know this request (any more)" in run.log
+    assert "the request history does not know it either" in run.log
+
+
+def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, photos):
+    """The trigger's event says that the record is gone; the resumed task finds the output in the history."""
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.advance(HOUR)
+    sensor = SegmindRequestSensor(task_id="wait", request_id=request_id)
+    event = {"kind": "expired", "request_id": request_id}
+    event["error"] = {"type": "SegmindRequestExpiredError", "request_id": request_id}
+    assert sensor.execute_complete({}, event)["output"].endswith(f"{request_id}.jpeg")
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_a_request_that_failed(airflow_db, segmind_emulator, photos, mode, soft_fail):
+    segmind_emulator.faults.add("submit", "fail:CUDA error")
+    run = wait_for(submitted(segmind_emulator, photos), mode, soft_fail=soft_fail)
+    assert run.states() == {"wait": ["skipped" if soft_fail else "failed"]}
+    assert run.task("wait").try_number == 1
+    if not soft_fail:
+        assert "The request ran and failed (HTTP 422): CUDA error" in run.log
+
+
+def test_a_failed_request_past_its_hour_is_said_to_have_failed(airflow_db, segmind_emulator, photos, mode):
+    segmind_emulator.faults.add("submit", "fail:CUDA error")
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.advance(HOUR)
+    run = wait_for(request_id, mode)
+    assert run.state == "failed"
+    assert "The request ran and failed (HTTP 422): CUDA error" in run.log
+
+
+@pytest.mark.parametrize("soft_fail", [False, True])
+def test_the_time_is_up(airflow_db, segmind_emulator, photos, mode, soft_fail):
+    segmind_emulator.faults.add("submit", "stuck")
+    run = wait_for(submitted(segmind_emulator, photos), mode, timeout=1.0, soft_fail=soft_fail)
+    assert run.states() == {"wait": ["skipped" if soft_fail else "failed"]}
+    assert run.task("wait").try_number == 1  # as with all sensors: the time-out is that of all tries
+    if not soft_fail:
+        assert "The request did not finish in time" in run.log
+        assert "there is no cancel call" in run.log
+    # The deadline is counted from the first look, over all reschedules.
+    assert 2 <= segmind_emulator.stats.polls <= 7
+
+
+def test_a_gateway_in_trouble_is_borne(airflow_db, segmind_emulator, photos, mode):
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.faults.add("status", "status:502", times=8)
+    run = wait_for(request_id, mode)
+    assert run.state == "success"
+    assert run.task("wait").try_number == 1
+
+
+def test_a_refused_key_fails_for_good(airflow_db, segmind_emulator, photos, mode):
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.faults.add("status", "status:401")
+    run = wait_for(request_id, mode)
+    assert run.state == "failed"
+    assert run.task("wait").try_number == 1
+    assert "Segmind refused the API key" in run.log
+
+
+def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, tmp_path, mode):
+    request_id = submitted(segmind_emulator, photos, "nomos-upscaler", base64=True)
+    with DAG("inline", schedule=None) as dag:
+        sensor = SegmindRequestSensor(task_id="wait", request_id=request_id, model="nomos-upscaler", **mode)
+        SegmindToObjectStorageOperator(task_id="store", result=sensor.output, destination=f"file://{tmp_path}/")
+    run = run_dag(dag)
+    assert run.xcom("wait")["output"] is None
+    [stored] = run.xcom("store")["stored"]
+    assert (stored["content_type"], stored["width"]) == ("image/png", 1200)
+
+
+@pytest.mark.parametrize("wrong", ["", "../../v1/get-user-credits", {"request_id": "x"}, None])
+def test_what_is_no_request_id_is_refused_before_anything_is_asked(airflow_db, segmind_emulator, wrong):
+    with pytest.raises(SegmindConfigError, match="is no Segmind request id"):
+        SegmindRequestSensor(task_id="wait", request_id=wrong)
+
+
+@pytest.mark.parametrize("template", ["{{ '' }}", "{{ 'a/b' }}"])
+def test_a_template_that_renders_to_no_request_id(airflow_db, segmind_emulator, mode, template):
+    run = wait_for(template, mode)
+    assert run.state == "failed"
+    assert run.task("wait").try_number == 1
+    assert "is no Segmind request id" in run.log
+    assert segmind_emulator.stats.polls == 0
+
+
+def test_reschedules_leave_airflow_the_time_to_notice():
+    sensor = SegmindRequestSensor(task_id="wait", request_id="r-1", mode="reschedule", poke_interval=1)
+    assert 5 < sensor._get_next_poke_interval(0.0, lambda: 0.0, 1) <= 6.1
+    sensor = SegmindRequestSensor(task_id="wait", request_id="r-1", mode="poke", poke_interval=1)
+    assert sensor._get_next_poke_interval(0.0, lambda: 0.0, 1) == 1
+
+
+# --- the transfer, by request id ----------------------------------------------------------------------------------
+
+
+def stored_by_id(request_id, tmp_path, **arguments):
+    with DAG("by_id", schedule=None) as dag:
+        SegmindToObjectStorageOperator(
+            task_id="store",
+            request_id=request_id,
+            destination=f"file://{tmp_path}/out/",
+            **{"model": "esrgan", "retries": 1, "retry_delay": timedelta(0), **arguments},
+        )
+    return run_dag(dag)
+
+
+@pytest.mark.parametrize("age", [0.0, HOUR], ids=["fresh", "past its hour"])
+def test_the_transfer_fetches_by_request_id(airflow_db, segmind_emulator, photos, tmp_path, age):
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.advance(age)
+    run = stored_by_id(request_id, tmp_path)
+    assert run.state == "success"
+    value = run.xcom("store")
+    assert (value["request_id"], value["model"]) == (request_id, "esrgan")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["store.jpg"]
+
+
+def test_the_transfer_says_what_nobody_knows(airflow_db, segmind_emulator, tmp_path):
+    run = stored_by_id("00000000-0000-4000-8000-000000000000", tmp_path)
+    assert run.state == "failed"
+    assert run.task("store").try_number == 1
+    assert "the request history does not know it either" in run.log
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_transfer_is_tried_again_while_the_request_runs(
+    airflow_db, segmind_emulator, quick_retries, photos, tmp_path
+):
+    segmind_emulator.faults.add("submit", "stuck")
+    run = stored_by_id(submitted(segmind_emulator, photos), tmp_path)
+    assert run.task("store").try_number == 2
+    assert "the request is still PROCESSING" in run.log
+
+
+def test_an_operator_a_sensor_and_the_transfer_by_id_across_dags(airflow_db, segmind_emulator, tmp_path, mode):
+    """The request id is all that another DAG needs."""
+    with DAG("first", schedule=None) as first:
+        SegmindRunModelOperator(
+            task_id="submit", model="video-model", parameters={"prompt": "a cat"}, wait_for_completion=False
+        )
+    request_id = run_dag(first).xcom("submit")
+    with DAG("second", schedule=None, params={"request_id": request_id}) as second:
+        wait = SegmindRequestSensor(task_id="wait", request_id="{{ params.request_id }}", **mode)
+        store = SegmindToObjectStorageOperator(
+            task_id="store", request_id="{{ params.request_id }}", destination=f"file://{tmp_path}/out/"
+        )
+        wait >> store
+    run = run_dag(second)
+    assert run.state == "success"
+    assert run.xcom("wait")["outputs"][0]["content_type"] == "video/mp4"
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["store.mp4"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"result": {}, "request_id": "r-1"}])
+def test_the_transfer_takes_either(arguments):
+    with pytest.raises(SegmindConfigError, match="either result= or request_id="):
+        SegmindToObjectStorageOperator(task_id="store", destination="file:///x/", **arguments)
