@@ -192,8 +192,6 @@ class SegmindRequestTrigger(BaseTrigger):
         )
 
     def _tell(self, state: RequestState) -> None:
-        if state is RequestState.COMPLETED:
-            return  # that line has the cost in it, and comes with the result
         elapsed = time.time() - self.submitted_at
         self.log.info("Segmind request %s (%s) is %s after %.1f s", self.request_id, self.model, state, elapsed)
 
