@@ -22,8 +22,8 @@ from airflow_provider_segmind.protocol.hosts import MAX_REDIRECTS, check_address
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
 from airflow_provider_segmind.retrying import RetryBudget, retry_options
 
-_PIECE = 1 << 20  # bytes that are hashed and written at a time
-_AHEAD = 8  # pieces that may wait for that while the next are received
+_BLOCK = 1 << 20  # bytes that are hashed and written at a time
+_AHEAD = 8  # blocks that may wait for that while the next are received
 
 
 @dataclass(frozen=True)
@@ -143,20 +143,28 @@ def _receive(response: httpx.Response, target: BinaryIO, max_bytes: int | None) 
     if (announced := response.headers.get("content-length", "")).isdigit() and int(announced) > limit:
         raise SegmindOutputError(f"it has {announced} bytes, more than the {max_bytes} allowed")
 
-    def keep(piece: bytes) -> None:
-        digest.update(piece)
-        target.write(piece)
+    def keep(pieces: list[bytes]) -> None:
+        block = b"".join(pieces)
+        digest.update(block)
+        target.write(block)
 
-    # Hashing and writing cost as much as receiving: in a thread of their own, the speed stays that of the network.
+    # Hashing and writing cost more than receiving: in a thread of their own they overlap with it.
     with ThreadPoolExecutor(1, thread_name_prefix="segmind-download") as thread:
         kept: deque[Future[None]] = deque()
-        for piece in response.iter_bytes(_PIECE):
+        pieces: list[bytes] = []
+        held = 0
+        for piece in response.iter_bytes():
             received += len(piece)
             if received > limit:
                 raise SegmindOutputError(f"it has more than the {max_bytes} bytes allowed")
-            kept.append(thread.submit(keep, piece))
+            pieces.append(piece)
+            held += len(piece)
+            if held >= _BLOCK:
+                kept.append(thread.submit(keep, pieces))
+                pieces, held = [], 0
             if len(kept) > _AHEAD:
                 kept.popleft().result()
+        kept.append(thread.submit(keep, pieces))
         for left in kept:
             left.result()
     content_type = response.headers.get("content-type", "").split(";")[0].strip() or None

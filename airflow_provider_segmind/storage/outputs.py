@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 #: Bytes; a larger output is refused. Settable wherever something is stored.
 MAX_BYTES = 2 * 1024**3
 _COPY = 1 << 20  # bytes copied at a time
-_BLOCK = 8 << 20  # bytes of one part of an upload, and of one read
+_BLOCK = 6 << 20  # bytes of one part of an upload, and of one read; a few of them lie in memory
 _S3 = ("s3", "s3a", "s3n")
 
 
