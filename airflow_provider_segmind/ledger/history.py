@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,8 @@ def search(
     *,
     patience: float,
     sleep: Callable[[float], None] = time.sleep,
+    taken: Collection[str] = (),
+    must_answer: bool = False,
 ) -> list[HistoryRow | None]:
     """
     Look for submits in the history, again and again until all are found.
@@ -57,20 +59,33 @@ def search(
     :param model: the slug of all of them.
     :param sought: what is looked for.
     :param patience: seconds for which it is looked for: rows can appear late.
-    :return: for each its row, or None.
+    :param taken: request ids that belong to somebody else already.
+    :param must_answer: raise where the history could not be asked, instead of taking that for "not there".
+    :return: for each its row, or None; no row twice.
     """
+    owned = set(taken)
     found: list[HistoryRow | None] = [None] * len(sought)
+    unasked: SegmindError | None = None
     looked = 0.0
     for at in (*(look for look in _LOOKS if look < patience), patience):
         sleep(max(0.0, at - looked))
         looked = at
-        for rows in _pages_since(hook, model, min(item.since for item in sought)):
-            found = [
-                row or matching_row(rows, model=model, body=item.body, since=item.since, signed=item.signed)
-                for row, item in zip(found, sought, strict=True)
-            ]
-            if all(found):
-                return found
+        unasked = None
+        try:
+            for rows in _pages_since(hook, model, min(item.since for item in sought)):
+                for number, item in enumerate(sought):
+                    free = [row for row in rows if row.request_id not in owned] if found[number] is None else []
+                    match = matching_row(free, model=model, body=item.body, since=item.since, signed=item.signed)
+                    if match is not None:
+                        found[number] = match
+                        owned.add(match.request_id)
+                if all(found):
+                    return found
+        except SegmindError as error:
+            log.warning("The request history cannot be asked: %s", error)
+            unasked = error
+    if unasked is not None and must_answer:
+        raise unasked
     return found
 
 
@@ -78,7 +93,8 @@ def _pages_since(hook: SegmindHook, model: str, since: float) -> Iterator[list[H
     """Read the history from its newest row back to a moment (epoch seconds), a page at a time."""
     day = datetime.fromtimestamp(since - CLOCK_SKEW, UTC).date()
     for page in range(1, _MOST_PAGES + 1):
-        rows = history(hook, model=model, from_date=day, page=page, per_page=_ROWS)
+        call = calls.get_history(model=model, from_date=day, page=page, per_page=_ROWS)
+        rows = hook.get_conn().send(call, budget=_PER_LOOK)
         yield rows
         if len(rows) < _ROWS or all(older(row, since) for row in rows):
             return
@@ -93,10 +109,10 @@ def recover_output(hook: SegmindHook, model: str, request_id: str) -> Result | N
     return found
 
 
-def history(hook: SegmindHook, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
+def history(hook: SegmindHook, request_id: str) -> list[HistoryRow]:
     """Ask the history; what it does not tell, it does not know. It is the vendor's least documented part."""
     try:
-        return hook.get_conn().send(calls.get_history(request_id, **filters), budget=_PER_LOOK)
+        return hook.get_conn().send(calls.get_history(request_id), budget=_PER_LOOK)
     except SegmindError as error:
         log.warning("The request history cannot be asked: %s", error)
         return []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_segmind.exceptions import (
+    SegmindAnswerLostError,
     SegmindBatchError,
     SegmindConfigError,
     SegmindStorageError,
@@ -19,10 +20,9 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger.batch import BatchLedger
-from airflow_provider_segmind.ledger.entry import RECORDS_LIVE
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
 from airflow_provider_segmind.operators.batch_folder import BatchFolder
-from airflow_provider_segmind.operators.batch_items import pictures_of, take_up
+from airflow_provider_segmind.operators.batch_items import counted, keep_moving, pictures_of, take_up
 from airflow_provider_segmind.operators.common import (
     check_numbers,
     check_uris,
@@ -31,7 +31,7 @@ from airflow_provider_segmind.operators.common import (
     not_before,
     permanent_errors_fail,
 )
-from airflow_provider_segmind.operators.submit_many import Picture, Wave, settle
+from airflow_provider_segmind.operators.submit_many import Picture, Wave, refresh, settle
 from airflow_provider_segmind.protocol.batch import (
     BatchEvent,
     Limits,
@@ -39,6 +39,7 @@ from airflow_provider_segmind.protocol.batch import (
     Row,
     State,
     Waited,
+    digest_of,
     read_batch_event,
     summary,
 )
@@ -53,6 +54,10 @@ if TYPE_CHECKING:
 
 #: Seconds between the last request's own deadline and Airflow's deferral time-out.
 _DEFERRAL_MARGIN = 120.0
+#: Seconds after the last request's deadline for which the claim of a process that died holds.
+_CLAIM_MARGIN = 300.0
+#: Seconds; a rate limit is waited out for at least this long: limits are per minute.
+_LEAST_PATIENCE = 300.0
 
 
 class SegmindBatchOperator(BaseOperator):
@@ -71,7 +76,7 @@ class SegmindBatchOperator(BaseOperator):
     this run and ``remaining_credits`` in credits), ``seconds``.
 
     What concerns all pictures (a refused key, missing credits, an unknown model) ends the submits: what is open is
-    waited for and stored, and then the task fails with that error.
+    waited for and stored, and then the task fails with that error. One run at a time works on a manifest.
 
     :param model: slug of the model. (templated)
     :param items: the pictures: each a dict of the model's parameters, or just the URL of its image. (templated)
@@ -172,8 +177,6 @@ class SegmindBatchOperator(BaseOperator):
         if is_final(self.model) and isinstance(self.parameters, Mapping) and is_final(self.parameters):
             check_known(self.model, self.parameters, pending={"image"})
 
-    # --- the run --------------------------------------------------------------------------------------------
-
     @cached_property
     def hook(self) -> SegmindHook:
         """The hook of this task's connection."""
@@ -185,12 +188,12 @@ class SegmindBatchOperator(BaseOperator):
             return self._go_on(context, None)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Take over from the trigger: store what has ended, submit the next wave, and defer again."""
+        """Take over from the trigger: store what has ended, submit the next wave, defer again."""
         with permanent_errors_fail(self.retry_policy), closing(self.hook):
             return self._go_on(context, read_batch_event(event))
 
     def _go_on(self, context: Context, event: BatchEvent | None) -> dict[str, Any]:
-        pictures = self._pictures()
+        pictures = pictures_of(self.model, self.items, self.parameters or {}, gateway=self.hook.settings.gateway)
         folder = BatchFolder(
             self.destination,
             conn_id=self.destination_conn_id,
@@ -208,32 +211,32 @@ class SegmindBatchOperator(BaseOperator):
         folder.collect(self.hook, self.model, pictures, ended)
         wave = self._submit(pictures, ledger, memory)
         rows = [picture.row for picture in pictures]
+        keep_moving(rows, memory, wave.limited, patience=max(self.timeout, _LEAST_PATIENCE))
         folder.write(rows)
         ledger.write(row for row in rows if not row.open)
-        self.log.info("Batch of %s: %s", self.model, ", ".join(f"{count} {state}" for state, count in _counted(rows)))
+        self.log.info("Batch of %s: %s", self.model, ", ".join(f"{count} {state}" for state, count in counted(rows)))
         if any(row.state is State.RUNNING for row in rows) or (
             memory.halted is None and any(row.state is State.WAITING for row in rows)
         ):
             self._defer(pictures, memory, wave.closed_until)
+        folder.release()
         return self._close(rows, folder, memory)
-
-    # --- what there is ----------------------------------------------------------------------------------------
-
-    def _pictures(self) -> list[Picture]:
-        return pictures_of(self.model, self.items, self.parameters or {}, gateway=self.hook.settings.gateway)
 
     def _begin(self, pictures: Sequence[Picture], folder: BatchFolder, ledger: BatchLedger) -> Memory:
         """Take up what earlier tries and runs left."""
         now = time.time()
+        self._claim(folder, ledger.owner)
         take_up(pictures, folder.read() or {}, ledger.rows)
         rows = [picture.row for picture in pictures]
         for row in rows:
-            row.run_again(now, records_live=RECORDS_LIVE)
+            row.run_again()
         folder.miss(rows)
         if any(row.state is State.WAITING for row in rows):
             folder.probe()
         self._settle(pictures)
-        return Memory(started_at=now, reused=sum(row.state is State.STORED for row in rows))
+        refresh(self.hook, self.model, pictures)
+        reused = sum(row.state is State.STORED for row in rows)
+        return Memory(started_at=now, reused=reused, items=digest_of(row.key for row in rows), moved_at=now)
 
     def _resume(
         self, pictures: Sequence[Picture], folder: BatchFolder, ledger: BatchLedger, event: BatchEvent
@@ -243,8 +246,15 @@ class SegmindBatchOperator(BaseOperator):
         if written is None:
             raise SegmindStorageError(
                 f"the manifest {folder.manifest} has gone since the batch began",
-                next_step="Another try finds the open requests again, and submits, and pays, the finished ones anew.",
+                next_step="Put it back, or clear the task: then the finished ones are submitted, and paid, anew.",
+                retryable=False,
             )
+        if event.memory.items != digest_of(picture.row.key for picture in pictures):
+            raise SegmindConfigError(
+                "the items are others than before the deferral, when their templates were rendered",
+                next_step=f"Make them in a task before this one. What was submitted is in {folder.manifest}.",
+            )
+        self._claim(folder, ledger.owner)
         take_up(pictures, written, ledger.rows)
         if event.error is not None:
             raise error_from_dict(event.error)
@@ -255,14 +265,16 @@ class SegmindBatchOperator(BaseOperator):
                 row.submitted(waited.request_id, at=waited.submitted_at)
         return event.memory
 
+    def _claim(self, folder: BatchFolder, owner: str) -> None:
+        """Let no other run work on the same manifest: both would pay for what is missing."""
+        if not folder.claim(owner, until=time.time() + self.timeout + _CLAIM_MARGIN):
+            raise SegmindConfigError(
+                f"another run works on {folder.manifest}",
+                next_step="Nothing was sent by this one: clear it once that has ended, or give each run a folder.",
+            )
+
     def _settle(self, pictures: Sequence[Picture]) -> None:
         settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
-
-    # --- the next wave ----------------------------------------------------------------------------------------
-
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.requests_per_minute, self.max_in_flight)
 
     def _submit(self, pictures: Sequence[Picture], ledger: BatchLedger, memory: Memory) -> Wave:
         """Submit as many as the limits allow now."""
@@ -271,11 +283,17 @@ class SegmindBatchOperator(BaseOperator):
         if self.execution_timeout and time.time() > memory.started_at + self.execution_timeout.total_seconds():
             late = SegmindTimeoutError("execution_timeout was over before all was submitted", next_step="")
             memory.halted = memory.halted or late.to_dict()
-        size = self._limits.wave([picture.row for picture in pictures], time.time())
+        size = Limits(self.requests_per_minute, self.max_in_flight).wave(
+            [picture.row for picture in pictures], time.time()
+        )
         if memory.halted is None and size and waiting:
             wave.submit(waiting[:size])
             self._settle(pictures)
-            memory.halted = wave.halted.to_dict() if wave.halted else None
+            found_all = not any(
+                picture.row.state is State.FAILED and picture.row.request_id is None for picture in waiting[:size]
+            )
+            if wave.halted and not (isinstance(wave.halted, SegmindAnswerLostError) and found_all):
+                memory.halted = wave.halted.to_dict()
         return wave
 
     def _defer(self, pictures: Sequence[Picture], memory: Memory, closed_until: float) -> NoReturn:
@@ -283,7 +301,8 @@ class SegmindBatchOperator(BaseOperator):
 
         now, rows = time.time(), [picture.row for picture in pictures]
         running = [row for row in rows if row.state is State.RUNNING]
-        resume_at, need = self._limits.next_wave(rows, now) if memory.halted is None else (now, len(running))
+        limits = Limits(self.requests_per_minute, self.max_in_flight)
+        resume_at, need = limits.next_wave(rows, now) if memory.halted is None else (now, len(running))
         resume_at = max(resume_at, closed_until)
         deadline = max([resume_at, *((row.submitted_at or now) + self.timeout for row in running)])
         waited = [
@@ -328,7 +347,3 @@ class SegmindBatchOperator(BaseOperator):
             next_step=f"Manifest: {folder.manifest}. Another try, or a clear, does only what is missing.",
             retryable=any((row.error or {}).get("retryable") for row in failed),
         )
-
-
-def _counted(rows: Sequence[Row]) -> list[tuple[str, int]]:
-    return [(str(state), count) for state in State if (count := sum(row.state is state for row in rows))]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError, SegmindStorageError
 from airflow_provider_segmind.ledger.history import recover_output
 from airflow_provider_segmind.operators.submit_many import Picture
 from airflow_provider_segmind.protocol.batch import Row, State, read_manifest, write_manifest
@@ -21,6 +21,7 @@ from airflow_provider_segmind.storage import (
     object_path,
     publish_text,
     read_text,
+    remove,
     store_result,
 )
 from airflow_provider_segmind.storage.names import fill
@@ -52,6 +53,7 @@ class BatchFolder:
         self._max_bytes = max_bytes
         self._folder = object_path(self._uri, conn_id)
         self._manifest = self._folder / f"{name}.manifest.jsonl"
+        self._claim = self._folder / f"{name}.claim"
 
     @property
     def manifest(self) -> str:
@@ -68,8 +70,30 @@ class BatchFolder:
         probe(self._manifest)
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write the manifest."""
-        publish_text(write_manifest(rows), self._manifest)
+        """Write the manifest; rows of other items (an earlier run's) stay below."""
+        mine = {row.key for row in rows}
+        others = [row for key, row in (self.read() or {}).items() if key not in mine]
+        publish_text(write_manifest([*rows, *others]), self._manifest)
+
+    def claim(self, owner: str, *, until: float) -> bool:
+        """
+        Keep other runs away from this manifest; False where another one has it.
+
+        Not airtight: of two that begin in the same moment the later one finds out at its next look.
+
+        :param owner: this task instance.
+        :param until: when the claim ends by itself (epoch seconds), should the process die.
+        """
+        found = read_text(self._claim)
+        name, _, end = (found or "").partition("\n")
+        if found and name != owner and _number(end) > time.time():
+            return False
+        publish_text(f"{owner}\n{until:.0f}", self._claim)
+        return (read_text(self._claim) or "").partition("\n")[0] == owner
+
+    def release(self) -> None:
+        """End the claim."""
+        remove(self._claim)
 
     def miss(self, rows: Sequence[Row]) -> None:
         """Turn stored pictures that are not there any more into ones to be stored again."""
@@ -120,6 +144,8 @@ class BatchFolder:
             )
         except SegmindError as error:
             return result, error
+        except OSError as error:  # this machine's own disk
+            return result, SegmindStorageError(f"{type(error).__name__}: {error}")
         return result, stored
 
     @staticmethod
@@ -134,6 +160,13 @@ class BatchFolder:
         else:
             row.state, row.finished_at = State.STORED, time.time()
             row.stored = [item.to_dict() for item in stored]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _result(hook: SegmindHook, model: str, row: Row, event: Event | None) -> Result:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.operators.submit_many import Picture
-from airflow_provider_segmind.protocol.batch import Row, key_of, shown
+from airflow_provider_segmind.protocol.batch import Memory, Row, State, key_of, shown
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.storage.names import stem_of
@@ -61,6 +62,26 @@ def take_up(pictures: Sequence[Picture], manifest: Mapping[str, Row], ledger: Ma
         if known:
             latest = max(known, key=lambda row: row.moment)
             picture.row = latest.model_copy(update={"index": new.index, "item": new.item})
+
+
+def counted(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """Return how many rows are in each state, without those in which none is."""
+    return [(str(state), count) for state in State if (count := sum(row.state is state for row in rows))]
+
+
+def keep_moving(rows: Sequence[Row], memory: Memory, limited: SegmindError | None, *, patience: float) -> None:
+    """
+    Give up at a rate limit that lets nothing through.
+
+    :param limited: the limit that was met in this stretch, if one was.
+    :param patience: seconds since something was submitted or finished last.
+    """
+    now = time.time()
+    if any(max(row.submitted_at or 0.0, row.finished_at or 0.0) > memory.moved_at for row in rows):
+        memory.moved_at = now
+    nothing_runs = not any(row.state is State.RUNNING for row in rows)
+    if limited is not None and nothing_runs and now > memory.moved_at + patience:
+        memory.halted = limited.to_dict()
 
 
 def _name(index: int, item: Mapping[str, Any], key: str) -> str:

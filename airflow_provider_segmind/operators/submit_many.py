@@ -17,12 +17,15 @@ from airflow_provider_segmind.exceptions import (
     SegmindMalformedAnswerError,
     SegmindRateLimitedError,
     SegmindRequestError,
+    SegmindRequestExpiredError,
+    SegmindRequestFailedError,
+    SegmindServerError,
 )
 from airflow_provider_segmind.hooks.gate import note_closed
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger.batch import BatchLedger
 from airflow_provider_segmind.ledger.entry import RECORDS_LIVE
-from airflow_provider_segmind.ledger.history import Sought, recover_output, search
+from airflow_provider_segmind.ledger.history import Sought, recall, search
 from airflow_provider_segmind.operators.submit_once import (
     LIMIT_WITHOUT_RESET,
     SUBMIT_BUDGET,
@@ -30,14 +33,15 @@ from airflow_provider_segmind.operators.submit_once import (
     respect_the_limit,
 )
 from airflow_provider_segmind.protocol.batch import Row, State
-from airflow_provider_segmind.protocol.wire import SubmittedRequest
+from airflow_provider_segmind.protocol.events import error_from_dict
+from airflow_provider_segmind.protocol.wire import RequestState, SubmittedRequest
 
 log = logging.getLogger(__name__)
 
-#: Submits under way at once. So many may be in doubt after a kill, so it is no more than a gateway needs.
-_AT_ONCE = 8
-#: What is wrong with one picture, and says nothing of the others.
-_ITS_OWN = (SegmindInvalidRequestError, SegmindRequestError)
+#: Submits under way at once: as many as the client has connections. So many may be in doubt after a kill.
+_AT_ONCE = 4
+#: What is wrong with one picture, and says nothing of the others. A 500 often is a parameter's fault.
+_ITS_OWN = (SegmindInvalidRequestError, SegmindRequestError, SegmindServerError)
 
 
 @dataclass(eq=False)
@@ -65,6 +69,7 @@ class Wave:
     :param model: the slug.
     :param min_remaining_credits: submit nothing while the balance is below this; None to take the connection's.
     :param closed_until: set where a rate limit was met: when it resets (epoch seconds).
+    :param limited: the rate limit that was met, if one was.
     :param halted: set where an error ended the submits that concerns them all.
     """
 
@@ -73,6 +78,7 @@ class Wave:
     model: str
     min_remaining_credits: float | None = None
     closed_until: float = 0.0
+    limited: SegmindRateLimitedError | None = None
     halted: SegmindError | None = None
 
     def submit(self, pictures: Sequence[Picture]) -> None:
@@ -87,7 +93,19 @@ class Wave:
             for start in range(0, len(pictures), _AT_ONCE):
                 if self.halted is not None or self.closed_until:
                     return
-                self._submit_group(pool, pictures[start : start + _AT_ONCE])
+                group = pictures[start : start + _AT_ONCE]
+                self._submit_group(pool, group)
+                self._judge([picture.row for picture in group])
+
+    def _judge(self, rows: Sequence[Row]) -> None:
+        """Stop where a whole group went wrong in the same way: then it is not the pictures."""
+        errors = [row.error or {} for row in rows]
+        if len(rows) < _AT_ONCE:
+            return
+        if all(row.state is State.INTENDED for row in rows):
+            self._stop(SegmindAnswerLostError("the answers to a whole group of submits were lost"))
+        elif all(error.get("type") == "SegmindServerError" for error in errors):
+            self._stop(error_from_dict(errors[0]))
 
     def _submit_group(self, pool: ThreadPoolExecutor, group: Sequence[Picture]) -> None:
         now = time.time()
@@ -127,6 +145,7 @@ class Wave:
             return
         now = time.time()
         reset = error.wait_seconds(now)
+        self.limited = error
         self.closed_until = max(self.closed_until, now + (LIMIT_WITHOUT_RESET if reset is None else reset))
         if reset:
             note_closed(self.hook.settings.gateway, self.hook.segmind_conn_id, now + reset)
@@ -141,35 +160,64 @@ def settle(
     patience: float,
 ) -> None:
     """
-    Find out what became of submits whose answer is not known, and of requests that Segmind has forgotten.
+    Find out what became of submits whose answer is not known.
 
-    Nothing is submitted here: what is to be submitted (again) is waiting afterwards.
+    Nothing is submitted here: what is to be submitted again, once, is waiting afterwards.
 
     :param on_lost_submit: what to do with a submit that the history does not show.
     :param patience: seconds for which the history is searched again and again: rows can appear late.
     """
     doubtful = [picture for picture in pictures if picture.row.state is State.INTENDED]
-    if doubtful:
-        log.info("Looking for %d submit(s) whose answer is not known in the history", len(doubtful))
-        sought = [Sought(picture.body, picture.row.intended_at or 0.0) for picture in doubtful]
-        for picture, found in zip(doubtful, search(hook, model, sought, patience=patience), strict=True):
-            row = picture.row
-            if found is not None:
-                row.submitted(found.request_id, at=row.intended_at or time.time())
-            elif on_lost_submit == "resubmit":
-                row.reset()
-            else:
-                row.failed(_lost(model, row, patience).to_dict(), at=time.time())
+    if not doubtful:
+        return
+    log.info("Looking for %d submit(s) whose answer is not known in the history", len(doubtful))
+    sought = [Sought(picture.body, picture.row.intended_at or 0.0) for picture in doubtful]
+    known = {picture.row.request_id for picture in pictures if picture.row.request_id}
+    again = on_lost_submit == "resubmit"
+    try:
+        found = search(hook, model, sought, patience=patience, taken=known, must_answer=again)
+    except SegmindError:
+        found, again = [None] * len(doubtful), False  # a history that does not answer does not say "not there"
+    for picture, there in zip(doubtful, found, strict=True):
+        row = picture.row
+        if there is not None:
+            row.submitted(there.request_id, at=row.intended_at or time.time())
+        elif again and not row.lost:
+            row.reset()
+            row.lost += 1
+        else:
+            row.failed(_lost(model, row, patience).to_dict(), at=time.time())
+
+
+def refresh(hook: SegmindHook, model: str, pictures: Sequence[Picture]) -> None:
+    """Ask for requests that are so old that Segmind may have forgotten them: by their record, or by the history."""
     oldest = time.time() - RECORDS_LIVE
     for picture in pictures:
         row = picture.row
-        if row.state is State.RUNNING and row.result is None and (row.submitted_at or 0.0) < oldest:
-            result = recover_output(hook, model, row.request_id or "")
-            if result is not None:
-                row.result = result.to_xcom()
-            else:
-                log.warning("Segmind forgot request %s and its output: it is submitted, and paid, anew", row.request_id)
-                row.reset()
+        if row.state is not State.RUNNING or row.result is not None or (row.submitted_at or 0.0) > oldest:
+            continue
+        try:
+            _refresh(hook, model, row)
+        except SegmindRequestFailedError:
+            row.reset()  # it was free
+        except SegmindRequestExpiredError as error:
+            log.warning("%s It is submitted, and paid, anew", error)
+            row.reset()
+        except SegmindError as error:
+            log.warning("Request %s: %s", row.request_id, error)  # not known now: it stays open
+
+
+def _refresh(hook: SegmindHook, model: str, row: Row) -> None:
+    request_id = row.request_id or ""
+    try:
+        status = hook.get_status(request_id)
+    except SegmindRequestExpiredError as gone:
+        hook.get_history(request_id)  # raises where it does not answer, which is not "not there"
+        if result := recall(hook, gone, model=model):
+            row.result = result.to_xcom()
+    else:
+        if status.state is RequestState.FAILED:
+            raise status.failure()
 
 
 def _lost(model: str, row: Row, patience: float) -> SegmindAnswerLostError:

@@ -7,6 +7,7 @@ loses none.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Row(BaseModel):
         are among its ``metrics``).
     :param stored: the objects, as in the XCom of an upscaling task.
     :param error: what went wrong, as :meth:`SegmindError.to_dict`.
+    :param lost: how often its submit was lost and given up.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -70,37 +72,36 @@ class Row(BaseModel):
     result: dict[str, Any] | None = None
     stored: list[dict[str, Any]] | None = None
     error: dict[str, Any] | None = None
+    lost: int = 0
 
     def failed(self, error: Mapping[str, Any], *, at: float) -> None:
         """Note that it came to nothing in this run."""
         self.state, self.error, self.finished_at = State.FAILED, dict(error), at
 
-    def run_again(self, now: float, *, records_live: float) -> None:
+    def run_again(self) -> None:
         """
         Make ready for a run what an earlier one left.
 
         Stored stays stored. What Segmind charged for is fetched, not submitted again; what failed there was free. A
-        submit without an answer stays in doubt.
-
-        :param now: the time (epoch seconds).
-        :param records_live: seconds from the submit for which Segmind keeps a request's record.
+        submit without an answer stays in doubt. Whether a request is still known is asked afterwards.
         """
         if self.state is not State.FAILED:
             return
         told = self.error or {}
         if self.request_id is None and told.get("type") == "SegmindAnswerLostError":
             self.state = State.INTENDED
-        elif self._can_be_fetched(told, now - records_live):
+        elif self._can_be_fetched(told):
             self.state = State.RUNNING
         else:
             self.reset()
         self.error = self.finished_at = None
 
-    def _can_be_fetched(self, told: Mapping[str, Any], oldest: float) -> bool:
+    def _can_be_fetched(self, told: Mapping[str, Any]) -> bool:
+        kind = told.get("type")
         if self.result is not None:
-            gone = told.get("type") == "SegmindDownloadError" and not told.get("retryable")
-            return not gone
-        return bool(self.request_id) and told.get("type") not in _FREE and (self.submitted_at or 0.0) > oldest
+            gone = kind == "SegmindDownloadError" and told.get("status") in (404, 410)
+            return not gone and kind != "SegmindRequestExpiredError"  # the latter: a base64 output without its record
+        return bool(self.request_id) and kind not in _FREE
 
     @property
     def open(self) -> bool:
@@ -112,9 +113,9 @@ class Row(BaseModel):
         self.state, self.request_id, self.submitted_at = State.RUNNING, request_id, at
 
     def reset(self) -> None:
-        """Forget its request: it is to be submitted (again)."""
+        """Forget its request: it is to be submitted (again). When it was sent last still counts as a submit."""
         self.state, self.result = State.WAITING, None
-        self.request_id = self.intended_at = self.submitted_at = None
+        self.request_id = self.submitted_at = None
 
     @property
     def moment(self) -> float:
@@ -126,6 +127,11 @@ class Row(BaseModel):
 _FREE = {"SegmindRequestFailedError", "SegmindContentBlockedError"}
 
 
+def digest_of(keys: Iterable[str]) -> str:
+    """Return what tells one set of pictures from another."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:_KEY]
+
+
 def key_of(model: str, body: Mapping[str, Any], gateway: str) -> str:
     """Return the name of a picture within its batch: the same parameters have the same."""
     return fingerprint(model, body, gateway)[:_KEY]
@@ -133,7 +139,15 @@ def key_of(model: str, body: Mapping[str, Any], gateway: str) -> str:
 
 def shown(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return an item as a manifest shows it: long texts are cut, and what signs a URL is left out."""
-    return {name: _short(value) if isinstance(value, str) else value for name, value in item.items()}
+    return {name: _shown(value) for name, value in item.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return _short(value)
+    if isinstance(value, Mapping):
+        return {str(name): _shown(inner) for name, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _short(value: str) -> str:
@@ -157,7 +171,9 @@ def read_manifest(text: str, *, where: str) -> dict[str, Row]:
     :raises SegmindConfigError: a line cannot be read: what is paid for would be forgotten.
     """
     rows = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # no splitlines(): a text may hold a line separator
+        if not line.strip():
+            continue
         try:
             row = Row.model_validate_json(line)
         except ValidationError as error:
@@ -211,7 +227,8 @@ class Limits:
 
     @staticmethod
     def _recent(rows: Sequence[Row], now: float) -> list[float]:
-        return [row.submitted_at for row in rows if row.submitted_at is not None and row.submitted_at > now - _WINDOW]
+        sent = (row.intended_at or row.submitted_at or 0.0 for row in rows)  # also what was lost or refused
+        return [at for at in sent if at > now - _WINDOW]
 
 
 def _count(rows: Iterable[Row], state: State) -> int:
@@ -228,12 +245,16 @@ class Memory(BaseModel):
     :param started_at: when it began (epoch seconds).
     :param reused: how many pictures were there already.
     :param halted: the error that ended the submits, if one did: only what is open is waited for.
+    :param items: which pictures it is about, as a digest of their keys.
+    :param moved_at: when something was submitted, stored or failed last (epoch seconds).
     """
 
     model_config = ConfigDict(extra="ignore")
 
     started_at: float
     reused: int = 0
+    items: str = ""
+    moved_at: float = 0.0
     halted: dict[str, Any] | None = None
 
 

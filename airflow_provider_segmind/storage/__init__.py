@@ -16,6 +16,7 @@ from airflow_provider_segmind.storage.outputs import (
     names_in,
     publish_text,
     read_text,
+    remove,
     store_result,
 )
 from airflow_provider_segmind.storage.paths import object_path
@@ -35,5 +36,6 @@ __all__ = [
     "publish_text",
     "read_picture",
     "read_text",
+    "remove",
     "store_result",
 ]

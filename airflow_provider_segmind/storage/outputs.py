@@ -107,7 +107,7 @@ def store_result(
             target = object_path(uri, conn_id)
             path = _object_name(target, uri.endswith("/"), name, source.suffix, kind, alone=len(sources) == 1)
             if about is not None and if_exists == "overwrite":
-                _remove(sidecar_of(path))  # it may tell of another object than this one
+                remove(sidecar_of(path))  # it may tell of another object than this one
             _publish(
                 file,
                 path,
@@ -258,7 +258,12 @@ def _upload(fs: Any, file: BinaryIO, path: ObjectStoragePath, attributes: Mappin
 def read_text(path: ObjectStoragePath) -> str | None:
     """Return a small text object, or None where there is none."""
     with storage_errors(path):
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        fs = fresh(path)
+        try:
+            with fs.open(path.path, "rb") as there:  # no exists(): it takes a store that is down for "not there"
+                return str(there.read(), "utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
 
 def publish_text(text: str, path: ObjectStoragePath, *, kind: str = "text/plain") -> None:
@@ -308,7 +313,8 @@ def _same(path: ObjectStoragePath, *, size: int, sha256: str) -> bool:
     return digest.hexdigest() == sha256
 
 
-def _remove(path: ObjectStoragePath) -> None:
+def remove(path: ObjectStoragePath) -> None:
+    """Remove an object, if it is there."""
     with storage_errors(path):
         if fresh(path).exists(path.path):
             path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from airflow_provider_segmind.hooks import gate
 from airflow_provider_segmind.operators import batch, submit_many
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator
 from airflow_provider_segmind.protocol import waiting
+from airflow_provider_segmind.retrying import ONCE
 from tests.airflow_env import run_dag
 from tests.buckets import BUCKET, CONN
 
@@ -149,6 +151,41 @@ def test_another_run_with_more_items_does_what_is_missing(segmind_emulator, imag
     assert len(pictures_in(folder)) == 5
 
 
+def test_rows_of_other_items_stay_in_the_manifest(segmind_emulator, images, folder):
+    items = images(3)
+    run_dag(dag_of(folder, items[:2]))
+    run_dag(dag_of(folder, items[2:]))
+    run = run_dag(dag_of(folder, items[:1]))
+    assert run.xcom("upscale")["reused"] == 1
+    assert segmind_emulator.stats.submits_accepted == 3
+
+
+def test_two_runs_do_not_work_on_one_manifest(segmind_emulator, images, folder):
+    folder.mkdir()
+    claim = folder / "upscale.claim"
+    claim.write_text(f"another run\n{time.time() + 60:.0f}")
+    run = run_dag(dag_of(folder, images(1)))
+    assert run.state == "failed"
+    assert "another run works on" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+    claim.write_text(f"another run\n{time.time() - 1:.0f}")  # it died, and its time is over
+    assert run.again("upscale").state == "success"
+    assert not claim.exists()
+
+
+def test_items_that_render_differently_after_the_deferral(segmind_emulator, images, folder):
+    """A list of what is there now: each resume would pay for another batch."""
+    found = images(4)
+    with DAG(
+        "batch", schedule=None, user_defined_macros={"now": lambda: [found.pop()]}, render_template_as_native_obj=True
+    ) as dag:
+        SegmindBatchOperator(task_id="upscale", model="esrgan", items="{{ now() }}", destination=f"file://{folder}")
+    run = run_dag(dag)
+    assert run.state == "failed"
+    assert "the items are others than before the deferral" in run.log
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
 def test_a_picture_that_was_deleted_is_fetched_again_for_free(segmind_emulator, images, folder):
     run = run_dag(dag_of(folder, images(3)))
     (folder / pictures_in(folder)[1]).unlink()
@@ -190,6 +227,47 @@ def test_what_is_wrong_with_one_item_is_its_own_failure(segmind_emulator, images
     assert [row["error"]["type"] for row in rows_of(folder) if row["state"] == "failed"] == [
         "SegmindInvalidRequestError"
     ]
+
+
+def test_one_picture_that_breaks_the_model_does_not_stop_the_others(segmind_emulator, images, folder, monkeypatch):
+    monkeypatch.setattr(submit_many, "SUBMIT_BUDGET", ONCE)
+    segmind_emulator.faults.add("submit", "status:500", times=1)
+    run = run_dag(dag_of(folder, images(6), max_failures=1))
+    assert run.state == "success"
+    assert run.xcom("upscale")["errors"] == {"SegmindServerError": 1}
+
+
+def test_a_gateway_that_breaks_for_all_ends_the_submits(segmind_emulator, images, folder, monkeypatch):
+    monkeypatch.setattr(submit_many, "SUBMIT_BUDGET", ONCE)
+    segmind_emulator.faults.add("submit", "status:500")
+    run = run_dag(dag_of(folder, images(20), max_failures=20))
+    assert run.state == "failed"
+    assert segmind_emulator.stats.submits_attempted == submit_many._AT_ONCE
+
+
+def test_answers_that_are_all_lost_are_paid_for_once_more_at_most(segmind_emulator, images, folder):
+    """Accepted, never answered, and a history that shows nothing: resubmit must not go on for ever."""
+    segmind_emulator.reset(history_delay=3600)
+    segmind_emulator.faults.add("submit", "drop_after")
+    run = run_dag(dag_of(folder, images(6), on_lost_submit="resubmit", lost_submit_wait=0.1))
+    assert run.state == "failed"
+    assert segmind_emulator.stats.submits_accepted <= 2 * 6
+
+
+def test_a_history_that_does_not_answer_is_no_leave_to_resubmit(segmind_emulator, images, folder):
+    segmind_emulator.faults.add("submit", "drop_after", times=1)
+    segmind_emulator.faults.add("history", "status:500")
+    run = run_dag(dag_of(folder, images(2), on_lost_submit="resubmit", lost_submit_wait=0.1, max_failures=1))
+    assert run.state == "success"
+    assert segmind_emulator.stats.submits_accepted == 2
+
+
+def test_a_limit_that_does_not_end_is_told(segmind_emulator, images, folder, monkeypatch):
+    monkeypatch.setattr(batch, "_LEAST_PATIENCE", 0.5)
+    segmind_emulator.faults.add("submit", "status:429", headers={"retry-after": "1"})
+    run = run_dag(dag_of(folder, images(2), timeout=0.5))
+    assert run.state == "failed"
+    assert "rate limit is reached" in run.log
 
 
 @pytest.mark.parametrize(("status", "error"), [(401, "key"), (402, "credits")])
@@ -235,6 +313,17 @@ def test_a_picture_that_takes_too_long_is_looked_at_again_by_the_next_try(segmin
     again = run.again("upscale")
     assert again.state == "success"
     assert segmind_emulator.stats.submits_accepted == 2
+
+
+def test_a_time_out_of_yesterday_is_taken_from_the_history(segmind_emulator, images, folder, monkeypatch):
+    segmind_emulator.reset(latency=2.0)
+    run = run_dag(dag_of(folder, images(1), timeout=0.5))
+    assert run.state == "failed"
+    segmind_emulator.advance(2 * 3600)
+    monkeypatch.setattr(submit_many, "RECORDS_LIVE", -1.0)  # the emulator's clock is ahead, ours is not
+    again = run.again("upscale")
+    assert again.state == "success"
+    assert segmind_emulator.stats.submits_accepted == 1
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "garbage", "missing_fields"])

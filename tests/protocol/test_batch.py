@@ -34,8 +34,9 @@ def row(state=State.WAITING, **values):
     return Row(key="k", state=state, **values)
 
 
-def failed(kind, *, retryable=False, age=60.0, **values):
-    return row(State.FAILED, error={"type": kind, "retryable": retryable}, submitted_at=NOW - age, **values)
+def failed(kind, *, retryable=False, age=60.0, status=None, **values):
+    error = {"type": kind, "retryable": retryable, "status": status}
+    return row(State.FAILED, error=error, submitted_at=NOW - age, **values)
 
 
 @pytest.mark.parametrize(
@@ -49,19 +50,21 @@ def failed(kind, *, retryable=False, age=60.0, **values):
         (failed("SegmindContentBlockedError", request_id="r"), State.WAITING),
         (failed("SegmindInvalidRequestError"), State.WAITING),  # not accepted
         (failed("SegmindTimeoutError", request_id="r", retryable=True), State.RUNNING),  # it still runs
-        (failed("SegmindTimeoutError", request_id="r", age=2 * HOUR), State.WAITING),  # nobody knows it any more
+        (failed("SegmindTimeoutError", request_id="r", age=2 * HOUR), State.RUNNING),  # the history is asked
         (
             failed("SegmindStorageError", request_id="r", result={"a": 1}, age=2 * HOUR),
             State.RUNNING,
         ),  # outputs live on
         (failed("SegmindOutputError", request_id="r", result={"a": 1}), State.RUNNING),
         (failed("SegmindDownloadError", request_id="r", result={"a": 1}, retryable=True), State.RUNNING),
-        (failed("SegmindDownloadError", request_id="r", result={"a": 1}), State.WAITING),  # the host has it no more
+        (failed("SegmindDownloadError", request_id="r", result={"a": 1}), State.RUNNING),  # a proxy may say 403
+        (failed("SegmindDownloadError", request_id="r", result={"a": 1}, status=404), State.WAITING),  # it is gone
+        (failed("SegmindRequestExpiredError", request_id="r", result={"a": 1}), State.WAITING),  # base64 without record
         (failed("SegmindAnswerLostError"), State.INTENDED),  # it may be billed: never blindly again
     ],
 )
 def test_what_a_run_does_with_what_another_left(left, state):
-    left.run_again(NOW, records_live=55 * 60)
+    left.run_again()
     assert left.state is state
     assert left.error is None
     if state is State.WAITING:
@@ -122,6 +125,25 @@ def test_a_manifest_survives_writing_and_reading():
     text = write_manifest(there)
     assert text.count("\n") == 2
     assert list(read_manifest(text, where="m").values()) == there
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b"])
+def test_a_line_separator_inside_a_text_does_not_cut_a_row(separator):
+    there = Row(key="a", item={"prompt": f"one{separator}two"})
+    assert read_manifest(write_manifest([there]), where="m") == {"a": there}
+
+
+def test_what_signs_a_url_is_left_out_wherever_it_stands():
+    found = shown(
+        {"urls": ["https://x.example/a?X-Amz-Signature=abc"], "more": {"deep": ["https://x.example/?sig=abc"]}}
+    )
+    assert "abc" not in str(found)
+
+
+def test_a_submit_that_was_lost_or_refused_counts_as_one():
+    refused = row(intended_at=NOW - 5)
+    refused.reset()
+    assert Limits(1, 10).wave([refused, row()], NOW) == 0
 
 
 def test_unknown_keys_of_a_row_are_ignored():

@@ -13,7 +13,7 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.batch import read_batch_event
 from airflow_provider_segmind.triggers.batch import SegmindBatchTrigger
 
-MEMORY = {"started_at": 5.0, "reused": 2, "halted": None}
+MEMORY = {"started_at": 5.0, "reused": 2, "items": "abc", "moved_at": 6.0, "halted": None}
 DISTINCT = {
     "waited": [{"key": "a", "request_id": "r-1", "submitted_at": 3e9}],
     "segmind_conn_id": "c",
