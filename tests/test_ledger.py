@@ -189,6 +189,13 @@ def test_a_lost_submit_that_is_nowhere_fails_for_good_by_default(task):
     assert task.find(on_lost_submit="resubmit") is None
 
 
+def test_a_history_that_does_not_answer_is_no_leave_to_resubmit(task, segmind_emulator):
+    task.ledger.intend(task.wanted.fingerprint)
+    segmind_emulator.faults.add("history", "status:500")
+    with pytest.raises(SegmindAnswerLostError):
+        task.find(on_lost_submit="resubmit")
+
+
 def test_an_unreachable_history_finds_nothing(task, segmind_emulator):
     segmind_emulator.faults.add("history", "status:500")
     task.ledger.intend(task.wanted.fingerprint)

@@ -161,15 +161,19 @@ class Reconnector:
         :param since: when it was about to be sent (epoch seconds).
         :param cause: how its answer was lost, where that is known.
         :return: the request, now in the ledger; None where ``on_lost_submit="resubmit"`` and it is not found.
-        :raises SegmindAnswerLostError: it is not found, and must not be submitted blindly.
+        :raises SegmindAnswerLostError: it is not found, or the history did not answer: never submitted blindly.
         """
-        row = self._search(wanted, since)
+        again = self._on_lost_submit == "resubmit"
+        try:
+            row = self._search(wanted, since, must_answer=again)
+        except SegmindError as error:  # a history that does not answer does not say "not there"
+            row, again, cause = None, False, cause or error
         if row is not None:
             log.info("The history knows the lost submit: it is request %s", row.request_id)
             self._ledger.submitted(row.request_id, at=since)
             return Attached(row.request_id, since)
         when = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
-        if self._on_lost_submit == "resubmit":
+        if again:
             log.warning("The submit of %s at %s is not in the history: submitting anew", wanted.model, when)
             return None
         shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in wanted.shown.items())
@@ -195,9 +199,16 @@ class Reconnector:
             return Known(result)
         return Attached(row.request_id, time.time())
 
-    def _search(self, wanted: Wanted, since: float) -> HistoryRow | None:
+    def _search(self, wanted: Wanted, since: float, *, must_answer: bool = False) -> HistoryRow | None:
         sought = Sought(wanted.shown, since, signed=wanted.signed)
-        [row] = search(self._hook, wanted.model, [sought], patience=self._patience, sleep=self._sleep)
+        [row] = search(
+            self._hook,
+            wanted.model,
+            [sought],
+            patience=self._patience,
+            sleep=self._sleep,
+            must_answer=must_answer,
+        )
         return row
 
 

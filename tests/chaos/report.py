@@ -46,6 +46,12 @@ def kills(rows: Rows) -> str:
     return table(head, lines)
 
 
+def batches(rows: Rows) -> str:
+    """One line for each place at which a batch was killed."""
+    head = ["The process dies …", "tries", "submits of each picture", "objects"]
+    return table(head, [[row["case"], row["tries"], row["submits"], row["object"]] for row in rows])
+
+
 def compared(peers: Rows, ours: Rows) -> str:
     """The same kills, three ways to write it."""
     says = {case.name: case.says for case in CASES}
@@ -71,6 +77,7 @@ def write(tables: dict[str, Rows]) -> None:
     text = PAGE.read_text()
     drawn = {
         "kills": lambda: kills(tables["kills"]),
+        "batch kills": lambda: batches(tables["batch kills"]),
         "peers": lambda: compared(tables["peers"], tables["kills"]),
         "storm": lambda: crowd(tables["storm"]),
         "rate limit": lambda: crowd(tables["rate limit"]),

@@ -136,7 +136,6 @@ def test_a_batch_goes_on_wherever_it_was_killed(rig, measure):
         rows.append(
             {
                 "case": case.says,
-                "mode": "batch of 6",
                 "state": ti["state"],
                 "tries": ti["try_number"],
                 "submits": [submits[f"batch-{case.name}-{number}.jpg"] for number in range(6)],
@@ -145,7 +144,7 @@ def test_a_batch_goes_on_wherever_it_was_killed(rig, measure):
         )
     wrong = [row for row in rows if (row["state"], row["submits"], row["object"]) != ("success", [1] * 6, "whole")]
     assert not wrong, "\n".join(map(str, wrong))
-    measure("kills", [row | {"submits": 1} for row in rows])
+    measure("batch kills", [row | {"submits": 1} for row in rows])
     assert state == "success"
     assert killed(rig, "chaos_batch", "batch") == {case.name for case in BATCH_CASES}
     # One that dies while it writes leaves hidden parts, one a thread; nobody mistakes them for an object.
