@@ -74,7 +74,7 @@ def _delays(axes: Axes, part: dict[str, Any]) -> None:
 #: Part, title, how it is drawn.
 PANELS: tuple[tuple[str, str, Paint], ...] = (
     ("wait", "A wait of 12 s: CPU", _bars("CPU a job (ms)", log=True)),
-    ("wait", "A wait of 12 s: looks at its status", _bars("looks a job")),
+    ("wait", "A wait of 12 s: looks", _bars("looks a job")),
     ("wait", "From completion to event", _delays),
     ("wait", "Worst block of the event loop", _bars("worst block (ms)", log=True)),
     ("end-to-end", "A DAG run on a whole Airflow: wall time", _bars("wall (s)")),
