@@ -10,7 +10,14 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
-from airflow_provider_segmind.operators.common import check_inline_output, check_numbers, check_uris, is_final
+from airflow_provider_segmind.operators.common import (
+    check_inline_output,
+    check_numbers,
+    check_on_lost_submit,
+    check_uris,
+    is_final,
+    sets_retry_policy,
+)
 from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
@@ -69,7 +76,7 @@ class ModelArguments(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if "retry_policy" not in kwargs and "retry_policy" not in (kwargs.get("default_args") or {}):
+        if not sets_retry_policy(kwargs):
             self.retry_policy = SegmindRetryPolicy()
         self.model = model
         self.parameters = parameters
@@ -113,8 +120,7 @@ class ModelArguments(BaseOperator):
             },
             not_negative={"defer_after": self.defer_after, "lost_submit_wait": self.lost_submit_wait},
         )
-        if self.on_lost_submit not in ("fail", "resubmit"):
-            raise SegmindConfigError(f"on_lost_submit must be 'fail' or 'resubmit', not {self.on_lost_submit!r}")
+        check_on_lost_submit(self.on_lost_submit)
         if self.destination is not None and not self.wait_for_completion:
             raise SegmindConfigError(
                 "wait_for_completion=False has no output to put into a destination; store it in the task that waits"

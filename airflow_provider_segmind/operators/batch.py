@@ -25,11 +25,13 @@ from airflow_provider_segmind.operators.batch_folder import BatchFolder
 from airflow_provider_segmind.operators.batch_items import counted, keep_moving, pictures_of, take_up
 from airflow_provider_segmind.operators.common import (
     check_numbers,
+    check_on_lost_submit,
     check_uris,
     file_name,
     is_final,
     not_before,
     permanent_errors_fail,
+    sets_retry_policy,
 )
 from airflow_provider_segmind.operators.submit_many import Picture, Wave, refresh, settle
 from airflow_provider_segmind.protocol.batch import (
@@ -135,7 +137,7 @@ class SegmindBatchOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if "retry_policy" not in kwargs and "retry_policy" not in (kwargs.get("default_args") or {}):
+        if not sets_retry_policy(kwargs):
             self.retry_policy = SegmindRetryPolicy()
         self.model = model
         self.items = items
@@ -169,8 +171,7 @@ class SegmindBatchOperator(BaseOperator):
             },
             not_negative={"max_failures": self.max_failures, "lost_submit_wait": self.lost_submit_wait},
         )
-        if self.on_lost_submit not in ("fail", "resubmit"):
-            raise SegmindConfigError(f"on_lost_submit must be 'fail' or 'resubmit', not {self.on_lost_submit!r}")
+        check_on_lost_submit(self.on_lost_submit)
         check_uris(destination=self.destination)
         if is_final(self.destination):
             check_placeholders(self.destination, ("model",))

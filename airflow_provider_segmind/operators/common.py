@@ -39,6 +39,17 @@ def check_numbers(*, positive: Mapping[str, float | None], not_negative: Mapping
             raise SegmindConfigError(f"{name} must be 0 or more seconds, not {value!r}")
 
 
+def check_on_lost_submit(value: str) -> None:
+    """Refuse what is no answer to a lost submit."""
+    if value not in ("fail", "resubmit"):
+        raise SegmindConfigError(f"on_lost_submit must be 'fail' or 'resubmit', not {value!r}")
+
+
+def sets_retry_policy(kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether the author of the DAG sets a retry policy, for the task or for all of the DAG's."""
+    return "retry_policy" in kwargs or "retry_policy" in (kwargs.get("default_args") or {})
+
+
 def check_uris(**uris: Any) -> None:
     """Refuse a literal that is no URI, before the DAG is even imported."""
     for name, value in uris.items():

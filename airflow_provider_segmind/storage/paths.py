@@ -67,10 +67,9 @@ def _attach(scheme: str) -> None:
     provider that is 0.1 s of CPU in each task (docs/performance.md).
     """
     from airflow.sdk.io import attach
-    from fsspec.implementations.local import LocalFileSystem
-    from fsspec.implementations.memory import MemoryFileSystem
+    from fsspec import filesystem
 
-    attach(scheme, fs=LocalFileSystem() if scheme == "file" else MemoryFileSystem())
+    attach(scheme, fs=filesystem(scheme))
 
 
 @contextmanager
