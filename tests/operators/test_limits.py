@@ -143,8 +143,7 @@ def test_a_cleared_task_with_a_changed_picture_sends_the_new_one(airflow_db, seg
 
 
 def test_lost_answers_do_not_buy_without_end(airflow_db, segmind_emulator):
-    segmind_emulator.faults.add("submit", "drop_after")
-    segmind_emulator.faults.add("history", "status:404")
+    segmind_emulator.faults.add("submit", "drop_before")
     with DAG("lost_twice", schedule=None) as dag:
         echo(retries=0, on_lost_submit="resubmit", lost_submit_wait=0)
     run = run_dag(dag)
