@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -44,6 +47,56 @@ def test_a_broken_download_starts_again(segmind_emulator, fault):
     content, found = fetch(settings_for(segmind_emulator.url), url)
     assert content == b"x" * 500_000
     assert found.bytes == 500_000
+
+
+CONTENT = bytes(range(256)) * 12_000
+FORMS = {
+    "announced": b"Content-Length: %d\r\n\r\n" % len(CONTENT) + CONTENT,
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(CONTENT) + CONTENT + b"\r\n0\r\n\r\n",
+    "until the end": b"\r\n" + CONTENT,
+}
+
+
+@contextmanager
+def raw_host(answer: bytes, *, then_wait: float = 0.0):
+    """Answer each connection with these bytes, and close it after so many seconds."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                taken, _ = listener.accept()
+                with taken:
+                    taken.recv(65536)
+                    taken.sendall(answer)
+                    time.sleep(then_wait)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_body_is_whole_however_its_length_is_told(form):
+    with raw_host(b"HTTP/1.1 200 OK\r\n" + FORMS[form]) as url:
+        content, found = fetch(settings_for(url), f"{url}/output.bin")
+    assert content == CONTENT
+    assert found.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_an_empty_body_is_one():
+    with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as url:
+        content, found = fetch(settings_for(url), f"{url}/output.bin")
+    assert (content, found.bytes) == (b"", 0)
+
+
+def test_a_body_that_stops_coming_is_given_up():
+    whole = b"HTTP/1.1 200 OK\r\n" + FORMS["announced"]
+    with raw_host(whole[:-1], then_wait=1.0) as url:
+        settings = settings_for(url, read_timeout=0.2)
+        with pytest.raises(SegmindDownloadError, match="ReadTimeout") as caught:
+            fetch(settings, f"{url}/output.bin", budget=RetryBudget(attempts=1))
+    assert caught.value.retryable
 
 
 def test_a_download_that_stays_broken_says_so(segmind_emulator):
