@@ -59,7 +59,7 @@ class Row(BaseModel):
     :param lost: how often its submit was lost and given up.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     key: str
     index: int = 0
@@ -249,7 +249,7 @@ class Memory(BaseModel):
     :param moved_at: when something was submitted, stored or failed last (epoch seconds).
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(defer_build=True, extra="ignore")
 
     started_at: float
     reused: int = 0
@@ -265,7 +265,7 @@ class Waited(BaseModel):
     :param key: the picture's.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     key: str
     request_id: str
@@ -282,7 +282,7 @@ class BatchEvent(BaseModel):
     :param memory: what the task knew when it deferred, handed back.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Literal[1] = 1
     kind: Literal["batch"] = "batch"

@@ -46,7 +46,7 @@ class CreditsEvent(BaseModel):
     :param error: why waiting on makes no sense, if so.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Literal[1] = 1
     kind: Literal["credits"] = "credits"

@@ -50,7 +50,7 @@ def error_from_dict(data: dict[str, Any]) -> SegmindError:
 
 
 class _Event(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Literal[1] = VERSION
     request_id: str
@@ -108,7 +108,7 @@ class ErrorEvent(_Event):
 class GateEvent(BaseModel):
     """A rate limit is over, or the task's time is: it is this task's turn to submit."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Literal[1] = VERSION
     kind: Literal["gate"] = "gate"
@@ -118,7 +118,9 @@ class GateEvent(BaseModel):
 
 Event = CompletedEvent | FetchEvent | FailedEvent | ExpiredEvent | TimeoutEvent | ErrorEvent
 _GATE: TypeAdapter[GateEvent] = TypeAdapter(GateEvent)
-_EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+_EVENTS: TypeAdapter[Event] = TypeAdapter(
+    Annotated[Event, Field(discriminator="kind")], config=ConfigDict(defer_build=True)
+)
 
 
 def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent | FetchEvent:

@@ -74,7 +74,7 @@ class ModelParameters(BaseModel):
     page states, if it states one. ``takes_base64`` tells whether its page says that ``image`` may be base64.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, str_strip_whitespace=True)
 
     slug: ClassVar[str]
     expected_seconds: ClassVar[float | None] = None

@@ -36,7 +36,7 @@ class Entry(BaseModel):
     :param handed_over: what the task returned, or was about to.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Literal[1] = 1
     fingerprint: str

@@ -129,7 +129,7 @@ class ConnectionSettings(BaseModel):
     :param min_remaining_credits: submit nothing while the balance is below this (credits); default: no check.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
     api_key: SecretStr
     gateway: BaseUrl = GATEWAY

@@ -42,7 +42,7 @@ Size = Annotated[
 class Wire(BaseModel):
     """Base of what is read from the wire."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
 
 class RequestState(StrEnum):

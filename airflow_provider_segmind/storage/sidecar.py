@@ -39,7 +39,7 @@ class About(BaseModel):
     :param submitted_at: ISO 8601, UTC.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     fingerprint: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
