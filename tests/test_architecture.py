@@ -31,7 +31,7 @@ LONGEST_FILE = 350  # lines
 #: ``exceptions`` and the version are open to all. A new room has to be put in here.
 BELOW = ("protocol",)
 HOOKS = (*BELOW, "retrying", "client", "hooks")
-SERVICES = (*HOOKS, "triggers", "ledger", "storage", "links", "operators.common", "operators.delivery")
+SERVICES = (*HOOKS, "telemetry", "triggers", "ledger", "storage", "links", "operators.common", "operators.delivery")
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
     "exceptions": (),
@@ -40,14 +40,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "retrying": BELOW,
     "client": (*BELOW, "retrying"),
     "hooks": (*BELOW, "retrying", "client"),
-    "triggers": HOOKS,
+    "telemetry": BELOW,
+    "triggers": (*HOOKS, "telemetry"),
     "ledger": HOOKS,
     "retries": (),
     "storage": HOOKS,
     "links": BELOW,
     "operators.common": (*HOOKS, "ledger", "storage", "retries"),
     "operators.credits": (*HOOKS, "operators.common"),
-    "operators.delivery": (*HOOKS, "storage", "operators.common"),
+    "operators.delivery": (*HOOKS, "telemetry", "storage", "operators.common"),
     "operators": (*SERVICES, "operators.credits", "retries"),
     "sensors": (*SERVICES, "operators.credits"),
     "transfers": SERVICES,

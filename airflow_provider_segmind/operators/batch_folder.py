@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError, SegmindStorageError
 from airflow_provider_segmind.ledger.history import recover_output
 from airflow_provider_segmind.operators.submit_many import Picture
@@ -125,7 +126,7 @@ class BatchFolder:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-store") as pool:
             outcomes = pool.map(lambda picture: self._outcome(hook, model, picture, ended.get(picture.row.key)), ready)
             for picture, outcome in zip(ready, outcomes, strict=True):
-                self._note(picture.row, outcome)
+                self._note(model, picture.row, outcome)
 
     def _outcome(
         self, hook: SegmindHook, model: str, picture: Picture, event: Event | None
@@ -149,11 +150,16 @@ class BatchFolder:
         return result, stored
 
     @staticmethod
-    def _note(row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError]) -> None:
+    def _note(model: str, row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError]) -> None:
         result, stored = outcome
         if result is not None:
+            if row.result is None:  # else it was told when that was noted
+                telemetry.completed(result, one_of_many=True, submitted_at=row.submitted_at)
             row.result = result.to_xcom()
-            log.info("%s", result.bill())
+        elif isinstance(stored, SegmindError) and row.result is None:
+            telemetry.ended_badly(
+                model, stored, request_id=row.request_id, one_of_many=True, submitted_at=row.submitted_at
+            )
         if isinstance(stored, SegmindError):
             log.warning("Picture %d: %s", row.index, stored)
             row.failed(stored.to_dict(), at=time.time())

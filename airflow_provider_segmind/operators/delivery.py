@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.common import claim_target, file_name
 from airflow_provider_segmind.protocol.models import MODELS
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
-
-log = logging.getLogger(__name__)
 
 IfExists = Literal["overwrite", "skip", "fail"]
 NEVER_FOUND = "skip_existing never finds a destination with {request_id}: leave that out"
@@ -108,12 +106,9 @@ class Delivery:
         for path in self._candidates(_ENDINGS.get(str(body.get("output_format") or body.get("image_format")))):
             if self.if_exists == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
-                    log.info(
-                        "Skipped: %s is there already, made from the same input with the same parameters by request "
-                        "%s. Nothing is submitted, nothing is billed",
-                        path,
-                        value["request_id"],
-                    )
+                    same = "made from the same input with the same parameters"
+                    why = f"{path} is there already, {same}. Nothing is submitted, nothing is billed"
+                    telemetry.skipped(self.model, value, why)
                     return value
                 continue
             with refused_early("destination", path):

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
     SegmindRateLimitedError,
@@ -134,11 +135,13 @@ class SegmindRunModelOperator(ModelArguments):
             if delivery := self._delivery(context):
                 delivery.check()
             ledger = Ledger(context, durable=self.durable)
-            found = self._find_or_submit(context, ledger, prepared, started_at, returns)
+            with telemetry.errors_told(self.model):
+                found = self._find_or_submit(context, ledger, prepared, started_at, returns)
             if isinstance(found, Taken):
                 return self._taken(found.value)
             if isinstance(found, Known):
                 note = self._note(prepared, ledger.entry.submitted_at if ledger.entry else None)
+                self._completed(ledger, found.result)
                 return self._hand_over(context, ledger, found.result, prepared.input_size, note)
             self.request_id = found.request_id
             if self.do_xcom_push:
@@ -286,28 +289,30 @@ class SegmindRunModelOperator(ModelArguments):
     def _finish(self, context: Context, ledger: Ledger, payload: Any) -> dict[str, Any]:
         """Read how it ended, and hand the result over."""
         with closing(self.hook) as hook:
-            try:
-                event = read_event(payload, request_id=self.request_id)
-                if isinstance(event, CompletedEvent):
-                    result = event.result
+            with telemetry.errors_told(self.model, self.request_id):
+                try:
+                    event = read_event(payload, request_id=self.request_id)
+                    if isinstance(event, CompletedEvent):
+                        result = event.result
+                    else:
+                        result = hook.get_result(event.request_id, model=self.model)
+                except SegmindRequestExpiredError as error:
+                    found = recover(hook, ledger, self.model, error.request_id) if error.request_id else None
+                    if found is None:
+                        raise
+                    result, input_size = found, None
+                    note = payload.get("note") if isinstance(payload, dict) else None
                 else:
-                    result = hook.get_result(event.request_id, model=self.model)
-            except SegmindRequestExpiredError as error:
-                result, input_size = self._recovered(ledger, error), None
-                note = payload.get("note") if isinstance(payload, dict) else None
-            else:
-                input_size, note = event.input_size, event.note
-            self.log.info("%s", result.bill())
-            if self.destination is not None:  # else what follows is the very next write
-                ledger.finished(result)
+                    input_size, note = event.input_size, event.note
+            self._completed(ledger, result)
             return self._hand_over(context, ledger, result, input_size, note)
 
-    def _recovered(self, ledger: Ledger, error: SegmindRequestExpiredError) -> Result:
-        """Return the result of a request that Segmind has forgotten meanwhile; raise the error where nobody knows."""
-        result = recover(self.hook, ledger, self.model, error.request_id) if error.request_id else None
-        if result is None:
-            raise error
-        return result
+    def _completed(self, ledger: Ledger, result: Result) -> None:
+        """Note the result, and tell what it cost unless an earlier try has: that one noted it then."""
+        if ledger.entry is None or ledger.entry.result is None:
+            telemetry.completed(result)
+        if self.destination is not None:  # else what follows is the very next write
+            ledger.finished(result)
 
     def _hand_over(
         self,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import (
     SegmindAnswerLostError,
     SegmindError,
@@ -186,7 +187,9 @@ def settle(
             row.reset()
             row.lost += 1
         else:
-            row.failed(_lost(model, row, patience).to_dict(), at=time.time())
+            lost = _lost(model, row, patience)
+            telemetry.ended_badly(model, lost, one_of_many=True, submitted_at=row.intended_at)
+            row.failed(lost.to_dict(), at=time.time())
 
 
 def refresh(hook: SegmindHook, model: str, pictures: Sequence[Picture]) -> None:
@@ -214,6 +217,7 @@ def _refresh(hook: SegmindHook, model: str, row: Row) -> None:
     except SegmindRequestExpiredError as gone:
         hook.get_history(request_id)  # raises where it does not answer, which is not "not there"
         if result := recall(hook, gone, model=model):
+            telemetry.completed(result, one_of_many=True, submitted_at=row.submitted_at)
             row.result = result.to_xcom()
     else:
         if status.state is RequestState.FAILED:

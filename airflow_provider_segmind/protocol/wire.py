@@ -126,15 +126,6 @@ class Result(Wire):
         """Return the small JSON object that an upscaling task hands on."""
         return self.model_dump(mode="json", exclude=None if self.named else {"named"})
 
-    def bill(self) -> str:
-        """Return the one line that tells what the request cost and how long it took."""
-        metrics = self.metrics
-        return (
-            f"Segmind request {self.request_id} ({self.model}) completed: cost {metrics.cost} credits, "
-            f"{metrics.remaining_credits} left; {metrics.total_time} s in all, {metrics.queue_time} s queued, "
-            f"{metrics.inference_time} s running"
-        )
-
 
 class SyncResult(Wire):
     """What the blocking call answers: the picture itself, and its headers."""

@@ -66,7 +66,9 @@ class SegmindSensor(BaseSensorOperator):
             try:
                 return super().execute(context)
             except AirflowSensorTimeout as error:
-                raise AirflowSensorTimeout(str(self._timed_out())) from error
+                late = self._timed_out()
+                self._ended(late)
+                raise AirflowSensorTimeout(str(late)) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once; where there is nothing yet and the sensor is deferrable, defer."""
@@ -76,6 +78,7 @@ class SegmindSensor(BaseSensorOperator):
                 found = self._look()
             except SegmindError as error:
                 if not error.retryable:
+                    self._ended(error)
                     raise
                 self.log.warning("%s", error)
         if found is None and self.deferrable:
@@ -90,7 +93,11 @@ class SegmindSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Take over from the trigger."""
         with closing(self.hook), _permanent_errors_fail():
-            return self._finish(event)
+            try:
+                return self._finish(event)
+            except SegmindError as error:
+                self._ended(error)
+                raise
 
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
@@ -112,6 +119,9 @@ class SegmindSensor(BaseSensorOperator):
 
     def _timed_out(self) -> SegmindError:
         raise NotImplementedError
+
+    def _ended(self, error: SegmindError) -> None:
+        """Tell what ended the wait, where that is of use to more than the log."""
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
+    SegmindError,
     SegmindInsufficientCreditsError,
     SegmindRequestExpiredError,
     SegmindTimeoutError,
@@ -133,12 +135,15 @@ class SegmindRequestSensor(SegmindSensor):
             return self._hand_over(found)
 
     def _hand_over(self, result: Result) -> dict[str, Any]:
-        self.log.info("%s", result.bill())
+        telemetry.completed(result)
         self.output_link = result.output
         return result.to_xcom()
 
     def _timed_out(self) -> SegmindTimeoutError:
         return SegmindTimeoutError(f"it was waited for during {self.timeout:g} s", request_id=self.request_id)
+
+    def _ended(self, error: SegmindError) -> None:
+        telemetry.ended_badly(self.model, error, request_id=self.request_id)
 
 
 class SegmindCreditsSensor(SegmindSensor):

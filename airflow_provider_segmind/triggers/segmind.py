@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
@@ -156,8 +157,8 @@ class SegmindRequestTrigger(BaseTrigger):
         As a worker pushes it: an XCom inside a TaskSuccessEvent reaches the tasks downstream as text (Airflow 3.3.2
         encodes it twice), and passes a custom XCom backend by.
         """
-        self.log.info("%s", result.bill())
         if not self.do_xcom_push:
+            telemetry.completed(result)
             return True
         if (ti := self.task_instance) is None:
             return False
@@ -175,6 +176,7 @@ class SegmindRequestTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001  whatever it is: a worker can still push what is paid for
             self.log.warning("The result cannot be pushed from the triggerer, so a worker does it: %r", error)
             return False
+        telemetry.completed(result)
         return True
 
     def _watch(self, not_before: float) -> Watch:

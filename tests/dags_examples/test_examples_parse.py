@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
 DAG_IDS = {
     "bria_increase_resolution.py": "segmind_bria_increase_resolution",
+    "budget.py": "segmind_budget",
     "esrgan.py": "segmind_esrgan",
     "nomos_upscaler.py": "segmind_nomos_upscaler",
     "split_pipeline.py": "segmind_split_pipeline",

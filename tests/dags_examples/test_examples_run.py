@@ -184,6 +184,31 @@ def test_taskflow(run_example: RunExample, segmind_emulator: Emulator, photos: P
     assert files_of(out) == {"upscale_0.png", "upscale_1.png", "upscale_2.png"}
 
 
+def test_budget(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    run = run_example("budget", images=images, budget=0.01, destination=f"file://{out}/")
+    states = {"afford": ["success"], "list_images": ["success"], "upscale": ["success"] * 2}
+    assert run.states() == states | {"total": ["success"]}
+    for index in range(2):
+        check_result(run.xcom("upscale", index), segmind_emulator, model="esrgan", stored=True)
+    assert run.xcom("total") == 0.01
+    assert run.xcom("afford") == segmind_emulator.settings.credits
+    assert files_of(out) == {"upscale_0.jpg", "upscale_1.jpg"}
+
+    # Past the budget: what is stored stays, and the run fails, once.
+    over = run_example("budget", images=images, budget=0.0099, destination=f"file://{out}/")
+    assert over.states() == states | {"total": ["failed"]}
+    assert over.task("total").try_number == 1
+    assert "2 pictures cost 0.01 credits, the budget is 0.0099" in over.log
+    assert segmind_emulator.stats.billed == 4
+
+    # A balance that does not cover the budget: nothing is submitted.
+    poor = run_example("budget", images=images, budget=1000, destination=f"file://{out}/")
+    assert poor.state == poor.states()["afford"][0] == "failed"
+    assert poor.task("afford").try_number == 1
+    assert segmind_emulator.stats.submits_attempted == 4
+
+
 def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, pictures: Path, out: Path) -> None:
     run = run_example("upscale_folder", source=f"file://{pictures}", destination=f"file://{out}")
     twice = ["success", "success"]
