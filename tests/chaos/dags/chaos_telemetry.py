@@ -1,0 +1,43 @@
+"""Every form of a task that waits for a request, for what each tells to metrics and traces."""
+
+from __future__ import annotations
+
+import os
+
+from airflow.sdk import DAG
+
+from airflow_provider_segmind.operators.batch import SegmindBatchOperator
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
+from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
+
+PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+WAIT = {"poll_interval": 1, "retries": 0}
+
+with DAG("chaos_telemetry", schedule=None):
+    for name, deferrable in (("deferrable", True), ("plain", False)):
+        SegmindEsrganOperator(
+            task_id=name,
+            image=f"{PICTURES}/{name}.jpg",
+            destination=f"file://{OUT}/{name}.jpg",
+            deferrable=deferrable,
+            **WAIT,
+        )
+    SegmindEsrganOperator(
+        task_id="from_trigger",
+        image=f"{PICTURES}/from_trigger.jpg",
+        deferrable=True,
+        end_from_trigger=True,
+        **WAIT,
+    )
+    SegmindRunModelOperator(task_id="failing", model="failing", parameters={"prompt": "a cat"}, deferrable=True, **WAIT)
+    submit = SegmindEsrganOperator(task_id="submit", image=f"{PICTURES}/submit.jpg", wait_for_completion=False, **WAIT)
+    SegmindRequestSensor(
+        task_id="sensor", request_id=submit.output, model="esrgan", mode="reschedule", poke_interval=3, retries=0
+    )
+    SegmindBatchOperator(
+        task_id="batch",
+        model="esrgan",
+        items=[f"{PICTURES}/batch-{number}.jpg" for number in range(2)],
+        destination=f"file://{OUT}/batch",
+        **WAIT,
+    )
