@@ -21,13 +21,10 @@ class Metric:
 
 
 def read_metric(text: str) -> Metric:
-    """Read a line of statsd with InfluxDB's tags, or DogStatsD's."""
-    left, _, right = text.rpartition(":") if "|#" not in text else text.partition(":")
+    """Read a line of statsd with InfluxDB's tags."""
+    left, _, right = text.rpartition(":")
     name, *tags = left.split(",")
-    value, kind, *more = right.split("|")
-    for part in more:
-        if part.startswith("#"):
-            tags += [tag.replace(":", "=", 1) for tag in part[1:].split(",")]
+    value, _, kind = right.partition("|")
     return Metric(name, float(value), kind, dict(tag.split("=", 1) for tag in tags))
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -396,3 +397,12 @@ def test_an_error_of_no_request_is_not_told(statsd, caplog):
     telemetry.ended_badly("esrgan", SegmindConnectionError("no way out"))
     assert statsd.read() == []
     assert "no way out" not in caplog.text
+
+
+def test_the_page_names_everything(statsd):
+    page = (Path(__file__).parents[1] / "docs" / "emitted.md").read_text()
+    telemetry.completed(RESULT.model_copy(update={"metrics": Metrics(cost=1, inference_time=1, queue_time=1)}))
+    names = {metric.name.removeprefix("airflow.") for metric in statsd.read()}
+    assert len(names) == 4
+    names |= {f"segmind.{name}" for name in Metrics.model_fields} | set(telemetry.Outcome)
+    assert {name for name in names if f"`{name}`" not in page} == set()
