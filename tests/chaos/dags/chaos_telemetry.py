@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from airflow.sdk import DAG
 
@@ -11,33 +12,36 @@ from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, Se
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 
 PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
-WAIT = {"poll_interval": 1, "retries": 0}
 
-with DAG("chaos_telemetry", schedule=None):
+with DAG("chaos_telemetry", schedule=None, default_args={"retries": 2, "retry_delay": timedelta(seconds=1)}):
     for name, deferrable in (("deferrable", True), ("plain", False)):
         SegmindEsrganOperator(
             task_id=name,
             image=f"{PICTURES}/{name}.jpg",
             destination=f"file://{OUT}/{name}.jpg",
             deferrable=deferrable,
-            **WAIT,
+            poll_interval=1,
         )
     SegmindEsrganOperator(
         task_id="from_trigger",
         image=f"{PICTURES}/from_trigger.jpg",
         deferrable=True,
         end_from_trigger=True,
-        **WAIT,
+        poll_interval=1,
     )
-    SegmindRunModelOperator(task_id="failing", model="failing", parameters={"prompt": "a cat"}, deferrable=True, **WAIT)
-    submit = SegmindEsrganOperator(task_id="submit", image=f"{PICTURES}/submit.jpg", wait_for_completion=False, **WAIT)
-    SegmindRequestSensor(
-        task_id="sensor", request_id=submit.output, model="esrgan", mode="reschedule", poke_interval=3, retries=0
+    SegmindRunModelOperator(task_id="failing", model="failing", parameters={"prompt": "a cat"}, deferrable=True)
+    submit = SegmindEsrganOperator(task_id="submit", image=f"{PICTURES}/submit.jpg", wait_for_completion=False)
+    submit >> SegmindRequestSensor(
+        task_id="sensor",
+        request_id="{{ ti.xcom_pull('submit') }}",
+        model="esrgan",
+        mode="reschedule",
+        poke_interval=3,
     )
     SegmindBatchOperator(
         task_id="batch",
         model="esrgan",
         items=[f"{PICTURES}/batch-{number}.jpg" for number in range(2)],
         destination=f"file://{OUT}/batch",
-        **WAIT,
+        poll_interval=1,
     )
