@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
+
+from tests.dags_examples.checks import check_result, check_stored, files_of, path_of
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.emulator import Emulator
     from tests.airflow_env import Run
 
     RunExample = Callable[..., Run]
-
-METRICS = {"cost", "remaining_credits", "inference_time", "queue_time", "total_time"}
-
-
-def path_of(uri: str) -> Path:
-    assert uri.startswith("file:///")
-    return Path(unquote(uri.removeprefix("file://")))
-
-
-def check_result(result: dict[str, Any], emulator: Emulator, *, model: str, stored: bool) -> None:
-    """The XCom of an upscaling task, field by field, against what the emulator knows."""
-    assert set(result) == {"request_id", "model", "status", "output", "outputs", "metrics"} | (
-        {"stored"} if stored else set()
-    )
-    [request] = [request for request in emulator.requests if request.request_id == result["request_id"]]
-    assert request.model == result["model"] == model
-    assert request.billed
-    assert result["status"] == "COMPLETED"
-    [output] = result["outputs"]
-    assert set(output) == {"url", "content_type", "file_name", "file_size"}
-    assert output["url"] == result["output"]
-    assert output["url"].startswith(emulator.url)
-    assert output["content_type"].startswith("image/")
-    assert output["file_name"] in output["url"]
-    assert set(result["metrics"]) == METRICS
-    assert result["metrics"]["cost"] > 0
-    assert result["metrics"]["remaining_credits"] < emulator.settings.credits
-    for name in ("inference_time", "queue_time", "total_time"):
-        assert result["metrics"][name] >= 0
-
-
-def check_stored(stored: dict[str, Any], *, size: tuple[int, int], kind: str) -> Path:
-    """One stored picture: whole, of the right size and kind, and as the XCom says."""
-    assert set(stored) == {"uri", "bytes", "sha256", "content_type", "width", "height"}
-    path = path_of(stored["uri"])
-    content = path.read_bytes()
-    assert stored["bytes"] == len(content)
-    assert stored["sha256"] == hashlib.sha256(content).hexdigest()
-    assert stored["content_type"] == kind
-    with Image.open(path) as picture:
-        picture.load()
-        assert picture.size == (stored["width"], stored["height"]) == size
-        assert Image.MIME[picture.format or ""] == kind
-    return path
-
-
-def files_of(folder: Path) -> set[str]:
-    """Everything in a folder: also what a write left behind."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -239,74 +189,3 @@ def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_p
     assert run.state == "success"
     assert run.states()["esrgan"] == ["skipped"]
     assert segmind_emulator.stats.submits_attempted == 0
-
-
-def test_catalogue(
-    run_example: RunExample,
-    segmind_emulator: Emulator,
-    pictures: Path,
-    out: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    database = tmp_path / "catalogue.db"
-    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_CATALOGUE", f"sqlite://{database}")
-
-    def rows() -> list[dict[str, Any]]:
-        connection = sqlite3.connect(database)
-        try:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute("SELECT * FROM segmind_catalogue ORDER BY source")]
-        finally:
-            connection.close()
-
-    run = run_example("upscale_catalogue", source=f"file://{pictures}", destination=f"file://{out}", scale=2)
-    assert run.states() == {
-        "create_table": ["success"],
-        "list_pictures": ["success"],
-        "picture.record": ["success"] * 2,
-        "picture.store": ["success"] * 2,
-        "picture.upscale": ["success"] * 2,
-    }
-    first = rows()
-    assert len(first) == 2
-    for index, (row, (width, height)) in enumerate(zip(first, [(300, 200), (256, 256)], strict=True)):
-        result = run.xcom("picture.store", index)
-        check_result(result, segmind_emulator, model="esrgan", stored=True)
-        [stored] = result["stored"]
-        check_stored(stored, size=(2 * width, 2 * height), kind="image/png")
-        metrics = result["metrics"]
-        assert row.pop("recorded_at").startswith("20")
-        assert row == {
-            "request_id": result["request_id"],
-            "model": "esrgan",
-            "source": run.xcom("list_pictures")[index],
-            "source_width": width,
-            "source_height": height,
-            "uri": stored["uri"],
-            "width": 2 * width,
-            "height": 2 * height,
-            "bytes": stored["bytes"],
-            "sha256": stored["sha256"],
-            "cost_credits": metrics["cost"],
-            "inference_seconds": metrics["inference_time"],
-            "queue_seconds": metrics["queue_time"],
-            "total_seconds": metrics["total_time"],
-        }
-        assert run.xcom("picture.record", index) == row["request_id"]
-
-    stored_before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    again = run.again("create_table", "picture.store", "picture.record")
-    assert again.state == "success"
-    assert again.task("picture.record", 1).try_number == 2
-    second = rows()
-    for row in second:
-        row.pop("recorded_at")
-    assert second == first
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == stored_before
-    stats = segmind_emulator.stats
-    assert stats.submits_attempted == stats.billed == 2
-
-    # A new run is a new purchase, and new rows.
-    run_example("upscale_catalogue", source=f"file://{pictures}", destination=f"file://{out}", scale=2)
-    assert len(rows()) == 4

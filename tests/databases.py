@@ -1,0 +1,134 @@
+"""
+A PostgreSQL of a test's own, from Debian's packages: own port, own data, gone when the test is.
+
+What the machine may run itself is left alone. Where the packages are missing, ``postgres_binaries`` says so by None,
+and a test that can do with another database takes that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.airflow_home import free_ports
+
+_INSTALLED = Path("/usr/lib/postgresql")
+#: Faster, and good enough for data that nobody needs after a crash.
+_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+def postgres_binaries() -> Path | None:
+    """The folder with ``initdb`` and ``postgres`` of the newest installed version, if there is one."""
+    versions = [path for path in _INSTALLED.glob("*") if (path / "bin" / "initdb").exists()]
+    return max(versions, key=lambda path: float(path.name)) / "bin" if versions else None
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """Where a running server is, and how to get in. It listens on loopback only."""
+
+    port: int
+    user: str
+    password: str
+    database: str = "postgres"
+    host: str = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        """For SQLAlchemy, such as Airflow's own ``[database] sql_alchemy_conn``."""
+        return f"postgresql+psycopg2://{self.user}:{self.password}@{self.host}:{self.port}/{self.database}"
+
+    @property
+    def connection(self) -> str:
+        """An Airflow connection, for ``AIRFLOW_CONN_…``."""
+        fields = {"login": self.user, "password": self.password, "schema": self.database}
+        return json.dumps({"conn_type": "postgres", "host": self.host, "port": self.port, **fields})
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """What a query finds, read by a client of its own."""
+        import psycopg2
+        from psycopg2.extras import RealDictCursor
+
+        connection = psycopg2.connect(
+            host=self.host, port=self.port, user=self.user, password=self.password, dbname=self.database
+        )
+        try:
+            with connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                cursor.execute(query)
+                return [dict(row) for row in cursor.fetchall()]
+        finally:
+            connection.close()
+
+
+@contextmanager
+def postgres(binaries: Path, **settings: str) -> Iterator[Postgres]:
+    """
+    Run a PostgreSQL for as long as the block lasts, with one empty database.
+
+    :param binaries: of ``postgres_binaries()``.
+    :param settings: of ``postgresql.conf``, where a test needs others.
+    """
+    server = Postgres(free_ports(1)[0], user="segmind", password=secrets.token_hex(8))
+    folder = Path(tempfile.mkdtemp(prefix="segmind-postgres-"))
+    secret = folder / "password"
+    secret.write_text(server.password)
+    account = _account(folder, secret)  # PostgreSQL refuses to run as root
+    try:
+        command = [binaries / "initdb", "--pgdata", folder / "data", "--username", server.user, "--auth=scram-sha-256"]
+        command += [f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **account)
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(
+                [binaries / "postgres", "-D", folder / "data", *_arguments(server, settings)],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                start_new_session=True,  # a Ctrl-C at pytest is not for it: we stop it
+                **account,
+            )
+        try:
+            _wait(binaries, server, process, folder / "log")
+            yield server
+        finally:
+            process.send_signal(signal.SIGINT)  # ends its clients' connections, then itself
+            process.wait(timeout=30)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _account(*paths: Path) -> dict[str, Any]:
+    """Arguments of ``subprocess`` for an account that PostgreSQL accepts; the paths become that account's."""
+    if os.geteuid() != 0:
+        return {}
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    entry = known.get("postgres") or known["nobody"]
+    for path in paths:
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def _arguments(server: Postgres, settings: dict[str, str]) -> Iterator[str]:
+    given = {"listen_addresses": server.host, "port": str(server.port), "unix_socket_directories": ""}
+    for name, value in (_SETTINGS | given | settings).items():
+        yield from ("-c", f"{name}={value}")
+
+
+def _wait(binaries: Path, server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
+    ready = [binaries / "pg_isready", "--quiet", "--host", server.host, "--port", str(server.port)]
+    deadline = time.monotonic() + 30
+    while subprocess.run(ready, check=False).returncode:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}")
+        time.sleep(0.1)
