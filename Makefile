@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench lint constraints clean
+.PHONY: help setup demo test chaos bench docs lint constraints clean
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -23,6 +23,7 @@ help: ## say what there is
 	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
 	@echo "make bench        measure it beside what a user would write instead; make bench ARGS=\"wait --quick\" a part, roughly"
+	@echo "make docs         build the documentation into docs/_build/html; a warning or a dead link is an error"
 	@echo "make lint         ruff, its formatter's check, and mypy"
 	@echo "make constraints  renew constraints.txt from what pip resolves today"
 	@echo "make clean        remove what the above have made, $(VENV) included"
@@ -54,6 +55,11 @@ chaos: setup ## kill, throttle and break a whole Airflow at every point
 bench: setup ## whole comparisons: waits, transports, downloads, imports, batches, end to end
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+docs: setup ## the documentation, and the links within it
+	@$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --builder html \
+		--doctree-dir docs/_build/doctrees docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 lint: setup ## style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -71,5 +77,5 @@ constraints: setup ## renew constraints.txt
 	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

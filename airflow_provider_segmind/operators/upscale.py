@@ -136,7 +136,7 @@ class SegmindEsrganOperator(SegmindUpscaleOperator):
     """
     Upscale a picture with ESRGAN. Page: https://www.segmind.com/models/esrgan.
 
-    The other arguments and what it returns: :class:`SegmindUpscaleOperator`, :class:`SegmindRunModelOperator`.
+    The other arguments and what it returns: :class:`.SegmindUpscaleOperator`, :class:`.SegmindRunModelOperator`.
 
     :param scale: by how much: 2 (default), 4 or 8. (templated)
     :param output_format: ``jpeg`` (default), ``png`` or ``webp``. (templated)
@@ -159,7 +159,7 @@ class SegmindNomosUpscalerOperator(SegmindUpscaleOperator):
     """
     Upscale a picture with Nomos Image Upscaler 4k. Page: https://www.segmind.com/models/nomos-upscaler.
 
-    The other arguments and what it returns: :class:`SegmindUpscaleOperator`, :class:`SegmindRunModelOperator`.
+    The other arguments and what it returns: :class:`.SegmindUpscaleOperator`, :class:`.SegmindRunModelOperator`.
 
     :param image_format: ``png`` (default), ``jpg``, ``jpeg`` or ``webp``. (templated)
     :param image_quality: quality of the output, 1 to 100 (default 90). (templated)
@@ -188,7 +188,7 @@ class SegmindBriaIncreaseResolutionOperator(SegmindUpscaleOperator):
     """
     Upscale a picture with Bria. Page: https://www.segmind.com/models/bria-increase-resolution.
 
-    The other arguments and what it returns: :class:`SegmindUpscaleOperator`, :class:`SegmindRunModelOperator`.
+    The other arguments and what it returns: :class:`.SegmindUpscaleOperator`, :class:`.SegmindRunModelOperator`.
 
     :param desired_increase: by how much: 2 or 4 (default). (templated)
     :param preserve_alpha: keep transparency (default True). (templated)

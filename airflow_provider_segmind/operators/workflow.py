@@ -14,7 +14,7 @@ class SegmindRunWorkflowOperator(SegmindRunModelOperator):
     """
     Run a PixelFlow workflow: submit once, wait, hand over (and store) its outputs by name.
 
-    Returns what :class:`SegmindRunModelOperator` returns, with ``named``: each output by the name that it has in the
+    Returns what :class:`.SegmindRunModelOperator` returns, with ``named``: each output by the name that it has in the
     workflow, a URL, a text or any JSON; null in place of what is too long for XCom (a picture as base64). With a
     destination every output is stored: in a folder as ``<task id>_<name>.<extension>``, and ``stored`` tells the
     ``name``; texts become ``.txt``, other values ``.json``. A workflow that ends in videos or sounds is stored like
@@ -23,7 +23,7 @@ class SegmindRunWorkflowOperator(SegmindRunModelOperator):
     submit whose answer was lost is found again as far as the request history lists the workflow under its slug, else
     the task asks a person (``on_lost_submit``).
 
-    The other arguments: :class:`SegmindRunModelOperator`.
+    The other arguments: :class:`.SegmindRunModelOperator`.
 
     :param workflow: slug of the workflow. (templated)
     :param inputs: its inputs by name; they are not checked before they are sent. (templated)

@@ -43,7 +43,7 @@ class SegmindRequestSensor(SegmindSensor):
     submitted and nothing is billed here, however often it is tried. A request whose record is gone (one hour after
     its submit) is looked up in the request history, which knows its output for longer.
 
-    The other arguments: :class:`SegmindSensor`, and those of Airflow's sensors. FAILED and a blocked picture fail
+    The other arguments: :class:`.SegmindSensor`, and those of Airflow's sensors. FAILED and a blocked picture fail
     the sensor for good, with the operators' own errors.
 
     :param request_id: the request to wait for. (templated)
@@ -153,7 +153,7 @@ class SegmindCreditsSensor(SegmindSensor):
     Returns the balance in credits (XCom). Looking costs nothing. A refused key fails the sensor for good, a gateway in
     trouble is borne. To fail at once instead of waiting: ``operators.segmind.check_credits``.
 
-    The other arguments: :class:`SegmindSensor`, and those of Airflow's sensors.
+    The other arguments: :class:`.SegmindSensor`, and those of Airflow's sensors.
 
     :param at_least: the balance to wait for, in credits, paid and free ones together. (templated)
     :param poll_interval: with ``deferrable``: seconds between two looks (default 60).

@@ -33,7 +33,7 @@ class SegmindBatchTrigger(BaseTrigger):
     :param timeout: seconds for each request, from its submit.
     :param need: how many have to have ended before it fires.
     :param resume_at: when it fires at the earliest (epoch seconds, UTC).
-    :param not_before: the same for another reason, see :class:`SegmindRequestTrigger`.
+    :param not_before: the same for another reason, see :class:`.SegmindRequestTrigger`.
     :param poll_interval: seconds between looks at one request; default: by what is known of the model.
     :param expected_duration: seconds that the model is said to take; default: what its page says, if anything.
     :param inline: the outputs were asked for inside the bodies (base64), which are not fetched here.

@@ -22,7 +22,7 @@ class SegmindGateTrigger(BaseTrigger):
     :param opens_at: when the limit resets (epoch seconds, UTC).
     :param started_at: when the task's work began (epoch seconds, UTC), handed back in the event.
     :param deadline: when the task's time is up (epoch seconds, UTC); then it fires, whatever the limit.
-    :param not_before: fire no event before (epoch seconds, UTC), see :class:`SegmindRequestTrigger`.
+    :param not_before: fire no event before (epoch seconds, UTC), see :class:`.SegmindRequestTrigger`.
     :param returns: how often this task has been let through before, and was refused again.
     """
 
