@@ -1,0 +1,211 @@
+"""README.md and the pages of docs/, block by block, and what proves a command that they show."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NAME = PYPROJECT["project"]["name"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
+]
+FENCE = re.compile(r"^(?P<fence>`{3,}|~{3,})[ ]*(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=fence)[ ]*$", re.M | re.S)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: where it begins, and what is in it."""
+
+    document: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document.relative_to(ROOT)} line {self.line} ({self.language or 'no language'})"
+
+    @property
+    def file(self) -> str | None:
+        """The name of the file that a first line such as ``# dags/thumbnails.py`` says the block is."""
+        found = re.match(r"# ([\w./-]+\.py)\n", self.text)
+        return found[1] if found else None
+
+    @property
+    def is_dag(self) -> bool:
+        return self.language == "python" and re.search(r"\bDAG\(|^@dag\b", self.text, re.M) is not None
+
+    @property
+    def is_test(self) -> bool:
+        return self.language == "python" and re.search(r"^def test_", self.text, re.M) is not None
+
+
+def blocks_of(document: Path) -> list[Block]:
+    """Every block of a document but the directives of the generator, which it checks itself."""
+    text = document.read_text(encoding="utf-8")
+    found = [
+        Block(document, text.count("\n", 0, fence.start()) + 1, fence["language"].strip(), fence["text"])
+        for fence in FENCE.finditer(text)
+    ]
+    assert text.count("\n```") + text.startswith("```") == 2 * len(found), f"{document}: a block was missed"
+    return [block for block in found if not block.language.startswith("{")]
+
+
+BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
+#: A page with files that belong together, and a ``pytest`` that runs them.
+PROJECTS = sorted(
+    {block.document for block in BLOCKS if block.language == "bash" and re.search(r"^pytest\b", block.text, re.M)}
+)
+
+
+def of(*languages: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language in languages]
+
+
+def alone() -> list[Block]:
+    """The blocks of Python that are no file of a project."""
+    return [block for block in of("python") if not (block.file and block.document in PROJECTS)]
+
+
+def commands() -> list[Any]:
+    """Every command line, as a parameter of a test."""
+    found = []
+    for block in of("bash"):
+        text = block.text.replace("\\\n", "  ")
+        for number, line in enumerate(text.splitlines(), block.line + 1):
+            words = shlex.split(line, comments=True)
+            if words:
+                where = f"{block.document.relative_to(ROOT)} line {number}"
+                found.append(pytest.param(words, id=f"{where}: {line.strip()[:50]}"))
+    return found
+
+
+# --- what proves a command --------------------------------------------------------------------------------------
+
+
+def check_make(words: list[str]) -> None:
+    """The targets are there, and the variables are read."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    known = set(re.findall(r"^([\w-]+):(?!=)", makefile, re.M))
+    assert {word for word in words if "=" not in word} <= known
+    variables = {word.partition("=")[0] for word in words if "=" in word}
+    assert all(re.search(rf"\$\({variable}\)|\b{variable}\b", makefile) for variable in variables)
+
+
+def check_requirement(text: str) -> None:
+    """Ours with extras that there are, or one that the development set-up has, too."""
+    requirement = Requirement(text)
+    if requirement.name == NAME:
+        assert requirement.extras <= set(PYPROJECT["project"]["optional-dependencies"])
+    else:
+        assert metadata.version(requirement.name) in requirement.specifier
+
+
+def check_environment(assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that Airflow or the hook reads, with a value that they understand."""
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
+    name, _, value = assignment.partition("=")
+    monkeypatch.setenv(name, value)
+    if name == "SEGMIND_API_KEY":
+        assert SegmindHook(None).settings.api_key.get_secret_value() == value
+    elif name.startswith("AIRFLOW_CONN_"):
+        conn_id = name.removeprefix("AIRFLOW_CONN_").lower()
+        connection = SegmindHook.get_connection(conn_id)
+        if connection.conn_type == "segmind":
+            assert SegmindHook(conn_id).settings.api_key.get_secret_value() == connection.password
+        else:
+            assert connection.get_hook() is not None
+    else:
+        from airflow.configuration import conf
+
+        section, _, option = name.removeprefix("AIRFLOW__").lower().partition("__")
+        assert conf.get(section, option) == value, f"who reads {name}?"
+
+
+def check_emulator(arguments: list[str]) -> None:
+    """It starts with these arguments, and answers."""
+    import httpx
+
+    with emulator(arguments) as url:
+        answer = httpx.get(f"{url}/v1/get-user-credits", trust_env=False)
+    assert answer.status_code == 401  # no key was sent
+
+
+def check_curl(address: str) -> None:
+    """The emulator knows this address."""
+    import httpx
+
+    with emulator([]) as url:
+        httpx.get(re.sub(r"http://127\.0\.0\.1:\d+", url, address), trust_env=False).raise_for_status()
+
+
+@contextmanager
+def emulator(arguments: list[str]) -> Iterator[str]:
+    """The command, on a free port; its address."""
+    import httpx
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = re.sub(r"--port[= ]\d+", "", shlex.join(arguments))
+    command = [sys.executable, "-m", "airflow_provider_segmind.emulator", *shlex.split(given), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/_emulator/stats", trust_env=False)
+                break
+            except httpx.ConnectError:
+                assert process.poll() is None, "it has ended"
+                assert time.monotonic() < deadline, "it does not answer"
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def check_airflow(arguments: list[str]) -> None:
+    """The subcommand is there, and knows the options."""
+    subcommand: list[str] = []
+    for word in arguments:
+        if not re.fullmatch(r"[a-z][a-z-]*", word):
+            break
+        subcommand.append(word)
+    while subcommand:  # the last words may be arguments, such as a DAG's id
+        if said := airflow_help(*subcommand):
+            options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+            assert options <= set(re.findall(r"--[\w-]+", said))
+            return
+        subcommand.pop()
+    pytest.fail(f"airflow knows no {' '.join(arguments)}")
+
+
+@functools.cache
+def airflow_help(*subcommand: str) -> str:
+    """What ``--help`` says of a subcommand; nothing where there is none."""
+    airflow = str(Path(sys.executable).with_name("airflow"))
+    done = subprocess.run(
+        [airflow, *subcommand, "--help"], capture_output=True, text=True, env=os.environ, timeout=60, check=False
+    )
+    return "" if done.returncode else done.stdout
