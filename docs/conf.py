@@ -22,7 +22,7 @@ INCLUDED = {ROOT / "README.md": "readme.md", ROOT / "CHANGELOG.md": "changelog.m
 
 project = "airflow-provider-segmind"
 version = release = __version__
-copyright = "the authors of airflow-provider-segmind"  # noqa: A001
+copyright = "the authors of airflow-provider-segmind"
 language = "en"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]

@@ -58,18 +58,18 @@ class Postgres:
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """What a query finds, read by a client of its own."""
-        import psycopg2
-        from psycopg2.extras import RealDictCursor
+        import psycopg
+        from psycopg.rows import dict_row
 
-        connection = psycopg2.connect(
-            host=self.host, port=self.port, user=self.user, password=self.password, dbname=self.database
-        )
-        try:
-            with connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                cursor.execute(query)
-                return [dict(row) for row in cursor.fetchall()]
-        finally:
-            connection.close()
+        with psycopg.connect(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=self.password,
+            dbname=self.database,
+            row_factory=dict_row,
+        ) as connection:
+            return connection.execute(query.encode()).fetchall()
 
 
 @contextmanager
@@ -86,12 +86,12 @@ def postgres(binaries: Path, **settings: str) -> Iterator[Postgres]:
     secret.write_text(server.password)
     account = _account(folder, secret)  # PostgreSQL refuses to run as root
     try:
-        command = [binaries / "initdb", "--pgdata", folder / "data", "--username", server.user, "--auth=scram-sha-256"]
-        command += [f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        command = [str(binaries / "initdb"), f"--pgdata={folder / 'data'}", f"--username={server.user}"]
+        command += ["--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **account)
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(
-                [binaries / "postgres", "-D", folder / "data", *_arguments(server, settings)],
+                [str(binaries / "postgres"), "-D", str(folder / "data"), *_arguments(server, settings)],
                 stdout=log,
                 stderr=log,
                 cwd=folder,
@@ -126,7 +126,7 @@ def _arguments(server: Postgres, settings: dict[str, str]) -> Iterator[str]:
 
 
 def _wait(binaries: Path, server: Postgres, process: subprocess.Popen[bytes], log: Path) -> None:
-    ready = [binaries / "pg_isready", "--quiet", "--host", server.host, "--port", str(server.port)]
+    ready = [str(binaries / "pg_isready"), "--quiet", "--host", server.host, "--port", str(server.port)]
     deadline = time.monotonic() + 30
     while subprocess.run(ready, check=False).returncode:
         if process.poll() is not None or time.monotonic() > deadline:

@@ -2,9 +2,10 @@
 Everything that README.md and the pages of docs/ show is run: what they say in code, works.
 
 A block's text is run as it stands, but for what leads out of the test: public URLs of pictures become pictures of the
-emulator, ``file:///tmp/`` a folder of the test, port numbers a free port. Buckets that it names are made on a local S3
-server, with a picture under every key and in every folder. A page that ends in ``pytest`` is a project: its files (first
-line: their name) are written, and pytest runs there.
+emulator, ``file:///tmp/`` a folder of the test, port numbers a free port, request ids one that the emulator knows.
+Buckets that it names are made on a local S3 server, with a picture under every key and in every folder;
+``file:///tmp/pictures`` has one, too. A page that ends in ``pytest`` is a project: its files (first line: their name)
+are written, and pytest runs there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 #: Of every run: ``{{ ds }}`` is this day.
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+REQUEST_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 def test_every_block_has_a_language_that_is_tested() -> None:
@@ -45,6 +48,8 @@ def localised(
 ) -> Any:
     """Turns a block's text into one that needs nothing but this machine."""
     import boto3
+
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
 
     connection = {
         "conn_type": "aws",
@@ -68,8 +73,13 @@ def localised(
             key = f"{key}cat.jpg" if key.endswith("/") or not key else key
             if key.endswith((".jpg", ".jpeg", ".png", ".webp")) and "{" not in key:
                 s3.put_object(Bucket=bucket, Key=key, Body=(photos / "cat.jpg").read_bytes())
+        (tmp_path / "files" / "pictures").mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / "cat.jpg", tmp_path / "files" / "pictures")
         picture = segmind_emulator.add_picture(photos / "cat.jpg")
         text = re.sub(r"https?://[^\"'\s]+\.(?:jpe?g|png|webp)", picture, text)
+        if REQUEST_ID.search(text):
+            made = SegmindHook().submit("esrgan", {"image": picture})
+            text = REQUEST_ID.sub(made.request_id, text)
         return text.replace("file:///tmp/", f"file://{tmp_path}/files/")
 
     return localise
@@ -154,7 +164,7 @@ def test_project(page: Path, tmp_path: Path) -> None:
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     expected = sum(text.count("\ndef test_") for text in files.values())

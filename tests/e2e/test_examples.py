@@ -7,6 +7,7 @@ import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +27,12 @@ pytestmark = pytest.mark.e2e
 EXAMPLES = sorted(path for path in (PROJECT / "dags_examples").glob("*.py") if path.name != "__init__.py")
 RUN = "example"
 #: File -> the run's parameters, so small that all of them take a minute. A DAG that is scheduled on assets has none:
-#: it has to start by what another example stores. In them: a picture's URL, a folder of pictures, a folder for outputs.
+#: it has to start by what another example stores. In them: a picture's URL, a folder of pictures, a folder of days'
+#: folders, a folder for outputs.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "bria_increase_resolution": {"image": "{picture}", "destination": "{out}/"},
+    "budget": {"images": ["{picture}"], "destination": "{out}/", "budget": 1},
+    "daily_folder": {"source": "{days}", "destination": "{out}"},
     "esrgan": {"image": "{picture}", "destination": "{out}/"},
     "nomos_upscaler": {"image": "{picture}", "destination": "{out}/"},
     "split_pipeline": {"images": ["{picture}"], "destination": "{out}/"},
@@ -72,9 +76,11 @@ class Ran:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("examples")
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    shutil.copy(PROJECT / "tests" / "photos" / "cat.jpg", pictures)
+    today = datetime.now(UTC)
+    days = [folder / "days" / f"{day:%Y-%m-%d}" for day in (today, today + timedelta(days=1))]
+    for pictures in [folder / "pictures", *days]:
+        pictures.mkdir(parents=True)
+        shutil.copy(PROJECT / "tests" / "photos" / "cat.jpg", pictures)
     with ExitStack() as stack:
         host = PictureHost()
         host.start()
@@ -89,8 +95,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         home.start_airflow()
         api = ChaosApi(home.url)
         stack.callback(api.close)
+        places = {
+            "picture": f"{host.url}/cat.jpg",
+            "folder": (folder / "pictures").as_uri(),
+            "days": (folder / "days").as_uri(),
+        }
         try:
-            yield run_all(home, api, {"picture": f"{host.url}/cat.jpg", "folder": pictures.as_uri()}, folder / "out")
+            yield run_all(home, api, places, folder / "out")
         except Exception:
             sys.stderr.write(home.tail(lines=80))  # pytest shows it with the failure
             raise
@@ -109,7 +120,9 @@ def run_all(home: ExamplesHome, api: ChaosApi, places: dict[str, str], out: Path
             api.trigger_dag(dag_id, RUN, filled(PARAMETERS[name], places | {"out": (out / name).as_uri()}))
 
     def runs_of(dag_id: str) -> dict[str, str]:
-        return {run["dag_run_id"]: run["state"] for run in api.get(f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]}
+        runs = {run["dag_run_id"]: run["state"] for run in api.get(f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]}
+        # A DAG with a timetable is started by the scheduler, too, with the folders of its defaults: not our affair.
+        return runs if is_started_by_assets(dags[dag_id]) else {RUN: runs[RUN]}
 
     def all_ended() -> bool:
         states = [set(runs_of(dag_id).values()) for dag_id in dags]
@@ -152,10 +165,6 @@ def test_example_runs_green(ran: Ran, name: str) -> None:
             assert state == "success", f"{dag_id} {run_id}\n{ran.errors}"
             assert "success" in tasks, f"{dag_id} {run_id}: nothing was done, {tasks}"
             assert set(tasks) <= {"success", "skipped"}, f"{dag_id} {run_id}: {tasks}\n{ran.errors}"
-
-
-def test_no_parameters_are_left_over() -> None:
-    assert set(PARAMETERS) <= {file.stem for file in EXAMPLES}
 
 
 def test_each_submit_was_paid_once(ran: Ran) -> None:
