@@ -42,6 +42,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": f"{package}.transfers.segmind_to_object_storage",
             }
         ],
+        "cli": [f"{package}.cli.definition.get_segmind_cli_commands"],
         "extra-links": [
             f"{package}.links.segmind.SegmindModelLink",
             f"{package}.links.segmind.SegmindOutputLink",

@@ -6,13 +6,13 @@ import argparse
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import faults
 from .settings import HOUR, Latency
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _EXAMPLES = """
 examples of --faults (several, separated by commas):
@@ -41,14 +41,23 @@ def _faults(text: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
+    command = _bare_parser()
+    add_arguments(command.add_argument)
+    return command
+
+
+def _bare_parser() -> argparse.ArgumentParser:
     described = f"{faults.__doc__}\ngrammar of --faults: {faults.GRAMMAR}\n{_EXAMPLES}"
-    command = argparse.ArgumentParser(
+    return argparse.ArgumentParser(
         prog="python -m airflow_provider_segmind.emulator",
         description="A stand-in for Segmind's gateway with real pixels. Loopback use only.",
         epilog=described,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = command.add_argument
+
+
+def add_arguments(add: Callable[..., Any]) -> None:
+    """Add the arguments by a function such as ``ArgumentParser.add_argument``."""
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8787, help="port; 0 takes a free one (default: %(default)s)")
     add("--public-url", help="address to build URLs on, where clients see another than HOST:PORT")
@@ -70,13 +79,26 @@ def parser() -> argparse.ArgumentParser:
     add("--model", action="append", dest="extra_models", metavar="SLUG", help="accept this model too")
     add("--faults", type=_faults, action="append", metavar="LIST", help="misbehave; see below")
     add("--seed", type=int, help="seeds latencies and fault probabilities (default: 0)")
-    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; both are a normal end."""
     command = parser()
-    options = vars(command.parse_args(arguments))
+    try:
+        serve(command.parse_args(arguments))
+    except ValueError as error:
+        command.error(str(error))
+    return 0
+
+
+def serve(args: argparse.Namespace) -> None:
+    """
+    Serve until SIGTERM or Ctrl-C.
+
+    :param args: what the arguments were read into; other names in it are left alone.
+    :raises ValueError: it cannot be started like this.
+    """
+    options = {name: getattr(args, name) for name in vars(parser().parse_args([]))}
     options["faults"] = ",".join(options["faults"] or [])
     options["balance_record"] = not options.pop("no_balance_record")
     try:
@@ -84,16 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         emulator = Emulator(**options)
     except ImportError as error:
-        command.error(f"{error}; install it with: pip install 'airflow-provider-segmind[emulator]'")
-    except ValueError as error:
-        command.error(str(error))
+        raise ValueError(f"{error}; install it with: pip install 'airflow-provider-segmind[emulator]'") from error
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         emulator.start()
     except OSError as error:
-        command.error(f"cannot listen on {options['host']}:{options['port']}: {error}")
+        raise ValueError(f"cannot listen on {options['host']}:{options['port']}: {error}") from error
     try:
         sys.stdout.write(
             f"Segmind emulator on {emulator.url} - "
@@ -103,7 +123,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop.wait()
     finally:
         emulator.stop()
-    return 0
 
 
 if __name__ == "__main__":

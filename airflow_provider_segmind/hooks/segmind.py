@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ENVIRONMENT_KEY = "SEGMIND_API_KEY"
+ENVIRONMENT_GATEWAY = "SEGMIND_GATEWAY"
 
 
 class SegmindHook(BaseHook):
@@ -55,7 +56,7 @@ class SegmindHook(BaseHook):
     Connection: password = API key; host = gateway (default ``https://api.segmind.com``); the extras are the
     fields of :class:`~airflow_provider_segmind.protocol.settings.ConnectionSettings`. Where there is no such
     connection, or ``segmind_conn_id`` is None, the key in the environment's ``SEGMIND_API_KEY`` serves, as in
-    Segmind's own SDK.
+    Segmind's own SDK, at the gateway in ``SEGMIND_GATEWAY``, if that is set.
 
     The HTTP client is made at the first call and kept alive: close it with :meth:`close` or :meth:`aclose`, or use
     the hook in a ``with`` or ``async with``. In an event loop all hooks of a connection share one. Every method raises
@@ -131,7 +132,7 @@ class SegmindHook(BaseHook):
             )
         if self.segmind_conn_id is not None:
             self.log.info("No %s: using the key in %s", self._where, ENVIRONMENT_KEY)
-        return {"api_key": key}
+        return {"api_key": key, "gateway": os.environ.get(ENVIRONMENT_GATEWAY)}
 
     def _checked(self, values: dict[str, Any]) -> ConnectionSettings:
         if unknown := sorted(set(values) - EXTRAS - {"api_key", "gateway"}):

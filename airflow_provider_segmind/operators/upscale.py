@@ -18,10 +18,8 @@ from airflow_provider_segmind.protocol.models import (
     request_body,
 )
 from airflow_provider_segmind.protocol.pictures import data_uri
-from airflow_provider_segmind.storage import MAX_INPUT_BYTES, Picture, load_picture
+from airflow_provider_segmind.storage import MAX_INPUT_BYTES, Picture, goes_inside, load_picture
 
-#: Bytes up to which a picture goes inside the request, where the model's page takes that.
-_SMALL = 1024**2
 #: Seconds: Segmind keeps a request for an hour, and a presigned URL outlives that, or the time-out, by a while.
 _RECORDS_LIVE, _SIGNED_LONGER = 3600.0, 900.0
 _SHARED_FIELDS = ("input_path", "input_conn_id", "destination", "destination_conn_id", "segmind_conn_id")
@@ -128,8 +126,7 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
     def _transport(self, picture: Picture) -> Transport:
         if self.input_transport != "auto":
             return self.input_transport
-        small = len(picture.content) <= _SMALL
-        return "data" if small and self.parameters_of.takes_base64 else "upload"
+        return "data" if goes_inside(picture, self.parameters_of) else "upload"
 
 
 class SegmindEsrganOperator(SegmindUpscaleOperator):

@@ -20,10 +20,14 @@ from airflow_provider_segmind.storage.proof import picture_size
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+    from airflow_provider_segmind.protocol.models import ModelParameters
+
 log = logging.getLogger(__name__)
 
 #: Bytes; a larger input is refused. It is held in memory, and base64 makes it a third larger on the wire.
 MAX_INPUT_BYTES = 64 * 1024**2
+#: Bytes up to which a picture goes inside the request, where the model's page takes that.
+SMALL = 1024**2
 #: Names of what the models take end so.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 #: A signature may live seven days at most (S3, GCS).
@@ -98,6 +102,11 @@ def load_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BY
         return Picture(path, content, picture_size(io.BytesIO(content), whole=True))
     except SegmindOutputError as error:
         raise SegmindConfigError(f"input {path}: {error.detail}") from error
+
+
+def goes_inside(picture: Picture, model: type[ModelParameters] | None) -> bool:
+    """Tell whether a picture goes inside the request, and not through the upload call, where nothing else is asked."""
+    return len(picture.content) <= SMALL and model is not None and model.takes_base64
 
 
 def read_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTES) -> tuple[bytes, tuple[int, int]]:

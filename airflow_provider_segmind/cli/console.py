@@ -1,0 +1,89 @@
+"""What all commands need: two consoles, the hook, and how an error is said."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.protocol.wire import Metrics
+
+#: Columns of a table that goes into a pipe or a file.
+_PIPED_WIDTH = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=None if terminal else _PIPED_WIDTH, markup=False, highlight=False, emoji=False)
+
+
+#: Results; then what happens, and errors.
+OUT, ERR = _console(stderr=False), _console(stderr=True)
+
+
+def say(text: str, *, to: Console = OUT, style: str | None = None) -> None:
+    """Print a line as it is, without wrapping it; what a terminal would take for a command is replaced."""
+    to.print("".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text), style=style, soft_wrap=True)
+
+
+def complain(error: SegmindError) -> None:
+    """Say an error and the next step."""
+    if isinstance(error, SegmindConfigError) and error.next_step == SegmindConfigError.advice:
+        error.next_step = "Nothing was sent and nothing is billed."  # there is no task to clear here
+    say(f"{type(error).__name__}: {error}", to=ERR, style="red")
+
+
+def hook_for(conn_id: str | None) -> SegmindHook:
+    """
+    Return the hook of a connection, or of the environment's key; that needs no database of Airflow's.
+
+    :param conn_id: a connection; default: the key in ``SEGMIND_API_KEY``, else the connection ``segmind_default``.
+    :raises SegmindConfigError: there is neither.
+    """
+    # What the hook and the storage log is for tasks; here it would come between the lines.
+    for name in ("airflow_provider_segmind", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from airflow_provider_segmind.hooks.segmind import ENVIRONMENT_KEY, SegmindHook
+
+    if conn_id is None and os.environ.get(ENVIRONMENT_KEY):
+        return SegmindHook(None)
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
+
+    # As Airflow's own commands do: connections of the database are found in a "server" process only.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    wanted = conn_id or SegmindHook.default_conn_name
+    try:
+        BaseHook.get_connection(wanted)
+    except AirflowNotFoundException as error:
+        said = f"there is no Airflow connection {wanted!r}"
+        raise SegmindConfigError(
+            said if conn_id else f"{ENVIRONMENT_KEY} is not set, and {said}",
+            next_step=f"Set {ENVIRONMENT_KEY}, or name a connection that is there: --conn-id ID.",
+        ) from error
+    return SegmindHook(wanted)
+
+
+def whose(hook: SegmindHook) -> str:
+    """Say where a hook's calls go, and with which key."""
+    key = f"connection {hook.segmind_conn_id}" if hook.segmind_conn_id else "SEGMIND_API_KEY"
+    return f"{hook.settings.gateway} (key: {key})"
+
+
+def bill(metrics: Metrics) -> str:
+    """Say what a request cost and how long it took."""
+    facts = [
+        ("cost", metrics.cost, "credits"),
+        ("left", metrics.remaining_credits, "credits"),
+        ("in all", metrics.total_time, "s"),
+        ("queued", metrics.queue_time, "s"),
+        ("running", metrics.inference_time, "s"),
+    ]
+    said = [f"{name} {value:.10g} {unit}" for name, value, unit in facts if value is not None]
+    return ", ".join(said) or "Segmind says neither cost nor times"

@@ -1,0 +1,47 @@
+"""``airflow segmind …``: loaded whenever ``airflow`` starts, so it imports nothing that a command needs to run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_segmind.cli.arguments import COMMANDS, Command
+
+if TYPE_CHECKING:
+    import argparse
+
+    from airflow.cli.cli_config import CLICommand
+
+
+def get_segmind_cli_commands() -> list[CLICommand]:
+    """Return the group ``segmind``; Airflow finds this by ``cli`` of the provider's metadata."""
+    from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+
+    def args_of(command: Command) -> list[Arg]:
+        found: list[Arg] = []
+        command.arguments(lambda *flags, **named: found.append(Arg(flags, **named)))  # type: ignore[no-untyped-call]
+        return found
+
+    return [
+        GroupCommand(
+            name="segmind",
+            help="Try Segmind's models, look at requests and the balance",
+            subcommands=tuple(
+                ActionCommand(
+                    name=command.name, help=command.help, func=_function(command), args=tuple(args_of(command))
+                )
+                for command in COMMANDS
+            ),
+        )
+    ]
+
+
+def _function(command: Command) -> Callable[[argparse.Namespace], Any]:
+    def run(args: argparse.Namespace) -> None:
+        from airflow_provider_segmind.cli.main import execute
+
+        if code := execute(command, args, program="airflow segmind"):
+            sys.exit(code)
+
+    return run

@@ -1,0 +1,151 @@
+"""``run``: a model on one picture, with the checks, the hook and the storage of the operators."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_segmind.cli.console import ERR, hook_for, say, whose
+from airflow_provider_segmind.cli.main import UsageError
+from airflow_provider_segmind.cli.parameters import format_for, options
+from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
+from airflow_provider_segmind.exceptions import (
+    SegmindError,
+    SegmindRequestExpiredError,
+    SegmindRequestFailedError,
+)
+from airflow_provider_segmind.protocol.models import MODELS, check_slug, request_body
+from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.storage.inputs import Picture, goes_inside, load_picture
+from airflow_provider_segmind.storage.names import fill, stem_of
+from airflow_provider_segmind.storage.paths import object_path, probe
+
+if TYPE_CHECKING:
+    import argparse
+
+_STAND_IN = "https://upload.invalid/"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What is to be done, checked as far as that costs nothing.
+
+    :param model: the slug.
+    :param parameters: without the picture.
+    :param picture: the picture, where it has to be sent; None for a URL, which Segmind fetches itself.
+    :param image: that URL.
+    :param destination: URI, with placeholders.
+    :param stem: name of the input, for the output's name.
+    """
+
+    model: str
+    parameters: dict[str, Any]
+    picture: Picture | None = field(repr=False)
+    image: str | None
+    destination: str
+    stem: str
+
+    @property
+    def transport(self) -> str:
+        """How the picture goes, as the operators decide it."""
+        return "data" if self.picture and goes_inside(self.picture, MODELS.get(self.model)) else "upload"
+
+    def words(self) -> Iterator[str]:
+        """Say it, a line each."""
+        if self.picture is not None:
+            size = "{} x {} pixels".format(*self.picture.size)
+            shown = str(self.picture.path).removeprefix("file://")
+            yield f"picture      {shown} ({size}, {len(self.picture.content)} bytes), by {self.transport}"
+        elif self.image is not None:
+            yield f"picture      {self.image}"
+        named = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
+        yield f"model        {self.model}" + (f" with {named}" if named else "")
+        yield f"result       {self.destination.removeprefix('file://')}"
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run a model, wait and store."""
+    plan = plan_of(args)
+    with hook_for(args.conn_id) as hook:
+        for line in (*plan.words(), f"billed by    {whose(hook)}"):
+            say(line, to=ERR)
+        body = dict(plan.parameters)
+        if plan.picture is not None and plan.transport == "upload":
+            [body["image"]] = hook.upload([plan.picture.content])
+        elif plan.picture is not None:
+            body["image"] = data_uri(plan.picture.content)
+        elif plan.image is not None:
+            body["image"] = plan.image
+        with _at_interrupt("Whether Segmind took the request is not known: look at your requests in its console."):
+            submitted = hook.submit(plan.model, body)
+        now, request_id = time.time(), submitted.request_id
+        say(f"request      {request_id}", to=ERR)
+        fetch = f"{args.program} request {request_id} -o {args.output or 'FILE'}"
+        with _at_interrupt(f"Request {request_id} goes on, and is billed if it completes. Within an hour: {fetch}"):
+            try:
+                result = wait(hook, Watch(request_id, plan.model, submitted_at=now, deadline=now + args.timeout))
+                size = plan.picture.size if plan.picture else None
+                deliver(hook, result, plan.destination, stem=plan.stem, at_least=size if plan.model in MODELS else None)
+            except (SegmindRequestFailedError, SegmindRequestExpiredError):
+                raise
+            except SegmindError:
+                say(f"Its output is kept for an hour: {fetch}", to=ERR)
+                raise
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """
+    Read what was typed, and the picture.
+
+    :raises UsageError: an argument is missing, or does not go with the model.
+    :raises SegmindConfigError: a parameter or the picture is wrong, or the result has no place to go.
+    """
+    model = check_slug(args.model)
+    parameters = _parameters(args, model)
+    image = parameters.pop("image", None)
+    if args.picture is None and image is None and model in MODELS:
+        raise UsageError(f"{model} needs a picture: a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg")
+    if args.picture is not None and image is not None:
+        raise UsageError("give the picture either as PICTURE or as -p image=, not both")
+    source = args.picture if image is None else image
+    if is_url(args.picture):
+        image = args.picture
+    if model in MODELS:
+        body = request_body(model, {**parameters, "image": image or _STAND_IN})
+        parameters = {name: value for name, value in body.items() if name != "image"}
+    picture = load_picture(uri_of(args.picture), None) if image is None and args.picture is not None else None
+    stem = stem_of(uri_of(source) if picture else source, otherwise=model)
+    destination = uri_of(args.output or f"{stem}-{model}.{{ext}}")
+    probe(object_path(fill(destination, {"stem": stem, "model": model, "request_id": "request", "ext": "bin"}), None))
+    return Plan(model, parameters, picture, image, destination, stem)
+
+
+def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
+    """Return the parameters that were given, and the format that the output's name asks for."""
+    given = {name: value for name in options() if (value := getattr(args, name)) is not None}
+    for name in given:
+        slug, parameter = options()[name]
+        if slug != model:
+            near = difflib.get_close_matches(model, MODELS, 1) if model not in MODELS else []
+            hint = f" (did you mean {near[0]}?)" if near else "; parameters of other models go by -p NAME=VALUE"
+            raise UsageError(f"{parameter.flag} is a parameter of {slug}, not of {model}{hint}")
+    wanted = format_for(model, Path(args.output).suffix[1:].lower()) if args.output else {}
+    return {**wanted, **dict(args.parameters), **given}
+
+
+@contextmanager
+def _at_interrupt(words: str) -> Iterator[None]:
+    """Say what stays behind when Ctrl-C is pressed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(words, to=ERR, style="yellow")
+        raise
