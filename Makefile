@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench docs lint constraints clean
+.PHONY: help setup demo test chaos bench docs lint constraints clean diagram
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -25,6 +25,7 @@ help: ## say what there is
 	@echo "make bench        measure it beside what a user would write instead; make bench ARGS=\"wait --quick\" a part, roughly"
 	@echo "make docs         build the documentation into docs/_build/html; a warning or a dead link is an error"
 	@echo "make lint         ruff, its formatter's check, and mypy"
+	@echo "make diagram      draw docs/images/life-of-a-request.svg anew"
 	@echo "make constraints  renew constraints.txt from what pip resolves today"
 	@echo "make clean        remove what the above have made, $(VENV) included"
 
@@ -64,6 +65,9 @@ lint: setup ## style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+diagram: setup ## the life of a request, from its source beside it
+	@$(BIN)/python docs/images/life_of_a_request.py
 
 # Resolved by uv, which is quick at it; names and versions only, nothing of where they came from.
 constraints: setup ## renew constraints.txt

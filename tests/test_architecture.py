@@ -54,6 +54,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "transfers": SERVICES,
     "decorators": (*SERVICES, "operators"),
     "plugins": SERVICES,
+    "cli": (*SERVICES, "emulator"),
+    "__main__": ("cli",),
     "emulator": (),
 }
 OPEN_TO_ALL = {"", "exceptions"}

@@ -40,7 +40,7 @@ def test_the_entry_points_find_it():
 
 
 def test_every_name_points_to_something():
-    names = [CONNECTION["hook-class-name"], *INFO["extra-links"]]
+    names = [CONNECTION["hook-class-name"], *INFO["extra-links"], *INFO["cli"]]
     names += [entry["class-name"] for entry in INFO["task-decorators"]]
     for name in names:
         module, _, attribute = name.rpartition(".")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from airflow_provider_segmind.cli.parameters import options
+from airflow_provider_segmind.emulator import __main__ as emulator
 
 #: ``ArgumentParser.add_argument``, or what makes an ``Arg`` of Airflow's.
 Add = Callable[..., Any]
@@ -22,6 +23,7 @@ class Command(NamedTuple):
     :param arguments: adds its arguments.
     :param module: where its function of the same name is; imported when the command runs.
     :param usage: where argparse's own would be too long for an error.
+    :param epilog: ends the command's help.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Command(NamedTuple):
     arguments: Callable[[Add], None]
     module: str
     usage: str | None = None
+    epilog: str | None = None
 
 
 def named_value(text: str) -> tuple[str, Any]:
@@ -101,12 +104,6 @@ def _request(add: Add) -> None:
     _connection(add)
 
 
-def _emulator(add: Add) -> None:
-    from airflow_provider_segmind.emulator.__main__ import add_arguments
-
-    add_arguments(add)
-
-
 COMMANDS = (
     Command("credits", "Show the balance; costs nothing", _connection, "show"),
     Command("models", "Show the three upscalers with their parameters; needs no key", _models, "show"),
@@ -121,8 +118,9 @@ COMMANDS = (
     Command(
         "emulator",
         "Start a stand-in for Segmind's gateway on this machine",
-        _emulator,
+        emulator.add_arguments,
         "show",
         usage="%(prog)s [--port N] [options]",
+        epilog=emulator.EPILOG,
     ),
 )

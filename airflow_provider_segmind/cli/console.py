@@ -47,11 +47,9 @@ def hook_for(conn_id: str | None) -> SegmindHook:
     :param conn_id: a connection; default: the key in ``SEGMIND_API_KEY``, else the connection ``segmind_default``.
     :raises SegmindConfigError: there is neither.
     """
-    # What the hook and the storage log is for tasks; here it would come between the lines.
-    for name in ("airflow_provider_segmind", "httpx"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     from airflow_provider_segmind.hooks.segmind import ENVIRONMENT_KEY, SegmindHook
 
+    _quiet_logs()
     if conn_id is None and os.environ.get(ENVIRONMENT_KEY):
         return SegmindHook(None)
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -68,6 +66,15 @@ def hook_for(conn_id: str | None) -> SegmindHook:
             next_step=f"Set {ENVIRONMENT_KEY}, or name a connection that is there: --conn-id ID.",
         ) from error
     return SegmindHook(wanted)
+
+
+def _quiet_logs() -> None:
+    """Leave of the log, which Airflow sends to stdout, only what is worth a word, and send that to stderr."""
+    for name in ("airflow_provider_segmind", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
 
 
 def whose(hook: SegmindHook) -> str:

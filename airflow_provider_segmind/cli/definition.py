@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def get_segmind_cli_commands() -> list[CLICommand]:
     """Return the group ``segmind``; Airflow finds this by ``cli`` of the provider's metadata."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
+    from rich.markup import escape
 
     def args_of(command: Command) -> list[Arg]:
         found: list[Arg] = []
@@ -29,7 +30,11 @@ def get_segmind_cli_commands() -> list[CLICommand]:
             help="Try Segmind's models, look at requests and the balance",
             subcommands=tuple(
                 ActionCommand(
-                    name=command.name, help=command.help, func=_function(command), args=tuple(args_of(command))
+                    name=command.name,
+                    help=command.help,
+                    func=_function(command),
+                    args=tuple(args_of(command)),
+                    epilog=command.epilog and escape(command.epilog),  # Airflow takes [words] for markup
                 )
                 for command in COMMANDS
             ),

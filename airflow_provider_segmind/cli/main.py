@@ -27,9 +27,15 @@ def parser() -> argparse.ArgumentParser:
     command_line = argparse.ArgumentParser(prog=PROGRAM, description="Segmind's upscalers from the terminal.")
     commands = command_line.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
-        one = commands.add_parser(command.name, help=command.help, description=command.help + ".")
+        one = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help + ".",
+            usage=command.usage,
+            epilog=command.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         command.arguments(one.add_argument)
-        one.usage = command.usage
         one.set_defaults(command=command)
     return command_line
 

@@ -21,6 +21,8 @@ examples of --faults (several, separated by commas):
   submit:429;Retry-After=2  every submission answers 429 with that header
   submit:stuck%esrgan       jobs of esrgan never end
 """
+#: Explains ``--faults``.
+EPILOG = f"{faults.__doc__}\ngrammar of --faults: {faults.GRAMMAR}\n{_EXAMPLES}"
 
 
 def _latency(text: str) -> str:
@@ -41,19 +43,14 @@ def _faults(text: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = _bare_parser()
-    add_arguments(command.add_argument)
-    return command
-
-
-def _bare_parser() -> argparse.ArgumentParser:
-    described = f"{faults.__doc__}\ngrammar of --faults: {faults.GRAMMAR}\n{_EXAMPLES}"
-    return argparse.ArgumentParser(
+    command = argparse.ArgumentParser(
         prog="python -m airflow_provider_segmind.emulator",
         description="A stand-in for Segmind's gateway with real pixels. Loopback use only.",
-        epilog=described,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_arguments(command.add_argument)
+    return command
 
 
 def add_arguments(add: Callable[..., Any]) -> None:

@@ -70,9 +70,23 @@ def test_the_environments_key_serves_where_there_is_no_connection(airflow_db, mo
 
 
 @both
+def test_the_environments_key_goes_to_the_environments_gateway(monkeypatch, mode):
+    monkeypatch.setenv("SEGMIND_API_KEY", KEY)
+    monkeypatch.setenv("SEGMIND_GATEWAY", "http://127.0.0.1:8787")
+    found = read(SegmindHook(None), mode)
+    assert {found.gateway, found.upload_url, found.history_url} == {"http://127.0.0.1:8787"}
+    monkeypatch.setenv("SEGMIND_GATEWAY", "http://example.com")
+    with pytest.raises(SegmindConfigError, match="sends the key in the clear"):
+        read(SegmindHook(None), mode)
+
+
+@both
 def test_a_connection_goes_before_the_environment(connection, monkeypatch, mode):
     monkeypatch.setenv("SEGMIND_API_KEY", "SG_fedcba9876543210")
-    assert read(connection(), mode).api_key.get_secret_value() == KEY
+    monkeypatch.setenv("SEGMIND_GATEWAY", "http://127.0.0.1:8787")
+    found = read(connection(), mode)
+    assert found.api_key.get_secret_value() == KEY
+    assert found.gateway != "http://127.0.0.1:8787"
 
 
 @both
