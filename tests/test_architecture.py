@@ -54,7 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "transfers": SERVICES,
     "decorators": (*SERVICES, "operators"),
     "plugins": SERVICES,
-    "cli": (*SERVICES, "emulator"),
+    "cli": (*SERVICES, "operators", "emulator"),
     "__main__": ("cli",),
     "emulator": (),
 }

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import documents
+from tests.cli.terminal import environment, segmind
 from tests.documents import BLOCKS, DOCUMENTS, PROJECTS, ROOT, Block, alone, commands, of
 
 if TYPE_CHECKING:
@@ -197,7 +198,14 @@ def test_query(block: Block) -> None:
 
 
 @pytest.mark.parametrize("words", commands())
-def test_command(words: list[str], monkeypatch: pytest.MonkeyPatch, airflow_db: Path) -> None:
+def test_command(
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    airflow_db: Path,
+    segmind_emulator: Emulator,
+    tmp_path: Path,
+    photos: Path,
+) -> None:
     match words:
         case ["make", *targets]:
             documents.check_make(targets)
@@ -210,6 +218,10 @@ def test_command(words: list[str], monkeypatch: pytest.MonkeyPatch, airflow_db: 
             documents.check_emulator(arguments)
         case ["curl", address]:
             documents.check_curl(address)
+        case ["python", "-m", "airflow_provider_segmind", *arguments]:
+            shutil.copy(photos / "cat.jpg", tmp_path / "photo.jpg")
+            done = segmind(*arguments, cwd=tmp_path, env=environment(tmp_path, segmind_emulator))
+            assert done.code == 0, done.err
         case ["airflow", *arguments]:
             documents.check_airflow(arguments)
         case ["pytest"]:

@@ -74,9 +74,12 @@ class Plan:
 def run(args: argparse.Namespace) -> None:
     """Run a model, wait and store."""
     plan = plan_of(args)
+    from airflow_provider_segmind.operators.submit_once import respect_the_balance  # imports much of Airflow
+
     with hook_for(args.conn_id) as hook:
         for line in (*plan.words(), f"billed by    {whose(hook)}"):
             say(line, to=ERR)
+        respect_the_balance(hook, None)
         body = dict(plan.parameters)
         if plan.picture is not None and plan.transport == "upload":
             [body["image"]] = hook.upload([plan.picture.content])

@@ -6,6 +6,7 @@ Columns are who does something, and time goes down. A test compares the picture 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -65,7 +66,7 @@ class Drawing:
         for number, words in enumerate(lines):
             self.text(middle, top + 23 + 18 * number, words, "small" if number else "")
 
-    def line(self, points: list[tuple[float, float]], kind: str = "arrow", head: str = "head") -> None:
+    def line(self, points: Sequence[tuple[float, float]], kind: str = "arrow", head: str = "head") -> None:
         """Draw a line through points, with an arrow's head at its end unless ``head`` is empty."""
         path = " ".join(f"{'L' if number else 'M'}{x:g} {y:g}" for number, (x, y) in enumerate(points))
         marker = f' marker-end="url(#{head})"' if head else ""

@@ -1,0 +1,64 @@
+"""What docs/cli.md shows is run as it stands; only request ids and the emulator's port are those of the test."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import AIRFLOW, MODULE, ROOT, environment, segmind, start
+
+TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+LINES = [
+    line
+    for block in re.findall(r"^```bash\n(.*?)^```$", TEXT, re.M | re.S)
+    for line in block.splitlines()
+    if line.strip()
+]
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def labels(text):
+    """The first words of lines; numbers, ids and paths are of the moment."""
+    return {re.split(r"\s{2,}| \d|: ", line)[0].rpartition("/")[2] for line in text.strip().splitlines()}
+
+
+def test_every_block_is_run():
+    assert set(re.findall(r"^```(\w+)$", TEXT, re.M)) == {"bash", "text"}
+    assert len(LINES) == 11
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_line(line, tmp_path, photos, segmind_emulator):
+    shutil.copy(photos / "cat.jpg", tmp_path / "photo.jpg")
+    env = environment(tmp_path, segmind_emulator)
+    words = shlex.split(line)
+    if words[0] == "export":
+        name, _, value = words[1].partition("=")
+        assert name in env
+        env[name] = env[name] if name == "SEGMIND_GATEWAY" else value
+        words = ["python", "-m", "airflow_provider_segmind", "credits"]
+    if "emulator" in words:
+        process = start((sys.executable, *words[1:-1], "0"), cwd=tmp_path, env=env)
+        try:
+            assert "Segmind emulator on http://" in process.stdout.readline()
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+        return
+    if UUID.search(line):
+        first = segmind("run", "esrgan", "photo.jpg", cwd=tmp_path, env=env)
+        words = [UUID.sub(UUID.search(first.err)[0], word) for word in words]
+    program, arguments = (AIRFLOW, words[2:]) if words[0] == "airflow" else (MODULE, words[3:])
+    done = segmind(*arguments, cwd=tmp_path, env=env, program=program)
+    assert done.code == 0, done.err
+    if "-o" in words:
+        out = tmp_path / words[words.index("-o") + 1]
+        assert out.is_file() or list(Path(out).glob("photo*"))
+    if line == next(line for line in LINES if " run " in line):
+        [shown] = re.findall(r"^```text\n(.*?)^```$", TEXT, re.M | re.S)
+        assert labels(shown) - {"processing"} <= labels(done.err + done.out)
