@@ -51,5 +51,5 @@ def start(words: tuple[str, ...], *, cwd: Path, env: dict[str, str]) -> subproce
 
 def segmind(*words: str, cwd: Path, env: dict[str, str], program: tuple[str, ...] = MODULE) -> Done:
     """Run a command to its end."""
-    done = subprocess.run([*program, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=90)
+    done = subprocess.run([*program, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=180)
     return Done(done.returncode, done.stdout, done.stderr)
