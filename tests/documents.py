@@ -69,7 +69,8 @@ def blocks_of(document: Path) -> list[Block]:
     return [block for block in found if not block.language.startswith("{")]
 
 
-BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
+#: Those of the terminal's page are run by tests/cli/test_docs.py.
+BLOCKS = [block for document in DOCUMENTS if document.name != "cli.md" for block in blocks_of(document)]
 #: A page with files that belong together, and a ``pytest`` that runs them.
 PROJECTS = sorted(
     {block.document for block in BLOCKS if block.language == "bash" and re.search(r"^pytest\b", block.text, re.M)}
