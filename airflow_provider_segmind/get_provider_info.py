@@ -44,9 +44,25 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "cli": [f"{package}.cli.definition.get_segmind_cli_commands"],
         "extra-links": [
-            f"{package}.links.segmind.SegmindModelLink",
-            f"{package}.links.segmind.SegmindOutputLink",
+            f"{package}.links.segmind.Segmind{link}Link" for link in ("Tab", "Page", "Model", "Output", "Stored")
         ],
+        "config": {
+            "segmind": {
+                "description": "What the provider for Segmind does beside its tasks.",
+                "options": {
+                    "serve_previews": {
+                        "description": "Write a small preview (WebP, 512 pixels at most) of input and output beside "
+                        "each stored picture, and serve these to users who may read the DAG, through the API server "
+                        "and with the connection of the storage. Set it on workers and API servers alike. What is "
+                        "exposed to whom: docs/security.md.",
+                        "version_added": "0.1.0",
+                        "type": "boolean",
+                        "example": None,
+                        "default": "False",
+                    }
+                },
+            }
+        },
         "connection-types": [
             {
                 "connection-type": "segmind",

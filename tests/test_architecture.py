@@ -45,7 +45,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ledger": HOOKS,
     "retries": (),
     "storage": HOOKS,
-    "links": BELOW,
+    "links": (*HOOKS, "storage"),
     "operators.common": (*HOOKS, "ledger", "storage", "retries"),
     "operators.credits": (*HOOKS, "operators.common"),
     "operators.delivery": (*HOOKS, "telemetry", "storage", "operators.common"),

@@ -1,15 +1,54 @@
-"""Links on a task instance: the model's page, and the output. Written when the task ends, defers or fails."""
+"""
+Links on a task instance: to the tab with before and after, the model's page, the output, and where it is stored.
+
+Airflow writes them when a task ends, defers or fails. Those into Airflow itself have no leading slash, so that they
+hold below a path in ``[api] base_url``, too. There is none to a page of the request: Segmind documents no such page,
+only its API; the request id stands in the XCom and in the log.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
+from airflow_provider_segmind.protocol.wire import is_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
+
+#: As the plugin registers its tab and its page.
+_TAB, _PAGE = "segmind-upscaled", "segmind/view.html"
+_CONSOLES = {
+    "s3": "https://s3.console.aws.amazon.com/s3/object/{bucket}?prefix={key}",
+    "gs": "https://console.cloud.google.com/storage/browser/_details/{bucket}/{key}",
+}
+_SCHEMES = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs"}
+
+
+class SegmindTabLink(BaseOperatorLink):
+    """The tab of this task instance that shows before and after."""
+
+    name = "Before and after"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the tab's address within Airflow."""
+        task = f"dags/{_part(ti_key.dag_id)}/runs/{_part(ti_key.run_id)}/tasks/{_part(ti_key.task_id)}"
+        index = _map_index(ti_key)
+        return f"{task}/mapped/{index}/plugin/{_TAB}" if index >= 0 else f"{task}/plugin/{_TAB}"
+
+
+class SegmindPageLink(BaseOperatorLink):
+    """The same as a page of its own: for who may not see plugins' tabs (FAB's Viewer and User), and for more room."""
+
+    name = "Before and after, as a page"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the page's address within Airflow."""
+        ids = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
+        return f"{_PAGE}?{urlencode(ids | {'map_index': _map_index(ti_key)}, quote_via=quote, safe='')}"
 
 
 class SegmindModelLink(BaseOperatorLink):
@@ -20,14 +59,57 @@ class SegmindModelLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the model's page."""
         slug = getattr(operator, "model", None)
-        return MODEL_PAGE.format(slug=slug) if isinstance(slug, str) else ""
+        return MODEL_PAGE.format(slug=quote(slug, safe="")) if isinstance(slug, str) and slug else ""
 
 
 class SegmindOutputLink(BaseOperatorLink):
-    """The stored object where there is one, else the vendor's output; empty until there is an output."""
+    """The output where Segmind has put it, for as long as it is kept there; empty until there is one."""
 
     name = "Upscaled picture"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the output."""
-        return getattr(operator, "output_link", None) or ""
+        output = getattr(operator, "output_link", None)
+        return str(output) if is_url(output) else ""
+
+
+class SegmindStoredLink(BaseOperatorLink):
+    """The stored object, or a batch's manifest, in the console of its store; empty where that has none."""
+
+    name = "Stored object"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address in the console of AWS or Google Cloud."""
+        uri = getattr(operator, "stored_uri", None)
+        return console_of(uri) if isinstance(uri, str) and not _is_elsewhere(uri) else ""
+
+
+#: While there is nothing to show yet.
+BEFORE_THE_OUTPUT = (SegmindTabLink(), SegmindPageLink(), SegmindModelLink())
+
+
+def console_of(uri: str) -> str:
+    """Return where a browser shows an object of S3 or GCS; empty for any other store."""
+    scheme, _, rest = uri.partition("://")
+    authority, _, key = rest.partition("/")
+    bucket = authority.rpartition("@")[2]  # before it: the connection
+    if scheme not in _SCHEMES or not bucket or not key:
+        return ""
+    return _CONSOLES[_SCHEMES[scheme]].format(bucket=_part(bucket), key=quote(key, safe="/"))
+
+
+def _is_elsewhere(uri: str) -> bool:
+    """Tell whether ``s3://`` means a store of another vendor. The filesystem is at hand: it has just written there."""
+    if _SCHEMES.get(uri.partition("://")[0]) != "s3":
+        return False
+    from airflow_provider_segmind.storage.paths import object_path
+
+    return bool(getattr(object_path(uri, None).fs, "endpoint_url", None))
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _map_index(ti_key: TaskInstanceKey) -> int:
+    return -1 if ti_key.map_index is None else ti_key.map_index

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, 
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
+from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
     check_numbers,
@@ -19,7 +19,8 @@ from airflow_provider_segmind.operators.common import (
     sets_retry_policy,
 )
 from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
-from airflow_provider_segmind.protocol.models import check_known
+from airflow_provider_segmind.protocol.models import check_known, decode_base64
+from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders, placeholders
@@ -44,7 +45,11 @@ class ModelArguments(BaseOperator):
         "segmind_conn_id",
     )
     template_fields_renderers = {"parameters": "json"}
-    operator_extra_links: Collection[BaseOperatorLink] = (SegmindModelLink(), SegmindOutputLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (
+        *BEFORE_THE_OUTPUT,
+        SegmindOutputLink(),
+        SegmindStoredLink(),
+    )
     ui_color = "#eee7ff"
     #: The slug is that of a PixelFlow workflow, not of a model.
     runs_workflow: ClassVar[bool] = False
@@ -101,6 +106,7 @@ class ModelArguments(BaseOperator):
         self.min_remaining_credits = min_remaining_credits
         self.request_id: str | None = None
         self.output_link: str | None = None
+        self.stored_uri: str | None = None
         self._check_plain_arguments()
         check_uris(destination=destination)
         self._stores = destination is not None  # a template may render to None, which must not mean "nowhere"
@@ -193,6 +199,11 @@ class ModelArguments(BaseOperator):
         source = self._named_parameters().get("image")
         return source if isinstance(source, str) else None
 
+    def _read_input(self) -> bytes | None:
+        """Return the input's bytes for its preview: where it is given as text. What a URL names is not fetched."""
+        source = self._source()
+        return None if source is None or is_url(source) else decode_base64(source)
+
     def _delivery(self, context: Context) -> Delivery | None:
         if self.destination is None:
             return None
@@ -205,4 +216,5 @@ class ModelArguments(BaseOperator):
             max_bytes=self.max_bytes,
             if_exists=self._on_existing,
             sidecar=self._keeps_sidecar,
+            read_input=self._read_input,
         )

@@ -20,7 +20,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger.batch import BatchLedger
-from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
+from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindStoredLink
 from airflow_provider_segmind.operators.batch_folder import BatchFolder
 from airflow_provider_segmind.operators.batch_items import counted, keep_moving, pictures_of, take_up
 from airflow_provider_segmind.operators.common import (
@@ -111,7 +111,7 @@ class SegmindBatchOperator(BaseOperator):
         "segmind_conn_id",
     )
     template_fields_renderers = {"items": "json", "parameters": "json"}
-    operator_extra_links = (SegmindModelLink(), SegmindOutputLink())
+    operator_extra_links = (SegmindModelLink(), SegmindStoredLink())
     ui_color = "#eee7ff"
 
     def __init__(
@@ -156,7 +156,7 @@ class SegmindBatchOperator(BaseOperator):
         self.on_lost_submit = on_lost_submit
         self.lost_submit_wait = lost_submit_wait
         self.min_remaining_credits = min_remaining_credits
-        self.output_link: str | None = None
+        self.stored_uri: str | None = None
         self._check_plain_arguments()
 
     def _check_plain_arguments(self) -> None:
@@ -202,7 +202,7 @@ class SegmindBatchOperator(BaseOperator):
             model=self.model,
             max_bytes=self.max_bytes,
         )
-        self.output_link = folder.manifest
+        self.stored_uri = folder.manifest
         ledger = BatchLedger(context, durable=self.durable)
         if event is None:
             memory = self._begin(pictures, folder, ledger)

@@ -85,6 +85,11 @@ def permanent_errors_fail(policy: Any = None) -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
+def serves_previews() -> bool:
+    """Tell whether previews are written and served: ``[segmind] serve_previews``, off by default."""
+    return bool(conf.getboolean("segmind", "serve_previews", fallback=False))
+
+
 def not_before() -> float:
     """
     Return the first moment (epoch seconds) at which a task that defers now may be resumed.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.operators.common import claim_target, file_name
+from airflow_provider_segmind.operators.common import claim_target, file_name, serves_previews
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import StoredObject, store_result
 from airflow_provider_segmind.storage.paths import fresh, object_path, probe, refused_early
+from airflow_provider_segmind.storage.previews import Previews
 from airflow_provider_segmind.storage.sidecar import About, find_done
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Delivery:
     :param if_exists: see the operator.
     :param sidecar: see the operator.
     :param stem: what ``{stem}`` becomes; default: by ``source``.
+    :param read_input: returns the input's bytes for its preview; None where this task does not have them.
     """
 
     context: Context
@@ -58,6 +61,7 @@ class Delivery:
     if_exists: IfExists = "overwrite"
     sidecar: bool = False
     stem: str | None = None
+    read_input: Callable[[], bytes | None] | None = None
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -141,8 +145,9 @@ class Delivery:
         *,
         at_least: tuple[int, int] | None = None,
         about: Mapping[str, Any] | None = None,
+        input_sha256: str | None = None,
     ) -> list[StoredObject]:
-        """Store the outputs; the sidecar says ``about`` and which task it was."""
+        """Store the outputs; the sidecar says ``about`` and which task it was. Of another input there is no preview."""
         ti = self.context["ti"]
         task = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
         return store_result(
@@ -156,4 +161,12 @@ class Delivery:
             names=self.values,
             if_exists="fail" if self.if_exists == "fail" else "overwrite",
             about=About.model_validate({**(about or {}), "task": task}) if self.sidecar else None,
+            previews=Previews(ti.dag_id, lambda: self._input(input_sha256)) if serves_previews() else None,
         )
+
+    def _input(self, sha256: str | None) -> bytes | None:
+        """Return the input as it was submitted. A resumed task reads it anew, and it may have changed meanwhile."""
+        content = self.read_input() if self.read_input and sha256 else None
+        if content is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise SegmindConfigError("the input has changed since it was submitted")
+        return content

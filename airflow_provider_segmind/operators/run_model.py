@@ -19,12 +19,13 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import Found, Known, Ledger, Taken, recover
-from airflow_provider_segmind.links.segmind import SegmindModelLink
+from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
     not_before,
     permanent_errors_fail,
+    serves_previews,
 )
 from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, Prepared, SubmitOnce
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
@@ -182,8 +183,8 @@ class SegmindRunModelOperator(ModelArguments):
         return request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
 
     def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
-        """Return what the sidecar will say of the input: a resumed task has not read it."""
-        if self.destination is None or not self._keeps_sidecar:
+        """Return what sidecar and preview will need to know of the input: a resumed task has not read it."""
+        if self.destination is None or not (self._keeps_sidecar or serves_previews()):
             return None
         return prepared.note(self.model, self.hook.settings.gateway, submitted_at)
 
@@ -256,7 +257,8 @@ class SegmindRunModelOperator(ModelArguments):
     def _defer(self, watch: Watch, input_size: tuple[int, int] | None, note: dict[str, Any] | None) -> NoReturn:
         from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
-        self.operator_extra_links = (SegmindModelLink(),)  # Airflow writes each link now; there is no output yet
+        links = self.operator_extra_links  # Airflow writes each of them now, and again at the end
+        self.operator_extra_links = [link for link in links if link in BEFORE_THE_OUTPUT]
         self.defer(
             trigger=SegmindRequestTrigger(
                 request_id=watch.request_id,
@@ -283,7 +285,7 @@ class SegmindRunModelOperator(ModelArguments):
         """Hand over what an earlier try had finished with, with its link."""
         if isinstance(value, dict):
             stored = value.get("stored") or [{}]
-            self.output_link = stored[0].get("uri") or value.get("output")
+            self.output_link, self.stored_uri = value.get("output"), stored[0].get("uri")
         return value
 
     def _finish(self, context: Context, ledger: Ledger, payload: Any) -> dict[str, Any]:
@@ -326,10 +328,12 @@ class SegmindRunModelOperator(ModelArguments):
         value = result.to_xcom()
         self.request_id, self.output_link = result.request_id, result.output
         if delivery := self._delivery(context):
-            about = {**(note or {}), "parameters": presentable(self._body())} if delivery.sidecar else {}
-            stored = delivery.store(self.hook, result, at_least=input_size, about=about)
+            note = note or {}
+            about = {**note, "parameters": presentable(self._body())} if delivery.sidecar else {}
+            known = (note.get("input") or {}).get("sha256")
+            stored = delivery.store(self.hook, result, at_least=input_size, about=about, input_sha256=known)
             value["stored"] = [item.to_dict() for item in stored]
-            self.output_link = stored[0].uri
+            self.stored_uri = stored[0].uri
         ledger.hand_over(value)
         return value
 

@@ -18,7 +18,8 @@ from airflow_provider_segmind.protocol.models import (
     request_body,
 )
 from airflow_provider_segmind.protocol.pictures import data_uri
-from airflow_provider_segmind.storage import MAX_INPUT_BYTES, Picture, goes_inside, load_picture
+from airflow_provider_segmind.storage import MAX_INPUT_BYTES, Picture, goes_inside, load_picture, object_path
+from airflow_provider_segmind.storage.inputs import read_input
 
 #: Seconds: Segmind keeps a request for an hour, and a presigned URL outlives that, or the time-out, by a while.
 _RECORDS_LIVE, _SIGNED_LONGER = 3600.0, 900.0
@@ -91,6 +92,11 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
 
     def _source(self) -> str | None:
         return self.image if self.input_path is None else self.input_path
+
+    def _read_input(self) -> bytes | None:
+        if self.input_path is None:
+            return super()._read_input()
+        return read_input(object_path(self.input_path, self.input_conn_id), self.max_input_bytes)
 
     def _prepare(self) -> Prepared:
         if self.image is None and self.input_path is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.links.segmind import SegmindOutputLink
+from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindPageLink, SegmindStoredLink, SegmindTabLink
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 
 
@@ -30,7 +30,8 @@ class SegmindRunWorkflowOperator(SegmindRunModelOperator):
     """
 
     runs_workflow: ClassVar[bool] = True
-    operator_extra_links = (SegmindOutputLink(),)  # a workflow has no model page
+    # A workflow has no model page.
+    operator_extra_links = (SegmindTabLink(), SegmindPageLink(), SegmindOutputLink(), SegmindStoredLink())
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.ledger import recall
-from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindOutputLink
+from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink
 from airflow_provider_segmind.operators.common import check_numbers, is_final, not_before
 from airflow_provider_segmind.operators.credits import balance_of
 from airflow_provider_segmind.protocol.credits import least_of, read_credits_event, too_low
@@ -55,7 +55,7 @@ class SegmindRequestSensor(SegmindSensor):
     """
 
     template_fields: Sequence[str] = ("request_id", "model", "segmind_conn_id")
-    operator_extra_links = (SegmindModelLink(), SegmindOutputLink())
+    operator_extra_links = (*BEFORE_THE_OUTPUT, SegmindOutputLink())
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
 from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.previews import is_preview
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.storage.paths import object_path, refused_early
 from airflow_provider_segmind.storage.proof import picture_size
@@ -87,6 +88,15 @@ def load_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BY
     :raises SegmindStorageError: it could not be read this time.
     """
     path = object_path(uri, conn_id)
+    content = read_input(path, max_bytes)
+    try:
+        return Picture(path, content, picture_size(io.BytesIO(content), whole=True))
+    except SegmindOutputError as error:
+        raise SegmindConfigError(f"input {path}: {error.detail}") from error
+
+
+def read_input(path: ObjectStoragePath, max_bytes: int) -> bytes:
+    """Return an input's bytes, not proved to be a picture; errors as :func:`load_picture`."""
     with refused_early("input", path):
         there = path.fs.info(path.path)
         if there.get("type") == "directory":
@@ -98,10 +108,7 @@ def load_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BY
         raise SegmindConfigError(f"input {path} is empty")
     if len(content) > max_bytes:
         raise SegmindConfigError(f"input {path} has more than the {max_bytes} bytes of max_input_bytes")
-    try:
-        return Picture(path, content, picture_size(io.BytesIO(content), whole=True))
-    except SegmindOutputError as error:
-        raise SegmindConfigError(f"input {path}: {error.detail}") from error
+    return content
 
 
 def goes_inside(picture: Picture, model: type[ModelParameters] | None) -> bool:
@@ -131,8 +138,8 @@ def list_pictures(uri: str, conn_id: str | None = None) -> list[str]:
     Return the URIs of the pictures in a folder, sorted: what ``.expand(input_path=…)`` takes.
 
     A plain function: call it inside a ``@task``, or make it one: ``task(list_pictures)("s3://bucket/in/")``. Pictures
-    are known by their names' endings (.jpg, .jpeg, .png, .webp, in any case); what is none after all is said by the
-    task that reads it. Each URI carries its connection (``s3://conn@bucket/key``).
+    are known by their names' endings (.jpg, .jpeg, .png, .webp, in any case; not our own previews); what is none after
+    all is said by the task that reads it. Each URI carries its connection (``s3://conn@bucket/key``).
 
     A folder without pictures is an empty list, and Airflow skips what is mapped over one: a day without pictures is no
     mistake. A folder, bucket or connection that is not there is one.
@@ -145,7 +152,8 @@ def list_pictures(uri: str, conn_id: str | None = None) -> list[str]:
     path = object_path(uri, conn_id)
     conn = f"{path.conn_id}@" if path.conn_id else ""
     with refused_early("folder", path):
-        found = sorted(f"{path.protocol}://{conn}{name}" for name in _files(path) if name.lower().endswith(SUFFIXES))
+        names = [name for name in _files(path) if name.lower().endswith(SUFFIXES) and not is_preview(name)]
+        found = sorted(f"{path.protocol}://{conn}{name}" for name in names)
     log.info("%d pictures in %s", len(found), path)
     return found
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
+    from airflow_provider_segmind.storage.previews import Previews
     from airflow_provider_segmind.storage.sidecar import About
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,11 @@ _S3 = ("s3", "s3a", "s3n")
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One object in storage; width and height are None where it is no picture, name where it is no workflow's."""
+    """
+    One object in storage.
+
+    Width and height are None where it is no picture, name where it is no workflow's, preview where none was written.
+    """
 
     uri: str
     bytes: int
@@ -55,10 +60,12 @@ class StoredObject:
     width: int | None = None
     height: int | None = None
     name: str | None = None
+    preview: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON, as it stands in XCom under ``stored``."""
-        return {key: value for key, value in asdict(self).items() if key != "name" or value is not None}
+        optional = ("name", "preview")
+        return {key: value for key, value in asdict(self).items() if key not in optional or value is not None}
 
 
 def store_result(
@@ -73,6 +80,7 @@ def store_result(
     names: Mapping[str, str] | None = None,
     if_exists: Literal["overwrite", "fail"] = "overwrite",
     about: About | None = None,
+    previews: Previews | None = None,
 ) -> list[StoredObject]:
     """
     Store every output of a result and return the objects.
@@ -90,6 +98,7 @@ def store_result(
     :param names: values of further placeholders.
     :param if_exists: ``fail`` to leave another object alone; an identical one is always left as it is.
     :param about: write a sidecar (``<object>.json``) beside each object, with this in it; default: none.
+    :param previews: write small pictures beside each picture, by this; default: none.
     :raises SegmindOutputError: the output is no whole picture, too small or too large, or must not replace another.
     :raises SegmindStorageError: it could not be written.
     """
@@ -116,8 +125,9 @@ def store_result(
                 attributes=_attributes(path, kind, _metadata(result, sha256)),
                 if_exists=if_exists,
             )
+            seen = previews.write(path, file, first=not paths) if previews and pixels != (None, None) else None
         paths.append(path)
-        stored.append(StoredObject(str(path), size, sha256, kind, *pixels, name=source.name))
+        stored.append(StoredObject(str(path), size, sha256, kind, *pixels, name=source.name, preview=seen))
         log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, size, kind, *pixels)
     if about is not None:
         with _about(result.request_id):

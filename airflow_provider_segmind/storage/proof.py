@@ -26,7 +26,7 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     """
     try:
         file.seek(0)
-        with _opened(file) as picture:
+        with opened(file) as picture:
             width, height = picture.size
             if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
                 picture.verify()
@@ -39,13 +39,18 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     return width, height
 
 
-def _opened(file: BinaryIO) -> Image.Image:
-    """Open a picture of any size: an 8x upscale is no decompression bomb. Pillow's limit belongs to all threads."""
+def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """
+    Open a picture of any size: an 8x upscale is no decompression bomb. Pillow's limit belongs to all threads.
+
+    :param file: the picture; only its header is read.
+    :param formats: Pillow's names of those that it may have (default: any).
+    """
     from PIL import Image
 
     with _PILLOW:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file)
+            return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.protocol.models import decode_base64
 from airflow_provider_segmind.protocol.pictures import HEAD, is_picture
+from airflow_provider_segmind.protocol.previews import moved
 from airflow_provider_segmind.protocol.resume import without_query
 from airflow_provider_segmind.protocol.wire import Metrics, OutputFile, is_url
 from airflow_provider_segmind.storage.paths import fresh, refused_early
@@ -120,7 +121,8 @@ def find_done(path: ObjectStoragePath, fingerprint: str) -> dict[str, Any] | Non
             if not fs.exists(there.path) or fs.size(there.path) != item.get("bytes"):
                 log.info("%s is gone, or not what its sidecar says", there)
                 return None
-            stored.append({**item, "uri": str(there)})
+            preview = {"preview": seen} if (seen := moved(item.pop("preview", None), str(there))) else {}
+            stored.append({**item, "uri": str(there)} | preview)
     return found.skipped(stored) if stored else None
 
 

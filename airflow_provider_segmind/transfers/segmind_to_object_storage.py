@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import recall
-from airflow_provider_segmind.links.segmind import SegmindOutputLink
+from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindPageLink, SegmindStoredLink, SegmindTabLink
 from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
 from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.protocol.wire import Result
@@ -54,7 +54,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
         "segmind_conn_id",
     )
     template_fields_renderers = {"result": "json"}
-    operator_extra_links = (SegmindOutputLink(),)
+    operator_extra_links = (SegmindTabLink(), SegmindPageLink(), SegmindOutputLink(), SegmindStoredLink())
     ui_color = "#eee7ff"
 
     def __init__(
@@ -80,6 +80,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.segmind_conn_id = segmind_conn_id
         self.output_link: str | None = None
+        self.stored_uri: str | None = None
         if is_final(destination):
             check_placeholders(destination)
 
@@ -99,7 +100,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
             if not result.fetchable:
                 result = self._fetch_result(hook, result)
             stored = delivery.store(hook, result)
-            self.output_link = stored[0].uri
+            self.output_link, self.stored_uri = result.output, stored[0].uri
             return result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
 
     def _fetch_result(self, hook: SegmindHook, known: Result | None) -> Result:

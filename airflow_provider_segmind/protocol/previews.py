@@ -1,0 +1,130 @@
+"""
+Previews as data: what a small picture beside a stored object is called, how XCom refers to it, and how it is known.
+
+Pure. Who reads a preview (the API server) gets its address from an XCom, and any task may push any XCom. So the
+address alone proves nothing: the reference names the content by its SHA-256, and the content names the DAG that it
+was made in. Neither needs a secret; docs/security.md says what that proves and what it does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+#: ``before`` is the input, ``after`` the output.
+Which = Literal["before", "after"]
+#: Pixels of the longer side, at most.
+LONGEST_SIDE = 512
+#: Bytes, at most.
+MAX_BYTES = 100_000
+_ENDINGS: Mapping[Which, str] = {"after": ".preview.webp", "before": ".before.webp"}
+_CHUNKS = {b"VP8X", b"VP8 ", b"XMP "}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Reference(BaseModel):
+    """
+    One preview, as it stands in XCom and in the sidecar: ``stored[n]["preview"]["before" or "after"]``.
+
+    :param uri: where it lies: beside the object, under the object's name and an ending of its own.
+    :param width: pixels.
+    :param height: pixels.
+    :param bytes: its size.
+    :param sha256: of its content.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    uri: str = Field(max_length=4096)
+    width: int = Field(ge=1, le=LONGEST_SIDE)
+    height: int = Field(ge=1, le=LONGEST_SIDE)
+    bytes: int = Field(ge=1, le=MAX_BYTES)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+def name_of(name: str, which: Which) -> str:
+    """Return the name, or the URI, of an object's preview."""
+    return name + _ENDINGS[which]
+
+
+def is_preview(name: str) -> bool:
+    """Tell whether a name is that of a preview: it is no picture to be upscaled."""
+    return name.endswith(tuple(_ENDINGS.values()))
+
+
+def moved(previews: Any, uri: str) -> dict[str, Any] | None:
+    """Return the references of an object that is reached by this URI now; None where there are none."""
+    if not isinstance(previews, Mapping):
+        return None
+    return {
+        which: {**found, "uri": name_of(uri, which)} if isinstance(found := previews.get(which), Mapping) else None
+        for which in get_args(Which)
+    }
+
+
+def reference_in(value: Any, n: int, which: Which) -> Reference | None:
+    """
+    Return the preview that a task's XCom refers to; None where there is none, or where it is not one of ours.
+
+    :param value: what the task returned.
+    :param n: which of its stored objects, from 0.
+    :param which: the input's preview, or the output's.
+    """
+    try:
+        stored = value["stored"][n]
+        found = Reference.model_validate(stored["preview"][which])
+        beside = found.uri == name_of(stored["uri"], which)
+    except (KeyError, IndexError, TypeError, ValidationError):
+        return None
+    parts = found.uri.partition("://")[2].split("/")
+    return found if beside and len(parts) > 1 and ".." not in parts and not _CONTROL.search(found.uri) else None
+
+
+def marker(dag_id: str) -> bytes:
+    """Return what a preview says of itself, as the XMP packet in its file: who made it, and in which DAG."""
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:segmind="urn:airflow-provider-segmind:preview:1" '
+        f'segmind:dag="{html.escape(dag_id)}"/></rdf:RDF></x:xmpmeta>'
+    ).encode()
+
+
+def is_genuine(content: bytes, reference: Reference, dag_id: str) -> bool:
+    """
+    Tell whether this is the very file that the reference names, a small WebP picture, and made in this DAG.
+
+    Only the container is read, never the pixels: a picture that was made to break a decoder is not decoded here.
+    """
+    if len(content) != reference.bytes or hashlib.sha256(content).hexdigest() != reference.sha256:
+        return False
+    chunks = _chunks(content)
+    if chunks is None or set(chunks) - {b"ALPH"} != _CHUNKS or chunks[b"XMP "] != marker(dag_id):
+        return False
+    canvas, frame = chunks[b"VP8X"], chunks[b"VP8 "]
+    if len(canvas) != 10 or frame[3:6] != b"\x9d\x01\x2a":
+        return False
+    sizes = {
+        (1 + int.from_bytes(canvas[4:7], "little"), 1 + int.from_bytes(canvas[7:10], "little")),
+        (int.from_bytes(frame[6:8], "little") & 0x3FFF, int.from_bytes(frame[8:10], "little") & 0x3FFF),
+    }
+    return sizes == {(reference.width, reference.height)}
+
+
+def _chunks(content: bytes) -> dict[bytes, bytes] | None:
+    """Return the chunks of a WebP file by their names; None for anything else, and for one byte too many."""
+    if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or int.from_bytes(content[4:8], "little") != len(content) - 8:
+        return None
+    found: dict[bytes, bytes] = {}
+    at = 12
+    while at < len(content):
+        name, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
+        if name in found or at + 8 + size > len(content):
+            return None
+        found[name] = content[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    return found if at == len(content) else None
