@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_segmind import telemetry
-from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
 from airflow_provider_segmind.operators.common import claim_target, file_name, serves_previews
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS
@@ -168,5 +168,5 @@ class Delivery:
         """Return the input as it was submitted. A resumed task reads it anew, and it may have changed meanwhile."""
         content = self.read_input() if self.read_input and sha256 else None
         if content is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise SegmindConfigError("the input has changed since it was submitted")
+            raise SegmindOutputError("the input has changed since it was submitted")
         return content

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Pixels of a picture that is decoded in full; a JPEG may have more, because it is decoded at an eighth of its size.
-MOST_PIXELS = 64_000_000
-_MOST_PIXELS_OF_A_JPEG = 1_000_000_000
-#: What the three models take and give. Anything else has no preview, and no further decoder is reached.
-_FORMATS = ("JPEG", "PNG", "WEBP")
+#: What the three models take and give, and how many pixels of it are decoded: about 256 MiB of memory each. A JPEG is
+#: decoded at an eighth of its size, but a progressive one lies in memory whole; Pillow holds a WebP four times. Anything
+#: else has no preview, and no further decoder is reached.
+MOST_PIXELS = {"JPEG": 1_000_000_000, "PNG": 64_000_000, "WEBP": 16_000_000}
+_MOST_PIXELS_PROGRESSIVE = 32_000_000
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _QUALITIES = (80, 60, 40, 20)
 #: While a picture is scaled down, it is first averaged to at least this many times the size wanted.
@@ -85,7 +85,7 @@ def small(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     """
     Return a picture as a small WebP, and its width and height in pixels.
 
-    Memory is bounded by ``MOST_PIXELS`` at four bytes each (an eighth of the sides for a JPEG), whatever the file says.
+    Memory is bounded by ``MOST_PIXELS``, whatever the file says.
 
     :param file: the picture.
     :param xmp: what is written into the file.
@@ -93,9 +93,9 @@ def small(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     """
     from PIL import Image
 
-    with opened(file, formats=_FORMATS) as picture:
+    with opened(file, formats=tuple(MOST_PIXELS)) as picture:
         width, height = picture.size
-        allowed = _MOST_PIXELS_OF_A_JPEG if picture.format == "JPEG" else MOST_PIXELS
+        allowed = _MOST_PIXELS_PROGRESSIVE if picture.info.get("progressive") else MOST_PIXELS[picture.format or ""]
         if width * height > allowed:
             raise SegmindOutputError(f"a preview of {width} x {height} pixels would take too much memory")
         if picture.mode not in _MODES:

@@ -1,0 +1,382 @@
+"""Previews as they are written: how small, how much memory, with what in them, and never a failed task."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+from PIL import Image
+
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
+from airflow_provider_segmind.protocol import previews
+from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
+from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.storage.previews import small
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import run_dag
+from tests.buckets import BUCKET, CONN
+
+
+@pytest.fixture
+def on(monkeypatch):
+    monkeypatch.setenv("AIRFLOW__SEGMIND__SERVE_PREVIEWS", "True")
+
+
+def reference_of(content: bytes, uri: str = "s3://b/x.png.preview.webp") -> Reference:
+    with Image.open(io.BytesIO(content)) as picture:
+        width, height = picture.size
+    return Reference(
+        uri=uri, width=width, height=height, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
+    )
+
+
+def preview_of(picture: Image.Image, form: str = "PNG", dag_id: str = "d", **options) -> Image.Image:
+    """A preview as a browser decodes it, known as genuine."""
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    content, size = small(file, marker(dag_id))
+    assert len(content) <= MAX_BYTES
+    assert is_genuine(content, reference_of(content), dag_id)
+    found = Image.open(io.BytesIO(content))
+    found.load()
+    assert found.size == size
+    assert max(size) <= LONGEST_SIDE
+    return found
+
+
+# --- one picture ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((300, 200), (300, 200)),  # never made larger
+        ((600, 400), (512, 341)),
+        ((4100, 1025), (512, 128)),
+        ((1, 5000), (1, 512)),
+        ((5000, 3), (512, 1)),
+        ((2047, 2049), (512, 512)),
+    ],
+)
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_sizes(size, expected, form):
+    found = preview_of(Image.new("RGB", size, (200, 30, 90)), form)
+    assert all(abs(a - b) <= 1 for a, b in zip(found.size, expected, strict=True))
+    pixel = found.convert("RGB").getpixel((0, 0))
+    assert all(abs(a - b) <= 6 for a, b in zip(pixel, (200, 30, 90), strict=True))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_modes(mode):
+    found = preview_of(Image.new(mode, (3000, 2000)))
+    assert found.mode == ("RGBA" if "A" in mode else "RGB")
+    preview_of(Image.new("CMYK", (3000, 2000)), "JPEG")
+
+
+def test_transparency_stays():
+    picture = Image.new("RGBA", (4000, 2000), (255, 0, 0, 0))
+    picture.paste((0, 0, 255, 255), (2000, 0, 4000, 2000))
+    found = preview_of(picture)
+    assert found.getpixel((50, 128))[3] == 0
+    assert found.getpixel((450, 128))[2:] == pytest.approx((255, 255), abs=4)
+
+
+def test_the_camera_says_what_is_up():
+    picture = Image.new("RGB", (1200, 800), "white")
+    picture.paste((255, 0, 0), (0, 0, 1200, 200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees to the right
+    found = preview_of(picture, "JPEG", exif=exif, quality=95).convert("RGB")
+    assert found.size == (341, 512)
+    assert found.getpixel((330, 250))[1] < 60 < found.getpixel((10, 250))[1]
+
+
+def test_noise_gets_a_lower_quality_and_stays_small():
+    preview_of(Image.effect_noise((2048, 2048), 200).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("picture", "form", "says"),
+    [
+        (Image.new("1", (9000, 9000)), "PNG", "too much memory"),
+        (Image.new("L", (4100, 4100)), "WEBP", "too much memory"),
+        (Image.new("I;16", (20, 20)), "PNG", "mode I;16"),
+        (Image.new("RGB", (20, 20)), "BMP", "cannot identify"),
+        (Image.new("RGB", (20, 20)), "TIFF", "cannot identify"),
+        (Image.new("L", (9000, 9000)), "JPEG", "too much memory"),  # progressive: all of it lies in memory
+    ],
+)
+def test_what_is_not_shown(picture, form, says):
+    file = io.BytesIO()
+    picture.save(file, form, **({"progressive": True} if form == "JPEG" else {}))
+    with pytest.raises(Exception, match=says):
+        small(file, b"")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read as Linux tells it")
+@pytest.mark.parametrize(
+    ("mode", "form", "size"),
+    [("RGBA", "PNG", 8000), ("RGB", "PNG", 8000), ("RGB", "WEBP", 4000), ("RGB", "JPEG", 16000), ("RGB", "JPEG", 5600)],
+)
+def test_memory_is_bounded(tmp_path, mode, form, size):
+    """At the largest that is decoded, or near it."""
+    picture = Image.new(mode, (size, size), (10, 90, 200, 255)[: len(mode)])
+    picture.save(tmp_path / "x", form, progressive=size == 5600, subsampling=0)
+    del picture
+    code = f"""
+        import pathlib, re
+        from airflow_provider_segmind.storage.previews import small
+        from PIL import Image, WebPImagePlugin, PngImagePlugin, JpegImagePlugin
+
+        def peak():
+            return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])
+
+        before = peak()
+        small(pathlib.Path({str(tmp_path / "x")!r}).open("rb"), b"")
+        print("MIB", (peak() - before) // 1024)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    grown = int(done.stdout.split()[-1])
+    print(f"{mode} {form} {size} x {size}: {grown} MiB")
+    assert grown < 300
+
+
+# --- what is genuine ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def genuine():
+    file = io.BytesIO()
+    Image.new("RGBA", (600, 400), (1, 2, 3, 90)).save(file, "PNG")
+    return small(file, marker("dag"))[0]
+
+
+def test_genuine(genuine):
+    assert is_genuine(genuine, reference_of(genuine), "dag")
+    assert not is_genuine(genuine, reference_of(genuine), "another")
+    assert marker('"><x a="') != marker("x")
+    assert b'"><' not in marker('"><x a="').replace(b'"><rdf', b"").replace(b'"/></', b"")
+
+
+def plain_webp(size=(300, 200), **options) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "WEBP", **options)
+    return file.getvalue()
+
+
+def animation() -> bytes:
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (9, 9), color) for color in ("red", "blue")]
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:], xmp=marker("dag"))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda good: plain_webp(),
+        lambda good: plain_webp(lossless=True, xmp=marker("dag")),
+        lambda good: plain_webp(xmp=marker("dag"), exif=b"Exif\0\0" + b"secret" * 10),
+        lambda good: plain_webp(xmp=b"something"),
+        lambda good: animation(),
+        lambda good: good + b"root:x:0:0",
+        lambda good: good + b"JUNK\x04\0\0\0abcd",
+        lambda good: good[:-1],
+        lambda good: good.replace(b"VP8X", b"VP8Y"),
+        lambda good: good[:12] + b"JUNK\xff\xff\xff\xff" + good[20:],
+        lambda good: b"root:x:0:0:root:/:/bin/sh\n",
+        lambda good: b"RIFF\x04\0\0\0WEBP",
+        lambda good: b"RIFF\x0c\0\0\0WEBPVP8X\0\0\0\0",
+        lambda good: b"x",
+        lambda good: good[:24] + b"\xff\xff\x00" + good[27:],  # a canvas of another width than the frame
+    ],
+)
+def test_not_genuine(genuine, make):
+    content = make(genuine)
+    found = reference_of(genuine).model_copy(
+        update={"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    )
+    assert not is_genuine(content, found, "dag")
+
+
+GOOD = {"uri": "s3://c@b/k.png.preview.webp", "width": 5, "height": 4, "bytes": 9, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, True),
+        ({"uri": "s3://c@b/other.png.preview.webp"}, False),
+        ({"uri": "s3://c@b/k.png"}, False),
+        ({"uri": None}, False),
+        ({"uri": "s3://c@b/k.png.before.webp"}, False),
+        ({"width": 513}, False),
+        ({"height": 0}, False),
+        ({"width": "5"}, False),
+        ({"bytes": MAX_BYTES + 1}, False),
+        ({"bytes": -1}, False),
+        ({"sha256": ""}, False),
+        ({"sha256": "Z" * 64}, False),
+    ],
+)
+def test_references(change, found):
+    value = {"stored": [{"uri": "s3://c@b/k.png", "preview": {"after": {**GOOD, **change}, "before": None}}]}
+    assert (previews.reference_in(value, 0, "after") is not None) is found
+    assert previews.reference_in(value, 0, "before") is None
+    assert previews.reference_in(value, 1, "after") is None
+
+
+@pytest.mark.parametrize("uri", ["file:///a/../../etc/k", "k", "/etc/k", "s3://b/k\n", "s3://b/\x00k", "s3://"])
+def test_addresses_that_are_refused(uri):
+    value = {"stored": [{"uri": uri, "preview": {"after": {**GOOD, "uri": f"{uri}.preview.webp"}}}]}
+    assert previews.reference_in(value, 0, "after") is None
+
+
+@pytest.mark.parametrize("value", [None, [], "x", 7, {"stored": None}, {"stored": {}}, {"stored": [None]}, {"stored": [{}]}])
+def test_other_results_have_none(value):
+    assert previews.reference_in(value, 0, "after") is None
+
+
+# --- tasks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def upscale(airflow_db, segmind_emulator, quick_polls, photos):
+    def run(operator=SegmindEsrganOperator, transfer=None, **arguments):
+        if "image" not in arguments:
+            arguments = {"input_path": f"file://{photos}/cat.jpg"} | arguments
+        with DAG("previews", schedule=None) as dag:
+            task = operator(task_id="t", poll_interval=0.25, **arguments)
+            if transfer:
+                SegmindToObjectStorageOperator(task_id="store", result=task.output, destination=transfer)
+        return run_dag(dag)
+
+    return run
+
+
+def check(content: bytes, reference: dict, size: tuple[int, int], dag_id: str = "previews") -> None:
+    assert is_genuine(content, Reference.model_validate(reference), dag_id)
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.load()
+        assert picture.format == "WEBP"
+        assert picture.size == (reference["width"], reference["height"]) == size
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_both_pictures(on, upscale, tmp_path, deferrable):
+    run = upscale(destination=f"file://{tmp_path}/x.jpg", sidecar=True, deferrable=deferrable)
+    assert run.state == "success"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "x.jpg",
+        "x.jpg.json",
+        "x.jpg.preview.webp",
+        "x.jpg.before.webp",
+    }
+    [stored] = run.xcom("t")["stored"]
+    assert stored["preview"]["after"]["uri"] == f"{stored['uri']}.preview.webp"
+    assert stored["preview"]["before"]["uri"] == f"{stored['uri']}.before.webp"
+    check((tmp_path / "x.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
+    check((tmp_path / "x.jpg.before.webp").read_bytes(), stored["preview"]["before"], (300, 200))
+    sidecar = json.loads((tmp_path / "x.jpg.json").read_text())
+    assert sidecar["object"] == stored
+    assert len(json.dumps(run.xcom("t"))) < 3000
+
+
+def test_off_by_default(upscale, tmp_path):
+    run = upscale(destination=f"file://{tmp_path}/x.jpg")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
+    assert "preview" not in run.xcom("t")["stored"][0]
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_url_is_not_fetched_and_text_is_at_hand(on, upscale, tmp_path, segmind_emulator, photos, deferrable):
+    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    run = upscale(image=url, destination=f"file://{tmp_path}/x.jpg", deferrable=deferrable)
+    preview = run.xcom("t")["stored"][0]["preview"]
+    assert preview["before"] is None
+    check((tmp_path / "x.jpg.preview.webp").read_bytes(), preview["after"], (512, 341))
+
+    text = data_uri((photos / "cat.jpg").read_bytes())
+    run = upscale(
+        SegmindNomosUpscalerOperator, image=text, destination=f"file://{tmp_path}/y.png", deferrable=deferrable
+    )
+    preview = run.xcom("t")["stored"][0]["preview"]
+    check((tmp_path / "y.png.before.webp").read_bytes(), preview["before"], (300, 200))
+
+
+def test_in_a_bucket_with_its_connection(on, upscale, bucket, photos):
+    bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
+    run = upscale(
+        input_path=f"s3://{BUCKET}/in/cat.jpg",
+        input_conn_id="other_s3",
+        destination=f"s3://{BUCKET}/out/{{stem}}.{{ext}}",
+        destination_conn_id=CONN,
+        deferrable=True,
+    )
+    assert run.state == "success"
+    preview = run.xcom("t")["stored"][0]["preview"]
+    assert preview["after"]["uri"] == f"s3://{CONN}@{BUCKET}/out/cat.jpg.preview.webp"
+    check(bucket.read("out/cat.jpg.preview.webp"), preview["after"], (512, 341))
+    check(bucket.read("out/cat.jpg.before.webp"), preview["before"], (300, 200))
+    head = bucket.client.head_object(Bucket=BUCKET, Key="out/cat.jpg.preview.webp")
+    assert head["ContentType"] == "image/webp"
+    assert list_pictures(f"s3://{CONN}@{BUCKET}/out/") == [f"s3://{CONN}@{BUCKET}/out/cat.jpg"]  # no previews
+
+
+def test_the_transfer(on, upscale, tmp_path, segmind_emulator, photos):
+    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    run = upscale(image=url, transfer=f"file://{tmp_path}/")
+    [stored] = run.xcom("store")["stored"]
+    assert stored["preview"]["before"] is None
+    check((tmp_path / "store.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
+
+
+def test_what_is_skipped_keeps_its_previews(on, upscale, tmp_path, segmind_emulator):
+    first = upscale(destination=f"file://{tmp_path}/a.jpg", skip_existing=True).xcom("t")
+    again = upscale(destination=f"file://{tmp_path}/a.jpg", skip_existing=True).xcom("t")
+    assert again["skipped"]
+    assert again["stored"] == first["stored"]
+    (tmp_path / "moved").mkdir()
+    for path in list(tmp_path.glob("a.jpg*")):
+        path.rename(tmp_path / "moved" / path.name)
+    moved = upscale(destination=f"file://{tmp_path}/moved/a.jpg", skip_existing=True).xcom("t")
+    assert moved["skipped"]
+    assert moved["stored"][0]["preview"]["after"]["uri"] == f"file://{tmp_path}/moved/a.jpg.preview.webp"
+    assert segmind_emulator.stats.billed == 1
+
+
+def test_a_preview_that_fails_fails_no_task(on, upscale, tmp_path):
+    (tmp_path / "x.jpg.preview.webp").mkdir()  # a folder is in its place
+    run = upscale(destination=f"file://{tmp_path}/x.jpg")
+    assert run.state == "success"
+    preview = run.xcom("t")["stored"][0]["preview"]
+    assert preview["after"] is None
+    assert preview["before"]["bytes"] > 0
+    assert run.log.count("No preview of") == 1
+
+
+def test_an_input_that_has_changed_is_not_shown(on, upscale, tmp_path, photos, monkeypatch):
+    source = tmp_path / "in.jpg"
+    source.write_bytes((photos / "cat.jpg").read_bytes())
+    from airflow_provider_segmind.operators import delivery
+
+    stored = delivery.store_result
+
+    def changed(*arguments, **named):
+        source.write_bytes((photos / "astronaut.png").read_bytes())
+        return stored(*arguments, **named)
+
+    monkeypatch.setattr(delivery, "store_result", changed)
+    run = upscale(input_path=f"file://{source}", destination=f"file://{tmp_path}/x.jpg")
+    preview = run.xcom("t")["stored"][0]["preview"]
+    assert preview["before"] is None
+    assert preview["after"]["bytes"] > 0
+    assert "the input has changed since it was submitted" in run.log
