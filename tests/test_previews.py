@@ -240,7 +240,9 @@ def test_addresses_that_are_refused(uri):
     assert previews.reference_in(value, 0, "after") is None
 
 
-@pytest.mark.parametrize("value", [None, [], "x", 7, {"stored": None}, {"stored": {}}, {"stored": [None]}, {"stored": [{}]}])
+@pytest.mark.parametrize(
+    "value", [None, [], "x", 7, {"stored": None}, {"stored": {}}, {"stored": [None]}, {"stored": [{}]}]
+)
 def test_other_results_have_none(value):
     assert previews.reference_in(value, 0, "after") is None
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What the three models take and give, and how many pixels of it are decoded: about 256 MiB of memory each. A JPEG is
-#: decoded at an eighth of its size, but a progressive one lies in memory whole; Pillow holds a WebP four times. Anything
-#: else has no preview, and no further decoder is reached.
+#: What the three models take and give, and how many pixels of it are decoded: each takes 200 to 300 MiB of memory. A
+#: JPEG is decoded at an eighth of its size, but a progressive one lies in memory whole; Pillow holds a WebP four times.
+#: Anything else has no preview, and no further decoder is reached.
 MOST_PIXELS = {"JPEG": 1_000_000_000, "PNG": 64_000_000, "WEBP": 16_000_000}
 _MOST_PIXELS_PROGRESSIVE = 32_000_000
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}

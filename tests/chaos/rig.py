@@ -39,13 +39,15 @@ class Rig(Home):
     """
     An AIRFLOW_HOME with its own scheduler, triggerer, DAG processor and API server. Use it as a context manager.
 
-    :param dags: names of the DAG files of this folder's ``dags/`` that this Airflow reads.
+    :param dags: names of the DAG files that this Airflow reads.
+    :param dags_from: the folder in which they lie (default: this one's ``dags/``).
     :param emulator_options: of the emulator's command line.
     :param connection_fields: of the Segmind connection, where they differ from what the emulator offers.
     :param environ: further variables for every process.
     """
 
     dags: Sequence[str] = ()
+    dags_from: Path = DAGS
     emulator_options: Sequence[str] = ("--latency", "1.5")
     connection_fields: dict[str, Any] = field(default_factory=dict)
     environ: dict[str, str] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Rig(Home):
         for folder in ("out", "marks", "tmp"):
             (self.path / folder).mkdir()
         for name in self.dags:
-            shutil.copy(DAGS / f"{name}.py", self.path / "dags")
+            shutil.copy(self.dags_from / f"{name}.py", self.path / "dags")
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -103,10 +105,14 @@ class Rig(Home):
         self.processes.remove(made)
         for component in COMPONENTS:
             self.start_component(component)
-        self.api = ChaosApi(self.url)
+        self.api = self.new_api()
         self.wait("the API answers", self.api.sign_in, seconds=120)
         self.wait("every DAG is read", lambda: self.api.dag_files() == set(self.dags), seconds=90)
         self.wait("every part is healthy", self.api.is_healthy, seconds=60)
+
+    def new_api(self) -> ChaosApi:
+        """Return a client of this Airflow's API, not signed in yet."""
+        return ChaosApi(self.url)
 
     def start_component(self, name: str) -> None:
         """Start one part of Airflow, in a session of its own."""

@@ -1,0 +1,16 @@
+"""An auth manager that keeps a DAG from somebody, which Airflow's simple one cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+
+class StrictAuthManager(SimpleAuthManager):
+    """The DAG ``private`` is for the user ``admin`` alone."""
+
+    def is_authorized_dag(self, *, user: Any, details: Any = None, **kwargs: Any) -> bool:
+        if details is not None and details.id == "private" and user.username != "admin":
+            return False
+        return super().is_authorized_dag(user=user, details=details, **kwargs)
