@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
@@ -264,7 +265,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos):
     return run
 
 
-def check(content: bytes, reference: dict, size: tuple[int, int], dag_id: str = "previews") -> None:
+def check(content: bytes, reference: dict[str, Any], size: tuple[int, int], dag_id: str = "previews") -> None:
     assert is_genuine(content, Reference.model_validate(reference), dag_id)
     with Image.open(io.BytesIO(content)) as picture:
         picture.load()

@@ -55,6 +55,14 @@ def test_every_name_points_to_something():
         importlib.import_module(module)
 
 
+def test_airflow_knows_the_setting():
+    from airflow.configuration import conf
+
+    assert conf.getboolean("segmind", "serve_previews") is False  # without a fallback: its default is ours
+    [option] = INFO["config"]["segmind"]["options"].values()
+    assert "docs/security.md" in option["description"]
+
+
 def test_the_form_shows_what_means_something():
     behaviour = CONNECTION["ui-field-behaviour"]
     assert set(behaviour["hidden-fields"]) == {"login", "port", "schema"}

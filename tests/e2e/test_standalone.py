@@ -15,7 +15,7 @@ import pytest
 
 from demo import report
 from demo.airflow_home import PROJECT, Home, wait_for
-from demo.api import MODELS, Api, emulator_stats
+from demo.api import DAG_ID, MODELS, Api, emulator_stats
 from demo.processes import marked, stop_marked
 
 if TYPE_CHECKING:
@@ -131,9 +131,19 @@ def test_links_of_a_mapped_task(standalone: Standalone) -> None:
     assert set(standalone.links_while_deferred) == set(MODELS)
     for task, slug in MODELS.items():
         page = f"https://www.segmind.com/models/{slug}"
-        assert standalone.links_while_deferred[task] == {"Segmind model": page, "Upscaled picture": None}
-        stored = standalone.api.xcom(RUN, task, 1)["stored"][0]["uri"]
-        assert standalone.api.links(RUN, task, 1) == {"Segmind model": page, "Upscaled picture": stored}
+        ids = f"dag_id={DAG_ID}&run_id={RUN}&task_id={task}&map_index="
+        tab = f"dags/{DAG_ID}/runs/{RUN}/tasks/{task}/mapped/1/plugin/segmind-upscaled"
+        seen = standalone.links_while_deferred[task]
+        assert seen["Segmind model"] == page
+        assert (seen["Before and after, as a page"] or "").startswith(f"segmind/view.html?{ids}")
+        assert (seen["Upscaled picture"], seen["Stored object"]) == (None, None)
+        assert standalone.api.links(RUN, task, 1) == {
+            "Before and after": tab,
+            "Before and after, as a page": f"segmind/view.html?{ids}1",
+            "Segmind model": page,
+            "Upscaled picture": standalone.api.xcom(RUN, task, 1)["output"],
+            "Stored object": None,  # a file has no console
+        }
 
 
 def test_connection_form(standalone: Standalone) -> None:

@@ -155,7 +155,8 @@ def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_pat
         assert run.task("upscale", index).rendered_map_index in urls[index]
         assert run.xcom("upscale", index, key="_link_SegmindModelLink") == "https://www.segmind.com/models/esrgan"
         assert run.xcom("upscale", index, key="_link_SegmindOutputLink") == run.xcom("upscale", index)["output"]
-        assert run.xcom("store", index, key="_link_SegmindOutputLink") == stored["uri"]
+        assert run.xcom("store", index, key="_link_SegmindOutputLink") == run.xcom("upscale", index)["output"]
+        assert not run.xcom("store", index, key="_link_SegmindStoredLink")  # a file has no console
 
 
 def test_any_other_model_takes_a_free_dict(airflow_db, segmind_emulator):

@@ -85,9 +85,9 @@ def path_of(dag_id: str, task_id: str) -> str:
 def ask(site: Site, user: str | None, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
     """Ask for a preview, by the cookie, as the page's pictures do."""
     cookies = {"_token": site.user(user).token} if user else {}
-    query = {"dag_id": "shown", "run_id": RUN, "task_id": "mapped", "map_index": 0, "which": "after"} | query
+    wanted: dict[str, Any] = {"dag_id": "shown", "run_id": RUN, "task_id": "mapped", "map_index": 0, "which": "after"}
     with httpx.Client(base_url=site.url, cookies=cookies, trust_env=False, verify=False, timeout=30) as client:
-        return client.get("/segmind/preview", params=query, headers=headers)
+        return client.get("/segmind/preview", params=wanted | query, headers=headers)
 
 
 def returned(site: Site, task_id: str, map_index: int = -1, dag_id: str = "shown") -> Any:
@@ -144,7 +144,7 @@ def test_a_token_does_as_well(site: Site, run: Any) -> None:
 
 @pytest.mark.e2e
 def test_who_may_not_read_the_dag_sees_nothing(site: Site, run: Any) -> None:
-    private = {"dag_id": "private", "task_id": "one", "map_index": -1}
+    private: dict[str, Any] = {"dag_id": "private", "task_id": "one", "map_index": -1}
     assert ask(site, "admin", **private).status_code == 200
     assert ask(site, "viewer", **private).status_code == 403
     assert ask(site, "nobody", **private).status_code == 403
