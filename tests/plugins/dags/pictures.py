@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 
 from airflow_provider_segmind.operators.segmind import (
+    SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
@@ -36,7 +37,16 @@ with DAG("shown", schedule=None):
 
     says()
 
-# The emulator is told to let this model fail.
+# The emulator is told to let this model run for ever.
+with DAG("waits", schedule=None):
+    SegmindBriaIncreaseResolutionOperator.partial(task_id="mapped", deferrable=True, timeout=3600).expand(
+        image=[f"{PICTURES}/d.jpg", f"{PICTURES}/e.jpg"]
+    )
+    SegmindBriaIncreaseResolutionOperator(
+        task_id="single", image=f"{PICTURES}/f.jpg", deferrable=True, timeout=3600, destination=f"file://{OUT}/f.png"
+    )
+
+# And this one fail.
 with DAG("fails", schedule=None):
     SegmindNomosUpscalerOperator(task_id="deferred", image=f"{PICTURES}/b.jpg", deferrable=True, poll_interval=1)
     SegmindNomosUpscalerOperator.partial(task_id="here", poll_interval=1).expand(image=[f"{PICTURES}/c.jpg"])
