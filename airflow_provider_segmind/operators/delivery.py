@@ -16,7 +16,6 @@ from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import StoredObject, store_result
 from airflow_provider_segmind.storage.paths import fresh, object_path, probe, refused_early
-from airflow_provider_segmind.storage.previews import Previews
 from airflow_provider_segmind.storage.sidecar import About, find_done
 
 if TYPE_CHECKING:
@@ -148,6 +147,11 @@ class Delivery:
         input_sha256: str | None = None,
     ) -> list[StoredObject]:
         """Store the outputs; the sidecar says ``about`` and which task it was. Of another input there is no preview."""
+        previews = None
+        if serves_previews():
+            from airflow_provider_segmind.storage.previews import Previews
+
+            previews = Previews(self.context["ti"].dag_id, lambda: self._input(input_sha256))
         ti = self.context["ti"]
         task = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
         return store_result(
@@ -161,7 +165,7 @@ class Delivery:
             names=self.values,
             if_exists="fail" if self.if_exists == "fail" else "overwrite",
             about=About.model_validate({**(about or {}), "task": task}) if self.sidecar else None,
-            previews=Previews(ti.dag_id, lambda: self._input(input_sha256)) if serves_previews() else None,
+            previews=previews,
         )
 
     def _input(self, sha256: str | None) -> bytes | None:

@@ -52,8 +52,8 @@ class SegmindRunModelOperator(ModelArguments):
     Returns a JSON object (XCom): ``request_id``, ``model``, ``status``, ``output`` (URL, or null where the output
     is not a URL), ``outputs`` (``[{url, content_type, file_name, file_size}]``), ``metrics`` (``cost``,
     ``remaining_credits`` in credits; ``inference_time``, ``queue_time``, ``total_time`` in seconds) and, with a
-    destination, ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``). With
-    ``wait_for_completion=False``: the request id.
+    destination, ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``, and ``preview`` where ``[segmind]
+    serve_previews`` is on, see docs/security.md). With ``wait_for_completion=False``: the request id.
 
     What cannot succeed on a retry (a refused key, a bad parameter, a blocked picture, …) fails the task for good;
     what may pass (the gateway in trouble, a time-out, a broken store) is left to the task's retries. Each submit

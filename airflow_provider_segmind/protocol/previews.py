@@ -38,7 +38,7 @@ class Reference(BaseModel):
     :param sha256: of its content.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True, strict=True)
 
     uri: str = Field(max_length=4096)
     width: int = Field(ge=1, le=LONGEST_SIDE)
