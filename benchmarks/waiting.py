@@ -50,7 +50,7 @@ class Measured:
 
 def measure(contender: str, count: int) -> Measured:
     """Let this many waits of one contender run in one event loop of this process."""
-    _log_as_a_triggerer()
+    log_as_a_triggerer()
     stopwatch = _Stopwatch()
     with (
         gateway(latency=0.2) as server,
@@ -62,7 +62,7 @@ def measure(contender: str, count: int) -> Measured:
         return loop.run(_measure(make(server), server, count, stopwatch))
 
 
-def _log_as_a_triggerer() -> None:
+def log_as_a_triggerer() -> None:
     """Log as a triggerer's loop does: JSON lines at INFO, for a supervisor that is not there."""
     from airflow.sdk.log import configure_logging
 

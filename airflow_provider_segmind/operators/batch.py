@@ -250,7 +250,7 @@ class SegmindBatchOperator(BaseOperator):
                 next_step="Put it back, or clear the task: then the finished ones are submitted, and paid, anew.",
                 retryable=False,
             )
-        if event.memory.items != digest_of(picture.row.key for picture in pictures):
+        if event.memory.items not in ("", digest_of(picture.row.key for picture in pictures)):
             raise SegmindConfigError(
                 "the items are others than before the deferral, when their templates were rendered",
                 next_step=f"Make them in a task before this one. What was submitted is in {folder.manifest}.",

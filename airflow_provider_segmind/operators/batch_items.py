@@ -77,7 +77,8 @@ def keep_moving(rows: Sequence[Row], memory: Memory, limited: SegmindError | Non
     :param patience: seconds since something was submitted or finished last.
     """
     now = time.time()
-    if any(max(row.submitted_at or 0.0, row.finished_at or 0.0) > memory.moved_at for row in rows):
+    moved = any(max(row.submitted_at or 0.0, row.finished_at or 0.0) > memory.moved_at for row in rows)
+    if moved or not memory.moved_at:  # 0 where the first versions wrote it
         memory.moved_at = now
     nothing_runs = not any(row.state is State.RUNNING for row in rows)
     if limited is not None and nothing_runs and now > memory.moved_at + patience:

@@ -245,7 +245,7 @@ class Memory(BaseModel):
     :param started_at: when it began (epoch seconds).
     :param reused: how many pictures were there already.
     :param halted: the error that ended the submits, if one did: only what is open is waited for.
-    :param items: which pictures it is about, as a digest of their keys.
+    :param items: which pictures it is about, as a digest of their keys; '' where the first versions wrote it.
     :param moved_at: when something was submitted, stored or failed last (epoch seconds).
     """
 

@@ -14,7 +14,7 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.batch import BatchEvent, Memory, Waited
 from airflow_provider_segmind.protocol.events import Event, event_for
 from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.triggers.segmind import connect, settle
+from airflow_provider_segmind.triggers.segmind import connect, ignore, settle
 
 #: So many waits are begun in one tick of the loop.
 _BEGUN_AT_ONCE = 20
@@ -38,6 +38,7 @@ class SegmindBatchTrigger(BaseTrigger):
     :param expected_duration: seconds that the model is said to take; default: what its page says, if anything.
     :param inline: the outputs were asked for inside the bodies (base64), which are not fetched here.
     :param memory: what the task knows beyond its requests, handed back in the event.
+    :param unknown: arguments of another version, which are ignored.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class SegmindBatchTrigger(BaseTrigger):
         expected_duration: float | None = None,
         inline: bool = False,
         memory: Mapping[str, Any] | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        ignore(self, unknown)
         self.waited = [dict(request) for request in waited]
         self.segmind_conn_id = segmind_conn_id
         self.model = model

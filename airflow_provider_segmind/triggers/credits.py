@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.credits import CreditsEvent, has_no_balance
-from airflow_provider_segmind.triggers.segmind import settle
+from airflow_provider_segmind.triggers.segmind import ignore, settle
 
 
 class SegmindCreditsTrigger(BaseTrigger):
@@ -25,6 +25,7 @@ class SegmindCreditsTrigger(BaseTrigger):
     :param poll_interval: seconds between looks.
     :param not_before: fire no event before (epoch seconds, UTC), see
         :class:`~airflow_provider_segmind.triggers.segmind.SegmindRequestTrigger`.
+    :param unknown: arguments of another version, which are ignored.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class SegmindCreditsTrigger(BaseTrigger):
         deadline: float,
         poll_interval: float,
         not_before: float = 0.0,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        ignore(self, unknown)
         self.segmind_conn_id = segmind_conn_id
         self.at_least = at_least
         self.deadline = deadline

@@ -9,7 +9,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_segmind.hooks.gate import gate_for
 from airflow_provider_segmind.protocol.events import GateEvent
-from airflow_provider_segmind.triggers.segmind import settle
+from airflow_provider_segmind.triggers.segmind import ignore, settle
 
 
 class SegmindGateTrigger(BaseTrigger):
@@ -24,6 +24,7 @@ class SegmindGateTrigger(BaseTrigger):
     :param deadline: when the task's time is up (epoch seconds, UTC); then it fires, whatever the limit.
     :param not_before: fire no event before (epoch seconds, UTC), see :class:`.SegmindRequestTrigger`.
     :param returns: how often this task has been let through before, and was refused again.
+    :param unknown: arguments of another version, which are ignored.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class SegmindGateTrigger(BaseTrigger):
         deadline: float,
         returns: int = 0,
         not_before: float = 0.0,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        ignore(self, unknown)
         self.segmind_conn_id = segmind_conn_id
         self.opens_at = opens_at
         self.started_at = started_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
@@ -26,6 +26,17 @@ _CONNECTION_PATIENCE = 60.0
 def in_triggerer(trigger: BaseTrigger) -> bool:
     """Tell whether a triggerer runs this; dag.test() runs triggers inline and has no scheduler to wait for."""
     return trigger.trigger_id is not None
+
+
+def ignore(trigger: BaseTrigger, unknown: Collection[str]) -> None:
+    """
+    Say which arguments this version does not know: a wait goes on without them.
+
+    Workers and triggerers are not upgraded in the same moment, so a trigger may have been written by a newer version.
+    Without this Airflow fails the task ("Trigger failed to inflate"), while its request goes on and is billed.
+    """
+    if unknown:
+        trigger.log.warning("Ignored, as another version of the provider wrote it: %s", ", ".join(sorted(unknown)))
 
 
 async def settle(trigger: BaseTrigger, not_before: float) -> None:
@@ -76,6 +87,7 @@ class SegmindRequestTrigger(BaseTrigger):
         resumes the task.
     :param do_xcom_push: with ``end_from_trigger``, hand the result on as the task's XCom (default True).
     :param note: what the task wants to know again, handed back in the event.
+    :param unknown: arguments of another version, see :func:`ignore`.
     """
 
     def __init__(
@@ -94,8 +106,10 @@ class SegmindRequestTrigger(BaseTrigger):
         end_from_trigger: bool = False,
         do_xcom_push: bool = True,
         note: dict[str, Any] | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        ignore(self, unknown)
         self.request_id = request_id
         self.segmind_conn_id = segmind_conn_id
         self.model = model

@@ -32,7 +32,7 @@ DISTINCT = {
 def test_serialize_has_every_argument_of_the_constructor():
     path, kwargs = SegmindBatchTrigger(**DISTINCT).serialize()
     assert path == "airflow_provider_segmind.triggers.batch.SegmindBatchTrigger"
-    assert set(kwargs) == set(inspect.signature(SegmindBatchTrigger.__init__).parameters) - {"self"}
+    assert set(kwargs) == set(inspect.signature(SegmindBatchTrigger.__init__).parameters) - {"self", "unknown"}
     assert kwargs == DISTINCT
     assert SegmindBatchTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
 

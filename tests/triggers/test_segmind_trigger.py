@@ -35,7 +35,7 @@ DISTINCT = {
 def test_serialize_has_every_argument_of_the_constructor():
     path, kwargs = SegmindRequestTrigger(**DISTINCT).serialize()
     assert path == "airflow_provider_segmind.triggers.segmind.SegmindRequestTrigger"
-    assert set(kwargs) == set(inspect.signature(SegmindRequestTrigger.__init__).parameters) - {"self"}
+    assert set(kwargs) == set(inspect.signature(SegmindRequestTrigger.__init__).parameters) - {"self", "unknown"}
     assert kwargs == DISTINCT
     assert SegmindRequestTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
 

@@ -1,0 +1,268 @@
+"""A rolling upgrade: what older versions left in databases and buckets is read by the code of today, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_segmind import __version__
+from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.ledger import KEY, Attached, Known, Ledger, Reconnector, Taken, Wanted
+from airflow_provider_segmind.ledger.batch import BatchLedger
+from airflow_provider_segmind.operators.batch_items import pictures_of
+from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
+from airflow_provider_segmind.protocol.batch import State, digest_of, key_of, read_batch_event, read_manifest
+from airflow_provider_segmind.protocol.credits import read_credits_event
+from airflow_provider_segmind.protocol.events import read_event, read_gate_event
+from airflow_provider_segmind.protocol.resume import fingerprint
+from airflow_provider_segmind.protocol.wire import Result
+from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
+from airflow_provider_segmind.storage.paths import object_path
+from airflow_provider_segmind.storage.sidecar import find_done
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.freeze_shapes import BODY, FOLDER, GATEWAY, ID, STORED, Store, shapes
+
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
+
+WRITTEN = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
+#: What a version to come may add, wherever it likes.
+NEWER = {"from_another_version": {"a": [1]}}
+
+
+def with_more(value: Any) -> Any:
+    """Add a key that this version does not know to every object."""
+    if isinstance(value, dict):
+        return {**{name: with_more(inner) for name, inner in value.items()}, **NEWER}
+    return [with_more(inner) for inner in value] if isinstance(value, list) else value
+
+
+def all_of(part: str) -> Iterator[Any]:
+    """Each version's file that has this part, as it is and as a later version may write it."""
+    for version, found in WRITTEN.items():
+        if part in found:
+            yield pytest.param(found[part], id=version)
+            yield pytest.param(_newer(found[part]), id=f"{version} and more")
+
+
+def _newer(value: Any) -> Any:
+    """Like :func:`with_more`, but for names that are no object's keys: kinds of events, steps of a ledger."""
+    if isinstance(value, list):
+        return with_more(value)
+    return {name: with_more(inner) for name, inner in value.items()}
+
+
+def through_airflow(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take a trigger's arguments the way of Airflow: worker, API server, database, triggerer."""
+    from airflow.models.trigger import Trigger
+    from airflow.sdk.serde import serialize
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+
+    stored = Trigger.encrypt_kwargs(json.loads(json.dumps(serialize(kwargs))))
+    return {name: smart_decode_trigger_kwargs(value) for name, value in Trigger._decrypt_kwargs(stored).items()}
+
+
+def load(classpath: str) -> Any:
+    room, _, name = classpath.rpartition(".")
+    return getattr(import_module(room), name)
+
+
+def fire(trigger: Any) -> dict[str, Any]:
+    async def collect() -> Any:
+        return [event.payload async for event in trigger.run()]
+
+    [payload] = asyncio.run(collect())
+    return dict(json.loads(json.dumps(payload)))
+
+
+@pytest.fixture
+def submitted(segmind_emulator, photos):
+    """A request that the gateway knows, in place of the one in the files; its input, too."""
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    with SegmindHook() as hook:
+        found = SimpleNamespace(id=hook.submit("esrgan", {"image": image}).request_id, image=image)
+    segmind_emulator.state.wait_for_pixels()
+    return found
+
+
+def alive(value: Any, request_id: str) -> Any:
+    """Put a request that is known today, and times of today, in place of the made-up ones."""
+    text = json.dumps(value).replace(ID, request_id)
+    shift = time.time() - 1_790_000_000.5
+
+    def moved(number: str) -> float:
+        return float(number) + (shift if 1.78e9 < float(number) < 1.8e9 else 0.0)
+
+    return json.loads(text, parse_float=moved)
+
+
+# --- what is frozen ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_today_has_the_shapes_of_its_version():
+    """A version that is out does not change its shapes any more; one that is not has no file yet."""
+    frozen = WRITTEN.get(__version__)
+    if frozen is not None:
+        today = json.loads(json.dumps(shapes(__version__)))
+        frozen["sidecar"]["stored_at"] = today["sidecar"]["stored_at"]
+        assert today == frozen, "a new shape belongs to a new version: raise __version__, see RELEASING.md"
+
+
+def test_a_request_is_recognised_as_the_same():
+    """Were the fingerprint made in another way, no entry would be found again, and each would be paid for twice."""
+    for found in WRITTEN.values():
+        for entry in found.get("ledger", {}).values():
+            assert entry["fingerprint"] == fingerprint("esrgan", BODY, GATEWAY)
+        if batch := found.get("batch"):
+            assert [key_of("esrgan", body, GATEWAY) for body in batch["bodies"]] == batch["keys"]
+
+
+# --- triggers and events ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("triggers", all_of("triggers"))
+def test_every_trigger_is_made_again_with_all_that_it_carried(triggers):
+    for trigger in triggers:
+        known = {name: value for name, value in trigger["kwargs"].items() if name not in NEWER}
+        made = load(trigger["classpath"])(**through_airflow(trigger["kwargs"]))
+        path, kwargs = made.serialize()
+        assert path == trigger["classpath"]
+        assert {name: kwargs[name] for name in known} == known
+
+
+@pytest.mark.parametrize("triggers", all_of("triggers"))
+def test_a_wait_goes_on_to_its_end(triggers, submitted):
+    waits = [found for found in triggers if found["classpath"].endswith(("RequestTrigger", "BatchTrigger"))]
+    for trigger in waits:
+        kwargs = alive(trigger["kwargs"], submitted.id)
+        soon = {name: 0.0 for name in ("resume_at", "not_before") if name in kwargs}
+        made = load(trigger["classpath"])(**through_airflow({**kwargs, **soon, "poll_interval": 0.25}))
+        event = fire(made)
+        if event["kind"] == "batch":
+            [event] = [waited["event"] for waited in event["waited"]]
+        assert event["kind"] == "completed"
+        assert event["request_id"] == submitted.id
+
+
+@pytest.mark.parametrize("events", all_of("events"))
+def test_every_event_is_read(events):
+    for kind, payload in events.items():
+        if kind == "gate":
+            assert read_gate_event(payload).returns == 1
+        elif kind == "credits":
+            assert SegmindCreditsSensor(task_id="wait", at_least=10).execute_complete({}, payload) == 12.5
+            assert read_credits_event(payload).balance == 12.5
+        elif kind == "batch":
+            [waited] = read_batch_event(payload).waited
+            assert waited.event.kind == "completed"
+        elif kind in ("completed", "fetch"):
+            assert read_event(payload, request_id=ID).input_size == (600, 400)
+        else:
+            with pytest.raises(SegmindError, match="what happened") as found:
+                read_event(payload, request_id=ID)
+            assert type(found.value).__name__ == payload["error"]["type"]
+
+
+def context_of(store: Store, **more: Any) -> Any:
+    ti = SimpleNamespace(
+        max_tries=1, try_number=2, task_id="x2", dag_id="d", run_id="r", map_index=-1, xcom_push=lambda **_: None
+    )
+    return {"task_state_store": store, "ti": ti, **more}
+
+
+@pytest.mark.parametrize("events", all_of("events"))
+def test_a_task_is_resumed_by_an_older_event(events, submitted):
+    for kind in ("completed", "fetch"):
+        task = SegmindEsrganOperator(task_id="x2", image=submitted.image)
+        event = alive(events[kind], submitted.id)
+        value = task.execute_complete(context_of(Store()), event, request_id=submitted.id)
+        assert value["request_id"] == submitted.id
+        assert value["status"] == "COMPLETED"
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ledger", all_of("ledger"))
+@pytest.mark.parametrize(
+    ("step", "found"), [("submitted", Attached), ("finished", Known), ("handed over", Taken), ("intended", None)]
+)
+def test_an_entry_is_taken_up_where_it_stands(ledger, step, found, submitted, segmind_emulator):
+    store = Store({KEY: alive(ledger[step], submitted.id)})
+    wanted = Wanted("esrgan", BODY, fingerprint("esrgan", BODY, GATEWAY))
+    with SegmindHook() as hook:
+        reconnector = Reconnector(hook, Ledger(context_of(store)), on_lost_submit="fail", patience=0.2)
+        if found is None:  # its answer was lost, and nobody knows such a request: a person is asked, nothing is paid
+            with pytest.raises(SegmindError, match="the request history does not show it"):
+                reconnector.find(wanted)
+        else:
+            assert isinstance(reconnector.find(wanted), found)
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
+# --- what was handed on, and what lies beside the pictures ------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["xcom", "xcom of a workflow"])
+def test_an_xcom_is_read(part):
+    for found in (found[part] for found in WRITTEN.values() if part in found):
+        known = {name: value for name, value in found.items() if name != "stored"}
+        assert Result.model_validate({**found, **NEWER}).to_xcom() == known
+
+
+@pytest.mark.parametrize("xcom", all_of("xcom"))
+def test_an_older_xcom_is_stored_by_the_transfer(xcom, submitted, segmind_emulator, tmp_path):
+    with SegmindHook() as hook:
+        url = hook.get_result(submitted.id, model="esrgan").output
+    value = json.loads(json.dumps(xcom).replace(xcom["output"], url))
+    task = SegmindToObjectStorageOperator(task_id="x2", destination=f"file://{tmp_path}/", result=value)
+    [stored] = task.execute(context_of(Store()))["stored"]
+    assert stored["bytes"] == (tmp_path / "x2.jpg").stat().st_size > 0
+
+
+@pytest.mark.parametrize("sidecar", [found["sidecar"] for found in WRITTEN.values() if "sidecar" in found])
+def test_an_older_sidecar_spares_the_picture(sidecar, tmp_path):
+    (tmp_path / "x2.jpg").write_bytes(b"1234567")
+    (tmp_path / "x2.jpg.json").write_text(json.dumps(with_more(sidecar)))
+    found = find_done(object_path(f"file://{tmp_path}/x2.jpg", None), sidecar["fingerprint"])
+    assert found is not None
+    assert found["request_id"] == ID
+    assert found["stored"][0]["sha256"] == STORED["sha256"]
+
+
+@pytest.mark.parametrize("batch", [found["batch"] for found in WRITTEN.values() if "batch" in found])
+def test_an_older_manifest_and_its_ledger_are_read(batch):
+    lines = [json.dumps(with_more(json.loads(line))) for line in batch["manifest"].splitlines()]
+    rows = read_manifest("\n".join(lines), where="here")
+    assert list(rows) == batch["keys"]
+    assert [row.state for row in rows.values()] == [State.RUNNING, State.STORED, State.FAILED]
+    ledger = BatchLedger(context_of(Store({key: with_more(value) for key, value in batch["ledger"].items()})))
+    assert list(ledger.rows) == batch["keys"][:1]
+
+
+@pytest.mark.parametrize("found", [found for found in WRITTEN.values() if "batch" in found])
+def test_a_batch_goes_on_after_an_older_event(found, submitted, tmp_path, segmind_emulator):
+    """The first versions did not write which items a batch is about, nor when it last moved."""
+    with SegmindHook() as hook:
+        gateway = hook.settings.gateway
+        result = hook.get_result(submitted.id, model="esrgan").to_xcom()
+    [picture] = pictures_of("esrgan", [submitted.image], {}, gateway=gateway)
+    old, key = found["batch"]["keys"][0], picture.row.key
+    event = alive(found["events"]["batch"], submitted.id)
+    event["waited"][0] |= {"key": key}
+    event["waited"][0]["event"]["result"] |= result
+    line = alive(json.loads(found["batch"]["manifest"].splitlines()[0]), submitted.id)
+    (tmp_path / "x2.manifest.jsonl").write_text(json.dumps(line).replace(old, key) + "\n")
+    if event["memory"].get("items"):
+        event["memory"]["items"] = digest_of([key])
+    task = SegmindBatchOperator(task_id="x2", model="esrgan", items=[submitted.image], destination=f"file://{tmp_path}")
+    value = task.execute_complete(context_of(Store()), event)
+    assert (value["stored"], value["failed"]) == (1, 0)
+    assert segmind_emulator.stats.submits_accepted == 1
