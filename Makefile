@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench docs lint constraints clean diagram
+.PHONY: help setup demo test chaos bench docs lint constraints clean diagram soak freeze build
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -24,8 +24,11 @@ help: ## say what there is
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
 	@echo "make bench        measure it beside what a user would write instead; make bench ARGS=\"wait --quick\" a part, roughly"
 	@echo "make docs         build the documentation into docs/_build/html; a warning or a dead link is an error"
-	@echo "make lint         ruff, its formatter's check, and mypy"
 	@echo "make diagram      draw docs/images/life-of-a-request.svg anew"
+	@echo "make soak         500 waits at any time for 30 minutes; make soak ARGS=\"--minutes 3\" a short one"
+	@echo "make lint         ruff, its formatter's check, mypy, and zizmor for the workflow"
+	@echo "make build        wheel and sdist, checked, installed in a clean environment, and the demo run from there"
+	@echo "make freeze       write down what this version leaves in databases and buckets, once a release"
 	@echo "make constraints  renew constraints.txt from what pip resolves today"
 	@echo "make clean        remove what the above have made, $(VENV) included"
 
@@ -61,10 +64,24 @@ docs: setup ## the documentation, and the links within it
 		--doctree-dir docs/_build/doctrees docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+soak: setup ## do memory and file descriptors stay flat?
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
 lint: setup ## style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/zizmor --offline --quiet --persona=auditor .github
+
+$(VENV)/.release: $(STAMP)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,release]"
+	@touch $@
+
+build: $(VENV)/.release ## what a release is made of, and proof that it works
+	@$(BIN)/python -m release $(ARGS)
+
+freeze: setup ## tests/wire/written/<version>.json
+	@$(BIN)/python tests/freeze_shapes.py
 
 diagram: setup ## the life of a request, from its source beside it
 	@$(BIN)/python docs/images/life_of_a_request.py
@@ -74,7 +91,7 @@ constraints: setup ## renew constraints.txt
 	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(BIN)/python -m venv "$$fresh/venv"; \
 	"$$fresh/venv/bin/python" -m pip install --quiet uv; \
-	"$$fresh/venv/bin/uv" pip compile --quiet --python-version 3.11 --extra dev --no-header --no-annotate \
+	"$$fresh/venv/bin/uv" pip compile --quiet --python-version 3.11 --extra dev --extra release --no-header --no-annotate \
 		--no-emit-index-url --output-file "$$fresh/found.txt" pyproject.toml; \
 	{ echo "# Versions that the set-up installs (names and versions only): make constraints renews it."; \
 	  grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$fresh/found.txt"; } > constraints.txt; \

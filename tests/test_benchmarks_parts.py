@@ -11,6 +11,8 @@ from benchmarks import results
 from benchmarks.figures import Part, Ratio, Row
 from benchmarks.plot import PANELS, draw
 from benchmarks.report import number, show
+from benchmarks.soak import Soaked, part_of
+from benchmarks.soak import draw as draw_soak
 
 
 def part(title="Waiting", cpu=1.23456):
@@ -71,3 +73,23 @@ def test_the_plot_shows_the_parts_that_were_measured(tmp_path):
     draw({"wait": results.rounded(part().to_dict())}, tmp_path / "latest.png")
     assert (tmp_path / "latest.png").read_bytes().startswith(b"\x89PNG")
     assert {name for name, _, _ in PANELS} >= {"wait", "download", "transport"}
+
+
+@pytest.mark.parametrize(
+    ("leak", "opened", "holds"), [(0, 0, [True, True]), (40_000, 0, [False, True]), (0, 5, [True, False])]
+)
+def test_a_soak_tells_what_grows_from_what_swings(tmp_path, leak, opened, holds):
+    """Samples of ten minutes: memory that fills up at first and then swings, and what a leak adds to it."""
+    times = range(0, 600, 5)
+    found = Soaked(
+        seconds=[float(at) for at in times],
+        memory=[100e6 + min(at, 60) * 1e5 + 2e5 * (at % 3) + leak * at / 5 for at in times],
+        descriptors=[50.0 + opened * at / 600 + at % 2 for at in times],
+        waiting=[500.0 for _ in times],
+        done=[40.0 * at for at in times],
+        cpu=60.0,
+    )
+    part = part_of(found, 10, 500)
+    assert [ratio.holds for ratio in part.ratios][:2] == holds
+    draw_soak(part, tmp_path / "soak.png")
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
