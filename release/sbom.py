@@ -22,7 +22,7 @@ def software_bill(python: Path, path: Path) -> None:
     :raises ValueError: what is written would not be valid CycloneDX, or name an address or a path.
     """
     tool = Path(sys.executable).with_name("cyclonedx-py")
-    command = [tool, "environment", "--output-reproducible", "--short-PURLs", "--sv", "1.6", python]
+    command = [str(tool), "environment", "--output-reproducible", "--short-PURLs", "--sv", "1.6", str(python)]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     text = json.dumps(bare(found), indent=1) + "\n"
     _check(text)
