@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench docs lint constraints clean diagram soak freeze build
+.PHONY: help setup demo test chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -22,6 +22,8 @@ help: ## say what there is
 	@echo "make demo KEEP=1  the same, and leave Airflow's web UI up until Ctrl-C"
 	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
+	@echo "make cluster-test the same on a cluster: CeleryExecutor, two workers, two triggerers, PostgreSQL, Redis"
+	@echo "make cluster-up   such a cluster to try things on; cluster-status, cluster-kill NAME=worker-1, cluster-down"
 	@echo "make bench        measure it beside what a user would write instead; make bench ARGS=\"wait --quick\" a part, roughly"
 	@echo "make docs         build the documentation into docs/_build/html; a warning or a dead link is an error"
 	@echo "make diagram      draw docs/images/life-of-a-request.svg anew"
@@ -51,10 +53,19 @@ demo: setup ## the whole pipeline on this machine
 	@$(BIN)/python -m demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 test: setup ## every test but the long chaos runs
-	@$(BIN)/python -m pytest -m "not chaos" $(ARGS)
+	@$(BIN)/python -m pytest -m "not chaos and not cluster" $(ARGS)
 
 chaos: setup ## kill, throttle and break a whole Airflow at every point
 	@$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+cluster-test: setup ## a cluster on CeleryExecutor, Redis and PostgreSQL, whose parts die while it works
+	@$(BIN)/python -m pytest -m cluster tests/chaos/cluster $(ARGS)
+
+cluster-up cluster-down cluster-status: setup ## start, stop, look at such a cluster
+	@$(BIN)/python -m tests.chaos.cluster $(@:cluster-%=%)
+
+cluster-kill: setup ## SIGKILL a part of it: make cluster-kill NAME=worker-1
+	@$(BIN)/python -m tests.chaos.cluster kill $(NAME)
 
 bench: setup ## whole comparisons: waits, transports, downloads, imports, batches, end to end
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -98,5 +109,5 @@ constraints: setup ## renew constraints.txt
 	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build *.egg-info
+	rm -rf $(VENV) .demo .cluster .cluster.log .cluster-status.json .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -72,38 +72,57 @@ class Postgres:
             return connection.execute(query.encode()).fetchall()
 
 
-@contextmanager
-def postgres(binaries: Path, **settings: str) -> Iterator[Postgres]:
+class PostgresServer:
     """
-    Run a PostgreSQL for as long as the block lasts, with one empty database.
+    A PostgreSQL that can be stopped and started again on the same port with the same data.
 
     :param binaries: of ``postgres_binaries()``.
+    :param folder: where data, password and log go; an account that is not root must be able to get there.
     :param settings: of ``postgresql.conf``, where a test needs others.
     """
-    server = Postgres(free_ports(1)[0], user="segmind", password=secrets.token_hex(8))
-    folder = Path(tempfile.mkdtemp(prefix="segmind-postgres-"))
-    secret = folder / "password"
-    secret.write_text(server.password)
-    account = _account(folder, secret)  # PostgreSQL refuses to run as root
-    try:
-        command = [str(binaries / "initdb"), f"--pgdata={folder / 'data'}", f"--username={server.user}"]
+
+    def __init__(self, binaries: Path, folder: Path, settings: dict[str, str]) -> None:
+        self.access = Postgres(free_ports(1)[0], user="segmind", password=secrets.token_hex(8))
+        self._binaries, self._folder, self._settings = binaries, folder, settings
+        secret = folder / "password"
+        secret.write_text(self.access.password)
+        self._account = _account(folder, secret)  # PostgreSQL refuses to run as root
+        command: list[str | Path] = [binaries / "initdb", "--pgdata", folder / "data", "--username", self.access.user]
         command += ["--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **account)
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                [str(binaries / "postgres"), "-D", str(folder / "data"), *_arguments(server, settings)],
-                stdout=log,
-                stderr=log,
-                cwd=folder,
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **self._account)
+
+    def start(self, env: dict[str, str] | None = None) -> None:
+        """Start it, and return when it answers."""
+        log = self._folder / "log"
+        with log.open("a") as said:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._folder / "data", *_arguments(self.access, self._settings)],
+                stdout=said,
+                stderr=said,
+                cwd=self._folder,
+                env=env,
                 start_new_session=True,  # a Ctrl-C at pytest is not for it: we stop it
-                **account,
+                **self._account,
             )
+        _wait(self._binaries, self.access, self._process, log)
+
+    def stop(self) -> None:
+        """Stop it; its clients' connections end first."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=30)
+
+
+@contextmanager
+def postgres(binaries: Path, **settings: str) -> Iterator[Postgres]:
+    """Run a PostgreSQL for as long as the block lasts, with one empty database; see ``PostgresServer``."""
+    folder = Path(tempfile.mkdtemp(prefix="segmind-postgres-"))
+    try:
+        server = PostgresServer(binaries, folder, settings)
+        server.start()
         try:
-            _wait(binaries, server, process, folder / "log")
-            yield server
+            yield server.access
         finally:
-            process.send_signal(signal.SIGINT)  # ends its clients' connections, then itself
-            process.wait(timeout=30)
+            server.stop()
     finally:
         shutil.rmtree(folder)
 

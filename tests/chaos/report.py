@@ -72,6 +72,12 @@ def crowd(rows: Rows) -> str:
     return table(["", "measured"], [[key, value] for key, value in rows[-1].items()])
 
 
+def recoveries(rows: Rows) -> str:
+    """One line for each blow to the cluster."""
+    head = ["What was done", "Over when", "Seconds"]
+    return table(head, [[row["what"], row["over when"], row["seconds"]] for row in rows])
+
+
 def write(tables: dict[str, Rows]) -> None:
     """Put each table that was measured between its marks; the others stay as they are."""
     text = PAGE.read_text()
@@ -80,6 +86,8 @@ def write(tables: dict[str, Rows]) -> None:
         "batch kills": lambda: batches(tables["batch kills"]),
         "peers": lambda: compared(tables["peers"], tables["kills"]),
         "storm": lambda: crowd(tables["storm"]),
+        "cluster": lambda: recoveries(tables["cluster"]),
+        "cluster run": lambda: crowd(tables["cluster run"]),
         "rate limit": lambda: crowd(tables["rate limit"]),
     }
     for name, draw in drawn.items():
@@ -102,7 +110,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if source is None:
             source = Path(folder) / "measured.json"
-            run = [sys.executable, "-m", "pytest", "tests/chaos", "-m", ""]
+            run = [sys.executable, "-m", "pytest", "tests/chaos", "-m", ""]  # the cluster, too
             code = subprocess.run(run, cwd=ROOT, env=os.environ | {"CHAOS_REPORT": str(source)}, check=False).returncode
         if code == 0:
             write(json.loads(source.read_text()))

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,7 +29,6 @@ from tests.chaos.hosts import PictureHost
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).parent / "dags"
-COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
 #: Of the picture that every case upscales, twice as large: what a whole object must have.
 UPSCALED = (600, 400)
 
@@ -46,6 +45,7 @@ class Rig(Home):
     :param environ: further variables for every process.
     """
 
+    parts: ClassVar[Sequence[str]] = ("api-server", "scheduler", "triggerer", "dag-processor")
     dags: Sequence[str] = ()
     dags_from: Path = DAGS
     emulator_options: Sequence[str] = ("--latency", "1.5")
@@ -103,7 +103,7 @@ class Rig(Home):
         if made.wait(timeout=180):
             raise RuntimeError(f"airflow db migrate failed:\n{self.tail('migrate.log')}")
         self.processes.remove(made)
-        for component in COMPONENTS:
+        for component in self.parts:
             self.start_component(component)
         self.api = self.new_api()
         self.wait("the API answers", self.api.sign_in, seconds=120)
@@ -117,7 +117,11 @@ class Rig(Home):
     def start_component(self, name: str) -> None:
         """Start one part of Airflow, in a session of its own."""
         with (self.path / f"{name}.log").open("a") as log:
-            self.components[name] = self._start([AIRFLOW, name], log, f"{name}.log")
+            self.components[name] = self._start([AIRFLOW, *self.command(name)], log, f"{name}.log")
+
+    def command(self, name: str) -> list[str]:
+        """Airflow's own command of a part."""
+        return [name]
 
     def kill_component(self, name: str) -> None:
         """SIGKILL one part with all of its children, as when its container dies."""
@@ -172,7 +176,7 @@ class Rig(Home):
         try:
             return wait_for(what, ready, home=self, seconds=seconds)
         except Exception as error:
-            logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in COMPONENTS)
+            logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in self.parts)
             raise TimeoutError(f"{error}\n{logs}\n{self._said_by_tasks()}") from error
 
     def run(self, dag_id: str, run_id: str, *, seconds: float, conf: dict[str, Any] | None = None) -> str:
