@@ -31,7 +31,9 @@ LONGEST_FILE = 350  # lines
 #: ``exceptions`` and the version are open to all. A new room has to be put in here.
 BELOW = ("protocol",)
 HOOKS = (*BELOW, "retrying", "client", "hooks")
-SERVICES = (*HOOKS, "telemetry", "triggers", "ledger", "storage", "links", "operators.common", "operators.delivery")
+SERVICES = (
+    *HOOKS, "telemetry", "triggers", "ledger", "storage", "lineage", "links", "operators.common", "operators.delivery"
+)
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
     "exceptions": (),
@@ -45,6 +47,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ledger": HOOKS,
     "retries": (),
     "storage": HOOKS,
+    "lineage": (*HOOKS, "storage"),
     "links": (*HOOKS, "storage"),
     "operators.common": (*HOOKS, "ledger", "storage", "retries"),
     "operators.credits": (*HOOKS, "operators.common"),

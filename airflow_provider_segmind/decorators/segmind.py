@@ -74,8 +74,6 @@ class _SegmindDecoratedOperator(DecoratedOperator, SegmindRunModelOperator):
 
     def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
         note = super()._note(prepared, submitted_at) or {}
-        if self.destination is None:
-            return note or None
         stem = stem_of(self._source(), otherwise=self.task_id)
         return {**note, "parameters": presentable(prepared.body), "stem": stem}
 

@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, 
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
@@ -19,7 +20,7 @@ from airflow_provider_segmind.operators.common import (
     sets_retry_policy,
 )
 from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
-from airflow_provider_segmind.protocol.models import check_known, decode_base64
+from airflow_provider_segmind.protocol.models import check_known, decode_base64, request_body
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage import MAX_BYTES
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class ModelArguments(BaseOperator):
+class ModelArguments(TellsLineage, BaseOperator):
     """
     Takes and checks the arguments; what they mean is told by SegmindRunModelOperator, which runs on them.
 
@@ -135,6 +136,11 @@ class ModelArguments(BaseOperator):
             self._check_end_from_trigger()
 
     def _check_destination(self) -> None:
+        check_outlets(self.outlets, stores=self.destination is not None)
+        if self.outlets and not self.wait_for_completion:
+            raise SegmindConfigError(
+                "wait_for_completion=False ends before there is a picture: give the outlets to the task that stores it"
+            )
         if self.if_exists not in get_args(IfExists):
             raise SegmindConfigError(f"if_exists must be overwrite, skip or fail, not {self.if_exists!r}")
         if self.skip_existing and self.if_exists == "fail":
@@ -203,6 +209,18 @@ class ModelArguments(BaseOperator):
         """Return the input's bytes for its preview: where it is given as text. What a URL names is not fetched."""
         source = self._source()
         return None if source is None or is_url(source) else decode_base64(source)
+
+    def _body(self) -> dict[str, Any]:
+        """Return the checked parameters, without the picture where that is still to be read."""
+        return request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
+
+    def made_of(self, value: Mapping[str, Any]) -> Made:
+        """Return what the task made, as lineage tells it."""
+        try:
+            parameters = self._body()
+        except SegmindConfigError:  # why the task failed, perhaps
+            parameters = {}
+        return made_of(value, parameters, inputs=[self._source()])
 
     def _delivery(self, context: Context) -> Delivery | None:
         if self.destination is None:

@@ -20,9 +20,10 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger.batch import BatchLedger
+from airflow_provider_segmind.lineage import TellsLineage, check_outlets
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindStoredLink
 from airflow_provider_segmind.operators.batch_folder import BatchFolder
-from airflow_provider_segmind.operators.batch_items import counted, keep_moving, pictures_of, take_up
+from airflow_provider_segmind.operators.batch_items import counted, keep_moving, made_of_batch, pictures_of, take_up
 from airflow_provider_segmind.operators.common import (
     check_numbers,
     check_on_lost_submit,
@@ -62,7 +63,7 @@ _CLAIM_MARGIN = 300.0
 _LEAST_PATIENCE = 300.0
 
 
-class SegmindBatchOperator(BaseOperator):
+class SegmindBatchOperator(TellsLineage, BaseOperator):
     """
     Run one model over many inputs in one task instance and one trigger.
 
@@ -172,6 +173,7 @@ class SegmindBatchOperator(BaseOperator):
             not_negative={"max_failures": self.max_failures, "lost_submit_wait": self.lost_submit_wait},
         )
         check_on_lost_submit(self.on_lost_submit)
+        check_outlets(self.outlets, stores=True)
         check_uris(destination=self.destination)
         if is_final(self.destination):
             check_placeholders(self.destination, ("model",))
@@ -209,7 +211,7 @@ class SegmindBatchOperator(BaseOperator):
         else:
             memory = self._resume(pictures, folder, ledger, event)
         ended = {waited.key: waited.event for waited in event.waited if waited.event} if event else {}
-        folder.collect(self.hook, self.model, pictures, ended)
+        folder.collect(self.hook, self.model, pictures, ended, run=ledger.run)
         wave = self._submit(pictures, ledger, memory)
         rows = [picture.row for picture in pictures]
         keep_moving(rows, memory, wave.limited, patience=max(self.timeout, _LEAST_PATIENCE))
@@ -221,7 +223,14 @@ class SegmindBatchOperator(BaseOperator):
         ):
             self._defer(pictures, memory, wave.closed_until)
         folder.release()
-        return self._close(rows, folder, memory)
+        value = {
+            "model": self.model,
+            "manifest": folder.manifest,
+            **summary(rows, since=memory.started_at, reused=memory.reused),
+            "seconds": round(time.time() - memory.started_at, 1),
+        }
+        self.tell(context, self.hook, made_of_batch(value, pictures, self.parameters, run=ledger.run))
+        return self._close(rows, value, memory)
 
     def _begin(self, pictures: Sequence[Picture], folder: BatchFolder, ledger: BatchLedger) -> Memory:
         """Take up what earlier tries and runs left."""
@@ -234,7 +243,7 @@ class SegmindBatchOperator(BaseOperator):
         folder.miss(rows)
         if any(row.state is State.WAITING for row in rows):
             folder.probe()
-        self._settle(pictures)
+        settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
         refresh(self.hook, self.model, pictures)
         reused = sum(row.state is State.STORED for row in rows)
         return Memory(started_at=now, reused=reused, items=digest_of(row.key for row in rows), moved_at=now)
@@ -274,9 +283,6 @@ class SegmindBatchOperator(BaseOperator):
                 next_step="Nothing was sent by this one: clear it once that has ended, or give each run a folder.",
             )
 
-    def _settle(self, pictures: Sequence[Picture]) -> None:
-        settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
-
     def _submit(self, pictures: Sequence[Picture], ledger: BatchLedger, memory: Memory) -> Wave:
         """Submit as many as the limits allow now."""
         wave = Wave(self.hook, ledger, self.model, self.min_remaining_credits)
@@ -289,7 +295,7 @@ class SegmindBatchOperator(BaseOperator):
         )
         if memory.halted is None and size and waiting:
             wave.submit(waiting[:size])
-            self._settle(pictures)
+            settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
             found_all = not any(
                 picture.row.state is State.FAILED and picture.row.request_id is None for picture in waiting[:size]
             )
@@ -328,16 +334,10 @@ class SegmindBatchOperator(BaseOperator):
             timeout=timedelta(seconds=max(0.0, deadline - now) + _DEFERRAL_MARGIN),
         )
 
-    def _close(self, rows: Sequence[Row], folder: BatchFolder, memory: Memory) -> dict[str, Any]:
+    def _close(self, rows: Sequence[Row], value: dict[str, Any], memory: Memory) -> dict[str, Any]:
         """Return the batch in numbers, or fail with what ended it."""
         if memory.halted is not None:
             raise error_from_dict(memory.halted)
-        value = {
-            "model": self.model,
-            "manifest": folder.manifest,
-            **summary(rows, since=memory.started_at, reused=memory.reused),
-            "seconds": round(time.time() - memory.started_at, 1),
-        }
         failed = [row for row in rows if row.state is State.FAILED]
         if len(failed) <= self.max_failures:
             return value
@@ -345,6 +345,6 @@ class SegmindBatchOperator(BaseOperator):
         raise SegmindBatchError(
             f"{len(failed)} of {len(rows)} pictures failed, max_failures is {self.max_failures}; {value['errors']}; "
             f"the first, item {failed[0].index}: {first}",
-            next_step=f"Manifest: {folder.manifest}. Another try, or a clear, does only what is missing.",
+            next_step=f"Manifest: {value['manifest']}. Another try, or a clear, does only what is missing.",
             retryable=any((row.error or {}).get("retryable") for row in failed),
         )

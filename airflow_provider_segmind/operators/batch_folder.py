@@ -108,7 +108,9 @@ class BatchFolder:
                 row.state = State.RUNNING
                 row.stored = row.finished_at = None
 
-    def collect(self, hook: SegmindHook, model: str, pictures: Sequence[Picture], ended: Mapping[str, Event]) -> None:
+    def collect(
+        self, hook: SegmindHook, model: str, pictures: Sequence[Picture], ended: Mapping[str, Event], *, run: str
+    ) -> None:
         """
         Store the output of every picture whose request has ended, or whose result is known, and note what became of it.
 
@@ -116,6 +118,7 @@ class BatchFolder:
         :param model: the slug.
         :param pictures: all pictures of the batch.
         :param ended: how requests have ended, by the pictures' keys.
+        :param run: written down as what stored them.
         """
         hook.get_conn()  # made once, here: it is shared by the threads
         ready = [
@@ -126,7 +129,7 @@ class BatchFolder:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-store") as pool:
             outcomes = pool.map(lambda picture: self._outcome(hook, model, picture, ended.get(picture.row.key)), ready)
             for picture, outcome in zip(ready, outcomes, strict=True):
-                self._note(model, picture.row, outcome)
+                self._note(model, picture.row, outcome, run)
 
     def _outcome(
         self, hook: SegmindHook, model: str, picture: Picture, event: Event | None
@@ -150,7 +153,9 @@ class BatchFolder:
         return result, stored
 
     @staticmethod
-    def _note(model: str, row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError]) -> None:
+    def _note(
+        model: str, row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError], run: str
+    ) -> None:
         result, stored = outcome
         if result is not None:
             if row.result is None:  # else it was told when that was noted
@@ -164,7 +169,7 @@ class BatchFolder:
             log.warning("Picture %d: %s", row.index, stored)
             row.failed(stored.to_dict(), at=time.time())
         else:
-            row.state, row.finished_at = State.STORED, time.time()
+            row.state, row.finished_at, row.stored_by = State.STORED, time.time(), run
             row.stored = [item.to_dict() for item in stored]
 
 

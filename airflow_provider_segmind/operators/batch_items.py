@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.lineage import Made, manifest, urls_in
 from airflow_provider_segmind.operators.submit_many import Picture
 from airflow_provider_segmind.protocol.batch import Memory, Row, State, key_of, shown
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.storage.names import stem_of
+from airflow_provider_segmind.storage.sidecar import presentable
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,31 @@ def keep_moving(rows: Sequence[Row], memory: Memory, limited: SegmindError | Non
     nothing_runs = not any(row.state is State.RUNNING for row in rows)
     if limited is not None and nothing_runs and now > memory.moved_at + patience:
         memory.halted = limited.to_dict()
+
+
+def made_of_batch(value: Mapping[str, Any], pictures: Sequence[Picture], shared: Any, *, run: str) -> Made:
+    """
+    Return what a batch made, as lineage tells it: what this run stored, and not what was there already.
+
+    :param value: the batch in numbers.
+    :param pictures: all of them.
+    :param shared: parameters of all items.
+    :param run: this run, as the rows name it.
+    """
+    made = [picture for picture in pictures if picture.row.state is State.STORED and picture.row.stored_by == run]
+    found = []
+    for picture in made:
+        row, inputs, shown = picture.row, list(urls_in(picture.body)), presentable(picture.body)
+        cost = ((row.result or {}).get("metrics") or {}).get("cost")
+        found += [manifest(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()]
+    return Made(
+        model=value["model"],
+        parameters=presentable(shared or {}),
+        metrics=value["metrics"],
+        inputs=list(dict.fromkeys(uri for item in found for uri in item["inputs"])),
+        pictures=found,
+        batch={name: told for name, told in value.items() if name not in ("model", "metrics")},
+    )
 
 
 def _name(index: int, item: Mapping[str, Any], key: str) -> str:

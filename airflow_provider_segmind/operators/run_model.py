@@ -29,7 +29,6 @@ from airflow_provider_segmind.operators.common import (
 )
 from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, Prepared, SubmitOnce
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
-from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.storage import data_uri_size
 from airflow_provider_segmind.storage.sidecar import presentable
@@ -139,7 +138,7 @@ class SegmindRunModelOperator(ModelArguments):
             with telemetry.errors_told(self.model):
                 found = self._find_or_submit(context, ledger, prepared, started_at, returns)
             if isinstance(found, Taken):
-                return self._taken(found.value)
+                return self._taken(context, found.value)
             if isinstance(found, Known):
                 note = self._note(prepared, ledger.entry.submitted_at if ledger.entry else None)
                 self._completed(ledger, found.result)
@@ -177,10 +176,6 @@ class SegmindRunModelOperator(ModelArguments):
         shown = presentable(body.get("image"))
         source = {"sha256": shown[7:]} if str(shown).startswith("sha256:") else {"uri": shown}
         return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")), source=source)
-
-    def _body(self) -> dict[str, Any]:
-        """Return the checked parameters, without the picture where that is still to be read."""
-        return request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
 
     def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
         """Return what sidecar and preview will need to know of the input: a resumed task has not read it."""
@@ -281,11 +276,12 @@ class SegmindRunModelOperator(ModelArguments):
             timeout=timedelta(seconds=max(0.0, watch.deadline - time.time()) + _DEFERRAL_MARGIN),
         )
 
-    def _taken(self, value: Any) -> Any:
+    def _taken(self, context: Context, value: Any) -> Any:
         """Hand over what an earlier try had finished with, with its link."""
         if isinstance(value, dict):
             stored = value.get("stored") or [{}]
             self.output_link, self.stored_uri = value.get("output"), stored[0].get("uri")
+            self.tell(context, self.hook, self.made_of(value))
         return value
 
     def _finish(self, context: Context, ledger: Ledger, payload: Any) -> dict[str, Any]:
@@ -335,6 +331,7 @@ class SegmindRunModelOperator(ModelArguments):
             value["stored"] = [item.to_dict() for item in stored]
             self.stored_uri = stored[0].uri
         ledger.hand_over(value)
+        self.tell(context, self.hook, self.made_of(value))
         return value
 
     # --- what people see ------------------------------------------------------------------------------------

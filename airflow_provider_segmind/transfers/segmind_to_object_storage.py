@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import recall
+from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindPageLink, SegmindStoredLink, SegmindTabLink
 from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
 from airflow_provider_segmind.operators.delivery import Delivery
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
 
-class SegmindToObjectStorageOperator(BaseOperator):
+class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
     """
     Stream the output of a finished request into any object storage, checked and whole or not at all.
 
@@ -81,6 +82,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
         self.segmind_conn_id = segmind_conn_id
         self.output_link: str | None = None
         self.stored_uri: str | None = None
+        check_outlets(self.outlets, stores=True)
         if is_final(destination):
             check_placeholders(destination)
 
@@ -101,7 +103,13 @@ class SegmindToObjectStorageOperator(BaseOperator):
                 result = self._fetch_result(hook, result)
             stored = delivery.store(hook, result)
             self.output_link, self.stored_uri = result.output, stored[0].uri
-            return result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
+            value = result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
+            self.tell(context, hook, self.made_of(value))
+            return value
+
+    def made_of(self, value: Mapping[str, Any]) -> Made:
+        """Return what the task made, as lineage tells it: it is made of the output that lay at Segmind."""
+        return made_of(value, {}, inputs=[file["url"] for file in value.get("outputs") or ()] or [value.get("output")])
 
     def _fetch_result(self, hook: SegmindHook, known: Result | None) -> Result:
         """Fetch the result by its request id; what is past its hour may be in the history."""

@@ -1,0 +1,92 @@
+"""
+Asset events and hook lineage.
+
+The provider registers no ``asset-uris`` handlers: a picture is an object of a storage, and its URI belongs to that
+storage's provider (``file`` to common.io, ``s3`` to amazon, ``gs`` to google), which checks it, builds it, and names it
+for OpenLineage. A ``segmind://`` of our own would name what nobody can open, and would be gone after an hour.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Asset, AssetAlias, AssetAll, AssetAny
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.lineage.addresses import asset_uri, bare
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.lineage.made import Made
+
+log = logging.getLogger(__name__)
+
+
+def check_outlets(outlets: Sequence[Any], *, stores: bool) -> None:
+    """
+    Refuse outlets of which Airflow would take no notice, or which would name something that is not there.
+
+    :param outlets: of the task.
+    :param stores: whether the task puts something into storage.
+    :raises SegmindConfigError: naming the outlet.
+    """
+    for outlet in outlets:
+        if isinstance(outlet, str | AssetAny | AssetAll):
+            raise SegmindConfigError(
+                f"outlets: {outlet!r:.200} makes no event: give a list of Asset('…') or AssetAlias('…')"
+            )
+        name = getattr(outlet, "name", None)
+        if isinstance(name, str) and ("{{" in name or "{%" in name):
+            raise SegmindConfigError(
+                f"outlets: Airflow renders no template in {name!r:.200}",
+                next_step="Take an AssetAlias with a fixed name: each stored picture is an asset of its own.",
+            )
+        if isinstance(outlet, AssetAlias) and not stores:
+            raise SegmindConfigError(
+                f"outlets: AssetAlias({outlet.name!r}) stands for what is stored, and nothing is: give a destination"
+            )
+
+
+def add_events(context: Context, outlets: Sequence[Any], made: Made) -> None:
+    """
+    Add an event for each stored object to the aliases among the outlets, and the manifest to the plain assets.
+
+    Airflow sends them when the task succeeds, so this has to happen in the process that ends the task.
+    """
+    for outlet in outlets:
+        if isinstance(outlet, AssetAlias):
+            for picture in [] if made.skipped else made.pictures:
+                context["outlet_events"][outlet].add(_asset(picture["uri"]), extra=picture)
+            continue
+        try:
+            context["outlet_events"][outlet].extra.update(made.summary())
+        except TypeError:  # other outlets, such as tables, are no assets and have no events
+            log.debug("No asset event for the outlet %r", outlet)
+
+
+def _asset(uri: str) -> Asset:
+    try:
+        return Asset(uri=asset_uri(uri))
+    except ValueError as error:
+        raise SegmindConfigError(
+            f"{uri:.200} is stored, but Airflow takes no asset of that URI: {error}",
+            next_step="Shorten the destination. A retry hands over what is stored, at no cost.",
+        ) from error
+
+
+def report(hook: SegmindHook, made: Made) -> None:
+    """Report inputs and outputs to Airflow's hook lineage collector; where nobody reads it, that does nothing."""
+    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()  # type: ignore[no-untyped-call]
+    try:
+        for uri in made.inputs:
+            collector.add_input_asset(context=hook, uri=asset_uri(uri))
+        for uri in [bare(picture["uri"]) for picture in made.pictures] or made.elsewhere:
+            collector.add_output_asset(context=hook, uri=asset_uri(uri))
+    except ValueError as error:  # Airflow's own checks of an asset's URI
+        log.warning("The lineage of this task is not complete: %s", error)

@@ -1,0 +1,285 @@
+"""Each stored picture is an asset event, with its manifest: by every operator, after a deferral, mapped, and once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Asset, AssetAlias, AssetAny, task
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
+    SegmindEsrganOperator,
+    SegmindRunModelOperator,
+    SegmindRunWorkflowOperator,
+)
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import Run, run_dag
+from tests.buckets import BUCKET, CONN
+
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
+
+ALIAS = AssetAlias("upscaled")
+STORED = {"uri", "bytes", "sha256", "content_type", "width", "height"}
+MANIFEST = STORED | {"model", "request_id", "cost", "inputs", "parameters"}
+
+
+def events_of(run: Run) -> list[tuple[str, int, list[str], dict[str, Any]]]:
+    """The asset events of a run: URI, map index, aliases, extra."""
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = select(AssetEvent).where(
+        AssetEvent.source_dag_id == run.dag.dag_id, AssetEvent.source_run_id == run.dag_run.run_id
+    )
+    with create_session() as session:
+        found = [
+            (
+                event.asset.uri,
+                event.source_map_index,
+                [alias.name for alias in event.source_aliases],
+                {key: value for key, value in event.extra.items() if key != "from_rest_api"},
+            )
+            for event in session.scalars(query)
+        ]
+    return sorted(found, key=lambda event: (event[1], event[0]))
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
+def test_a_mapped_run(segmind_emulator, photos, tmp_path, deferrable):
+    segmind_emulator.reset(latency=0.5)
+    with DAG("asset_mapped", schedule=None) as dag:
+        SegmindEsrganOperator.partial(
+            task_id="upscale",
+            destination=f"file://{tmp_path}/",
+            outlets=[ALIAS, Asset("any_picture")],
+            deferrable=deferrable,
+        ).expand(input_path=[f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")])
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert ("Pausing task as DEFERRED" in run.log) is deferrable
+    expected = []
+    for index, name in enumerate(("cat.jpg", "astronaut.png")):
+        value = run.xcom("upscale", index)
+        [stored] = value["stored"]
+        told = {
+            **stored,
+            "model": "esrgan",
+            "request_id": value["request_id"],
+            "cost": 0.005,
+            "inputs": [f"file://{photos}/{name}"],
+            "parameters": {"scale": 2, "output_format": "jpeg", "quality": 95},
+        }
+        assert set(told) == MANIFEST
+        expected += [("any_picture", index, [], told), (f"file://{tmp_path}/upscale_{index}.jpg", index, ["upscaled"], told)]
+    assert events_of(run) == expected
+
+
+def test_an_address_is_told_without_its_secrets(segmind_emulator, photos, tmp_path):
+    address = segmind_emulator.add_picture(photos / "cat.jpg")
+    with DAG("asset_address", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            image=f"{address}?X-Amz-Signature=5ec7e7#top",
+            destination=f"file://{tmp_path}/",
+            outlets=[ALIAS],
+        )
+    [(_, _, _, extra)] = events_of(run_dag(dag))
+    assert extra["inputs"] == [address]
+    assert extra["parameters"]["image"] == address
+    assert "5ec7e7" not in str(extra)
+    assert segmind_emulator.api_key not in str(extra)
+
+
+def test_the_asset_has_no_connection_in_its_name(segmind_emulator, photos, bucket):
+    with DAG("asset_s3", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            destination=f"s3://{BUCKET}/large/",
+            destination_conn_id=CONN,
+            outlets=[ALIAS],
+        )
+    [(uri, _, _, extra)] = events_of(run_dag(dag))
+    assert uri == f"s3://{BUCKET}/large/upscale.jpg"
+    assert extra["uri"] == f"s3://{CONN}@{BUCKET}/large/upscale.jpg"  # what ObjectStoragePath opens
+
+
+def test_taskflow_after_a_deferral(segmind_emulator, photos, tmp_path):
+    segmind_emulator.reset(latency=0.7)
+    picture = segmind_emulator.add_picture(photos / "cat.jpg")
+    with DAG("asset_taskflow", schedule=None) as dag:
+
+        @task.segmind(model="esrgan", destination=f"file://{tmp_path}/", deferrable=True, outlets=[ALIAS])
+        def upscale():
+            return {"image": f"{picture}?sig=5ec7e7", "scale": 4}
+
+        upscale()
+    run = run_dag(dag)
+    assert "Pausing task as DEFERRED" in run.log
+    [(uri, _, _, extra)] = events_of(run)
+    assert uri == f"file://{tmp_path}/upscale.jpg"
+    assert extra["inputs"] == [picture]
+    assert extra["parameters"] == {"image": picture, "scale": 4, "output_format": "jpeg", "quality": 95}
+
+
+def test_the_transfer(segmind_emulator, photos, tmp_path):
+    with DAG("asset_transfer", schedule=None) as dag:
+        upscale = SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_picture(photos / "cat.jpg"))
+        SegmindToObjectStorageOperator(
+            task_id="store", result=upscale.output, destination=f"file://{tmp_path}/", outlets=[ALIAS]
+        )
+    run = run_dag(dag)
+    [(uri, _, _, extra)] = events_of(run)
+    value = run.xcom("store")
+    assert uri == f"file://{tmp_path}/store.jpg"
+    assert extra == {
+        **value["stored"][0],
+        "model": "esrgan",
+        "request_id": value["request_id"],
+        "cost": 0.005,
+        "inputs": [value["output"]],
+        "parameters": {},
+    }
+
+
+def test_a_workflow_has_an_event_for_each_output(segmind_emulator, photos, tmp_path):
+    segmind_emulator.reset(models={"flow": {}}) if False else None
+    with DAG("asset_workflow", schedule=None) as dag:
+        SegmindRunWorkflowOperator(
+            task_id="flow",
+            workflow="two-outputs",
+            inputs={"input_image": segmind_emulator.add_picture(photos / "cat.jpg")},
+            destination=f"file://{tmp_path}/",
+            outlets=[ALIAS, Asset("flows")],
+        )
+    run = run_dag(dag)
+    events = events_of(run)
+    print(events)
+
+
+def test_skipped_is_no_event_of_a_picture(segmind_emulator, photos, tmp_path):
+    with DAG("asset_skip", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            input_path=f"file://{photos}/cat.jpg",
+            destination=f"file://{tmp_path}/",
+            skip_existing=True,
+            outlets=[ALIAS, Asset("any_picture")],
+        )
+    assert [event[0] for event in events_of(run_dag(dag))] == ["any_picture", f"file://{tmp_path}/upscale.jpg"]
+    [(uri, _, aliases, extra)] = events_of(run_dag(dag))
+    assert (uri, aliases, extra["skipped"], extra["cost"]) == ("any_picture", [], True, 0.0)
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
+def test_a_retry_tells_what_the_killed_try_had_stored(segmind_emulator, photos, tmp_path):
+    """Airflow sends the events with a success, so what a try told that came to nothing has to be told again."""
+
+    def die_once(context: Any, result: Any = None) -> None:
+        mark = tmp_path / "died"
+        if not mark.exists():
+            mark.touch()
+            raise RuntimeError("after everything was stored")
+
+    out = tmp_path / "out"
+    with DAG("asset_retry", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            destination=f"file://{out}/",
+            outlets=[ALIAS],
+            post_execute=die_once,
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+    run = run_dag(dag)
+    assert (run.state, run.task("upscale").try_number) == ("success", 2)
+    [(uri, _, _, extra)] = events_of(run)
+    assert uri == f"file://{out}/upscale.jpg"
+    assert extra["request_id"] == run.xcom("upscale")["request_id"]
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
+# --- the batch -----------------------------------------------------------------------------------------------------
+
+
+def _batch(folder: Path, items: list[Any], **arguments: Any) -> DAG:
+    with DAG("asset_batch", schedule=None) as dag:
+        SegmindBatchOperator(
+            task_id="upscale",
+            model="esrgan",
+            items=items,
+            parameters={"output_format": "png"},
+            destination=f"file://{folder}",
+            outlets=[ALIAS, Asset("batches")],
+            **{"retries": 0, "retry_delay": timedelta(0), **arguments},
+        )
+    return dag
+
+
+def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
+    cat, astronaut = (segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png"))
+    first = run_dag(_batch(tmp_path, [cat]))
+    *pictures, (_, _, _, summary) = sorted(events_of(first), key=lambda event: event[0] == "batches")
+    assert len(pictures) == 1
+
+    run = run_dag(_batch(tmp_path, [cat, {"image": astronaut, "scale": 4}], max_in_flight=1))
+    value = run.xcom("upscale")
+    assert (value["stored"], value["reused"]) == (2, 1)
+    picture, batch = sorted(events_of(run), key=lambda event: event[0] == "batches")
+    uri, _, aliases, extra = picture
+    assert set(extra) == MANIFEST
+    assert uri == extra["uri"]
+    assert Path(uri.removeprefix("file://")).stat().st_size == extra["bytes"]
+    assert (extra["width"], extra["height"], extra["cost"], extra["inputs"]) == (1024, 1024, 0.005, [astronaut])
+    assert extra["parameters"] == {"image": astronaut, "scale": 4, "output_format": "png", "quality": 95}
+    assert extra["request_id"] == segmind_emulator.requests[-1].request_id
+    assert aliases == ["upscaled"]
+    numbers = {name: value[name] for name in ("manifest", "total", "stored", "reused", "failed", "errors", "seconds")}
+    assert batch[3] == {"model": "esrgan", "parameters": {"output_format": "png"}, "cost": 0.005, "batch": numbers}
+
+
+def test_a_batch_tells_what_its_failed_try_had_stored_but_not_after_a_clear(segmind_emulator, photos, tmp_path):
+    good, bad = (segmind_emulator.add_picture(photos / "cat.jpg", name=name) for name in ("good.jpg", "bad.jpg"))
+    segmind_emulator.faults("output", "truncate", times=1) if False else None
+    run = run_dag(_batch(tmp_path, [good, bad], retries=1, max_in_flight=1, requests_per_minute=None))
+    assert run.state == "success"
+    assert len([event for event in events_of(run) if event[0] != "batches"]) == 2
+    again = run.again("upscale")
+    assert again.state == "success"
+    assert len([event for event in events_of(again) if event[0] != "batches"]) == 2, "nothing new was stored"
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"outlets": "upscaled"}, "makes no event: give a list"),
+        ({"outlets": ["upscaled"]}, "'upscaled' makes no event"),
+        ({"outlets": [AssetAny(Asset("a"), Asset("b"))]}, "makes no event"),
+        ({"outlets": [AssetAlias("{{ ds }}")]}, "renders no template"),
+        ({"outlets": [ALIAS], "destination": None}, "nothing is: give a destination"),
+        ({"outlets": [Asset("a")], "destination": None, "wait_for_completion": False}, "before there is a picture"),
+    ],
+)
+def test_outlets_that_would_be_silent_are_refused(arguments, said):
+    with pytest.raises(SegmindConfigError, match=said):
+        SegmindRunModelOperator(
+            **{"task_id": "t", "model": "esrgan", "parameters": {"image": "https://x.example/a.png"}}
+            | {"destination": "file:///tmp/x/"}
+            | arguments
+        )
+
+
+@pytest.mark.parametrize("operator", [SegmindToObjectStorageOperator, SegmindBatchOperator])
+def test_the_others_refuse_them_as_well(operator):
+    arguments = {"result": {}} if operator is SegmindToObjectStorageOperator else {"model": "esrgan", "items": []}
+    with pytest.raises(SegmindConfigError, match="makes no event"):
+        operator(task_id="t", destination="file:///tmp/x/", outlets=["upscaled"], **arguments)
