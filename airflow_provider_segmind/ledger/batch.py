@@ -29,14 +29,13 @@ class BatchLedger:
     :param context: the task's context; without a state store in it the ledger remembers nothing.
     :param durable: False to remember nothing at all.
 
-    ``owner`` names the task instance, whatever its try; ``run`` its tries until it succeeds: a clear begins others.
+    ``owner`` names the task instance, whatever its try.
     """
 
     def __init__(self, context: Context, *, durable: bool = True) -> None:
         self._store: Any = context.get("task_state_store") if durable else None
         ti = context["ti"]
         self.owner = f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}"
-        self.run = f"{self.owner} {int(getattr(ti, 'max_tries', 0) or 0)}"
         self._shards: dict[str, dict[str, Row]] = {digit: {} for digit in _DIGITS}
         if self._store is not None:
             for digit in _DIGITS:

@@ -211,7 +211,7 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         else:
             memory = self._resume(pictures, folder, ledger, event)
         ended = {waited.key: waited.event for waited in event.waited if waited.event} if event else {}
-        folder.collect(self.hook, self.model, pictures, ended, run=ledger.run)
+        folder.collect(self.hook, self.model, pictures, ended, owner=ledger.owner)
         wave = self._submit(pictures, ledger, memory)
         rows = [picture.row for picture in pictures]
         keep_moving(rows, memory, wave.limited, patience=max(self.timeout, _LEAST_PATIENCE))
@@ -229,7 +229,7 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
             **summary(rows, since=memory.started_at, reused=memory.reused),
             "seconds": round(time.time() - memory.started_at, 1),
         }
-        self.tell(context, self.hook, made_of_batch(value, pictures, self.parameters, run=ledger.run))
+        self.tell(context, self.hook, made_of_batch(value, pictures, self.parameters, owner=ledger.owner))
         return self._close(rows, value, memory)
 
     def _begin(self, pictures: Sequence[Picture], folder: BatchFolder, ledger: BatchLedger) -> Memory:

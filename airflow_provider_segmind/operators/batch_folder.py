@@ -109,7 +109,7 @@ class BatchFolder:
                 row.stored = row.finished_at = None
 
     def collect(
-        self, hook: SegmindHook, model: str, pictures: Sequence[Picture], ended: Mapping[str, Event], *, run: str
+        self, hook: SegmindHook, model: str, pictures: Sequence[Picture], ended: Mapping[str, Event], *, owner: str
     ) -> None:
         """
         Store the output of every picture whose request has ended, or whose result is known, and note what became of it.
@@ -118,7 +118,7 @@ class BatchFolder:
         :param model: the slug.
         :param pictures: all pictures of the batch.
         :param ended: how requests have ended, by the pictures' keys.
-        :param run: written down as what stored them.
+        :param owner: this task instance, written down as what stored them.
         """
         hook.get_conn()  # made once, here: it is shared by the threads
         ready = [
@@ -129,7 +129,7 @@ class BatchFolder:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-store") as pool:
             outcomes = pool.map(lambda picture: self._outcome(hook, model, picture, ended.get(picture.row.key)), ready)
             for picture, outcome in zip(ready, outcomes, strict=True):
-                self._note(model, picture.row, outcome, run)
+                self._note(model, picture.row, outcome, owner)
 
     def _outcome(
         self, hook: SegmindHook, model: str, picture: Picture, event: Event | None
@@ -154,7 +154,7 @@ class BatchFolder:
 
     @staticmethod
     def _note(
-        model: str, row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError], run: str
+        model: str, row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError], owner: str
     ) -> None:
         result, stored = outcome
         if result is not None:
@@ -169,7 +169,7 @@ class BatchFolder:
             log.warning("Picture %d: %s", row.index, stored)
             row.failed(stored.to_dict(), at=time.time())
         else:
-            row.state, row.finished_at, row.stored_by = State.STORED, time.time(), run
+            row.state, row.finished_at, row.stored_by = State.STORED, time.time(), owner
             row.stored = [item.to_dict() for item in stored]
 
 

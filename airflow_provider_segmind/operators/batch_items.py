@@ -87,16 +87,18 @@ def keep_moving(rows: Sequence[Row], memory: Memory, limited: SegmindError | Non
         memory.halted = limited.to_dict()
 
 
-def made_of_batch(value: Mapping[str, Any], pictures: Sequence[Picture], shared: Any, *, run: str) -> Made:
+def made_of_batch(value: Mapping[str, Any], pictures: Sequence[Picture], shared: Any, *, owner: str) -> Made:
     """
-    Return what a batch made, as lineage tells it: what this run stored, and not what was there already.
+    Return what a batch made, as lineage tells it: what this DAG run stored, and not what was there already.
+
+    In whichever try: Airflow sends what a task tells only once it has succeeded.
 
     :param value: the batch in numbers.
     :param pictures: all of them.
     :param shared: parameters of all items.
-    :param run: this run, as the rows name it.
+    :param owner: this task instance, as the rows name it.
     """
-    made = [picture for picture in pictures if picture.row.state is State.STORED and picture.row.stored_by == run]
+    made = [picture for picture in pictures if picture.row.state is State.STORED and picture.row.stored_by == owner]
     found = []
     for picture in made:
         row, inputs, shown = picture.row, list(urls_in(picture.body)), presentable(picture.body)

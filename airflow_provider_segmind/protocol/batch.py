@@ -55,7 +55,7 @@ class Row(BaseModel):
     :param result: what Segmind answered, where it is complete (``cost`` in credits and the three times in seconds
         are among its ``metrics``).
     :param stored: the objects, as in the XCom of an upscaling task.
-    :param stored_by: the run of a task that stored it, see ``BatchLedger``.
+    :param stored_by: the task instance that stored it.
     :param error: what went wrong, as :meth:`SegmindError.to_dict`.
     :param lost: how often its submit was lost and given up.
     """

@@ -144,8 +144,10 @@ def result_of_row(row: HistoryRow, *, model: str) -> Result | None:
 
 
 def without_query(url: str) -> str:
-    """Return a URL without its query, where a signature would stand."""
-    return url.partition("?")[0]
+    """Return a URL without its query, where a signature would stand, and without a login."""
+    scheme, mark, rest = url.partition("?")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _bare(value: Any, signed: bool) -> Any:

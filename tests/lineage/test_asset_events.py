@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,10 @@ def test_a_mapped_run(segmind_emulator, photos, tmp_path, deferrable):
             "parameters": {"scale": 2, "output_format": "jpeg", "quality": 95},
         }
         assert set(told) == MANIFEST
-        expected += [("any_picture", index, [], told), (f"file://{tmp_path}/upscale_{index}.jpg", index, ["upscaled"], told)]
+        expected += [
+            ("any_picture", index, [], told),
+            (f"file://{tmp_path}/upscale_{index}.jpg", index, ["upscaled"], told),
+        ]
     assert events_of(run) == expected
 
 
@@ -148,18 +152,33 @@ def test_the_transfer(segmind_emulator, photos, tmp_path):
 
 
 def test_a_workflow_has_an_event_for_each_output(segmind_emulator, photos, tmp_path):
-    segmind_emulator.reset(models={"flow": {}}) if False else None
+    image = segmind_emulator.add_picture(photos / "cat.jpg")
     with DAG("asset_workflow", schedule=None) as dag:
         SegmindRunWorkflowOperator(
             task_id="flow",
-            workflow="two-outputs",
-            inputs={"input_image": segmind_emulator.add_picture(photos / "cat.jpg")},
+            workflow="my-flow",
+            inputs={"image": image, "prompt": "a cat"},
             destination=f"file://{tmp_path}/",
+            deferrable=True,
             outlets=[ALIAS, Asset("flows")],
         )
     run = run_dag(dag)
-    events = events_of(run)
-    print(events)
+    value = run.xcom("flow")
+    about = {
+        "model": "my-flow",
+        "request_id": value["request_id"],
+        "cost": value["metrics"]["cost"],
+        "inputs": [image],
+        "parameters": {"image": image, "prompt": "a cat"},
+    }
+    picture, caption = value["stored"]
+    assert (picture["name"], caption["name"]) == ("upscaled_image", "caption")
+    caption_without_pixels = {name: told for name, told in caption.items() if told is not None}
+    assert events_of(run) == [
+        (caption["uri"], -1, ["upscaled"], caption | about),
+        (picture["uri"], -1, ["upscaled"], picture | about),
+        ("flows", -1, [], about | {"stored": [picture, caption_without_pixels]}),
+    ]
 
 
 def test_skipped_is_no_event_of_a_picture(segmind_emulator, photos, tmp_path):
@@ -225,8 +244,7 @@ def _batch(folder: Path, items: list[Any], **arguments: Any) -> DAG:
 def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
     cat, astronaut = (segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png"))
     first = run_dag(_batch(tmp_path, [cat]))
-    *pictures, (_, _, _, summary) = sorted(events_of(first), key=lambda event: event[0] == "batches")
-    assert len(pictures) == 1
+    assert len(events_of(first)) == 2
 
     run = run_dag(_batch(tmp_path, [cat, {"image": astronaut, "scale": 4}], max_in_flight=1))
     value = run.xcom("upscale")
@@ -244,15 +262,20 @@ def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
     assert batch[3] == {"model": "esrgan", "parameters": {"output_format": "png"}, "cost": 0.005, "batch": numbers}
 
 
-def test_a_batch_tells_what_its_failed_try_had_stored_but_not_after_a_clear(segmind_emulator, photos, tmp_path):
+def test_a_batch_tells_what_a_failed_try_had_stored(segmind_emulator, photos, tmp_path):
     good, bad = (segmind_emulator.add_picture(photos / "cat.jpg", name=name) for name in ("good.jpg", "bad.jpg"))
-    segmind_emulator.faults("output", "truncate", times=1) if False else None
-    run = run_dag(_batch(tmp_path, [good, bad], retries=1, max_in_flight=1, requests_per_minute=None))
-    assert run.state == "success"
-    assert len([event for event in events_of(run) if event[0] != "batches"]) == 2
+    segmind_emulator.faults.add("output", "status:404", times=1)
+    run = run_dag(_batch(tmp_path, [bad, good]))
+    assert (run.state, events_of(run)) == ("failed", [])
     again = run.again("upscale")
     assert again.state == "success"
-    assert len([event for event in events_of(again) if event[0] != "batches"]) == 2, "nothing new was stored"
+    assert again.xcom("upscale")["reused"] == 1
+    stored = {json.loads(line)["stored"][0]["uri"] for line in (tmp_path / "upscale.manifest.jsonl").open()}
+    assert len(stored) == 2
+    assert {event[0] for event in events_of(again)} == stored | {"batches"}
+
+    # Another run finds everything there.
+    assert [event[0] for event in events_of(run_dag(_batch(tmp_path, [bad, good])))] == ["batches"]
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -1,0 +1,191 @@
+"""What OpenLineage's listener and Airflow's hook lineage are told. Whole events: tests/e2e/test_lineage.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, lineage
+from openlineage.client.serde import Serde
+
+from airflow_provider_segmind.lineage import Made, made_of, manifest
+from airflow_provider_segmind.lineage.addresses import asset_uri, bare, dataset_name
+from airflow_provider_segmind.lineage.openlineage import MOST, lineage_of
+from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import run_dag
+
+EMPTY_BATCH = {"total": 0, "stored": 0}
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("s3://bucket/a/b.png", ("s3://bucket", "a/b.png")),
+        ("s3a://conn@bucket/a/b.png", ("s3://bucket", "a/b.png")),
+        ("gcs://bucket/b.png", ("gs://bucket", "b.png")),
+        ("s3://bucket/a/", ("s3://bucket", "a/")),
+        ("file:///data/a cat.png", ("file", "/data/a cat.png")),
+        ("file://conn@/data/a.png", ("file", "/data/a.png")),
+        ("https://me:secret@host:8443/a.png?X-Amz-Signature=1#x", ("https://host:8443", "a.png")),
+        ("https://host", ("https://host", "/")),
+    ],
+)
+def test_names_of_datasets(uri, name):
+    assert dataset_name(uri) == name
+
+
+def test_storage_providers_name_them_the_same():
+    from airflow.providers.amazon.aws.assets.s3 import convert_asset_to_openlineage as s3
+    from airflow.providers.common.io.assets.file import convert_asset_to_openlineage as file
+    from airflow.sdk import Asset
+
+    for convert, uri in ((s3, "s3://bucket/a/b.png"), (file, "file:///data/b.png")):
+        dataset = convert(Asset(uri=uri), None)
+        assert (dataset.namespace, dataset.name) == dataset_name(uri)
+
+
+def test_an_object_has_one_name():
+    assert bare("s3://conn@bucket/k?a@b") == "s3://bucket/k?a@b"
+    assert asset_uri("file:///tmp/a?b#c.png") == "file:///tmp/a%3Fb%23c.png"
+    assert asset_uri("memory://out/a.png") == "memory://out/a.png"
+
+
+def test_nothing_secret_is_told():
+    secret = "https://me:pa55@host/a.png?sig=5ec7e7"
+    found = made_of({"model": "m", "request_id": "r"}, {"image": secret, "more": [{"mask": secret}]}, [secret])
+    assert found.inputs == ["https://host/a.png"]
+    assert "5ec7e7" not in str(found)
+    assert "pa55" not in str(found)
+
+
+def test_a_picture_as_text_is_told_by_its_hash(photos):
+    from airflow_provider_segmind.protocol.pictures import data_uri
+
+    text = data_uri((photos / "cat.jpg").read_bytes())
+    found = made_of({"model": "esrgan"}, {"image": text}, [text])
+    assert found.inputs == []
+    assert found.parameters["image"].startswith("sha256:")
+
+
+def _stored(number: int) -> dict[str, Any]:
+    about = {"bytes": 10, "sha256": "ab", "content_type": "image/png", "width": 2, "height": 2}
+    return {"uri": f"s3://conn@bucket/day/{number}.png", **about}
+
+
+@pytest.mark.parametrize("count", [MOST, MOST + 1, 3000])
+def test_thousands_are_told_by_their_folders(count):
+    pictures = [
+        manifest(_stored(number), "esrgan", f"r-{number}", 0.005, [f"https://host/{number % 2}/{number}.jpg"], {})
+        for number in range(count)
+    ]
+    inputs = [picture["inputs"][0] for picture in pictures]
+    told = lineage_of(Made(model="esrgan", inputs=inputs, pictures=pictures, batch={"total": count}))
+    if count <= MOST:
+        assert (len(told.inputs), len(told.outputs)) == (count, count)
+        assert told.outputs[3].facets["segmind_picture"].inputs == ["https://host/1/3.jpg"]
+        return
+    assert [(found.namespace, found.name) for found in told.inputs] == [("https://host", "0/"), ("https://host", "1/")]
+    [folder] = told.outputs
+    assert (folder.namespace, folder.name) == ("s3://bucket", "day/")
+    assert folder.outputFacets["outputStatistics"].size == 10 * count
+    assert folder.outputFacets["outputStatistics"].fileCount == count
+    assert len(Serde.to_json(folder)) < 2000
+
+
+def _facets(operator: Any) -> dict[str, Any]:
+    """What the listener would send of an operator that never came to its end."""
+    told = operator.get_openlineage_facets_on_complete(None)
+    return {
+        "inputs": [(found.namespace, found.name) for found in told.inputs],
+        "outputs": [(found.namespace, found.name) for found in told.outputs],
+        "request": {
+            name: value
+            for name, value in Serde.to_dict(told.run_facets["segmind_request"]).items()
+            if not name.startswith("_") and value not in (None, {})
+        },
+    }
+
+
+def test_after_a_failure_what_is_known_is_told():
+    esrgan = SegmindEsrganOperator(task_id="t", input_path="s3://in/a.png", scale="4")
+    esrgan.request_id = "r-1"
+    parameters = {"scale": 4, "output_format": "jpeg", "quality": 95}
+    request = {"model": "esrgan", "requestId": "r-1", "parameters": parameters, "skipped": False}
+    assert _facets(esrgan) == {"inputs": [("s3://in", "a.png")], "outputs": [], "request": request}
+
+    broken = SegmindEsrganOperator(task_id="t", image="{{ x }}", scale="{{ y }}")
+    broken.image, broken.scale = "https://host/a.png", "a lot"  # as the template would render
+    assert _facets(broken)["request"] == {"model": "esrgan", "skipped": False}
+
+    batch = SegmindBatchOperator(task_id="t", model="esrgan", items=[], destination="file:///tmp/x/")
+    assert _facets(batch) == {"inputs": [], "outputs": [], "request": {"model": "esrgan", "skipped": False}}
+
+    transfer = SegmindToObjectStorageOperator(task_id="t", request_id="r-2", destination="file:///tmp/x/")
+    assert _facets(transfer)["request"] == {"model": "", "requestId": "r-2", "skipped": False}
+
+
+def test_without_the_openlineage_package_all_runs():
+    """As where it is not installed: importing it fails. Nothing but the listener's own call needs it."""
+    code = """
+        import sys
+
+        PACKAGES = ("openlineage", "airflow.providers.openlineage")
+        METADATA = ("airflow.providers.openlineage", "airflow.providers.openlineage.get_provider_info")
+
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith(PACKAGES) and name not in METADATA:
+                    raise ImportError(name)
+
+        sys.meta_path.insert(0, Refuse())
+        from airflow_provider_segmind.hooks.segmind import SegmindHook
+        from airflow_provider_segmind.lineage import made_of
+        from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+
+        operator = SegmindEsrganOperator(task_id="t", image="https://host/a.png")
+        operator.tell({}, SegmindHook(), operator.made_of({"model": "esrgan", "output": "https://host/b.png"}))
+        assert operator.made.elsewhere == ["https://host/b.png"]
+        assert not [name for name in sys.modules if name.startswith(PACKAGES) and name not in METADATA]
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+# --- hook lineage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[lineage.HookLineageCollector]:
+    """Airflow's own collector, as it is where a plugin reads it."""
+    from airflow.sdk import plugins_manager
+
+    monkeypatch.setattr(plugins_manager, "get_hook_lineage_readers_plugins", lambda: [object()])
+    lineage.get_hook_lineage_collector.cache_clear()
+    found = lineage.get_hook_lineage_collector()
+    assert type(found) is lineage.HookLineageCollector
+    yield found
+    lineage.get_hook_lineage_collector.cache_clear()
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
+def test_hook_lineage(airflow_db, segmind_emulator, quick_polls, photos, tmp_path, collector, deferrable):
+    segmind_emulator.reset(latency=0.5)
+    with DAG("hook_lineage", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            input_path=f"file://{photos}/cat.jpg",
+            destination=f"file://{tmp_path}/",
+            deferrable=deferrable,
+            sidecar=True,
+        )
+    run = run_dag(dag)
+    assert ("Pausing task as DEFERRED" in run.log) is deferrable
+    found = collector.collected_assets
+    assert [info.asset.uri for info in found.inputs] == [f"file://{photos}/cat.jpg"]
+    assert [info.asset.uri for info in found.outputs] == [f"file://{tmp_path}/upscale.jpg"]
+    assert type(found.outputs[0].context).__name__ == "SegmindHook"
