@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,3 +192,28 @@ def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_p
     assert run.state == "success"
     assert run.states()["esrgan"] == ["skipped"]
     assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_daily_folder_and_contact_sheet(
+    run_example: RunExample, segmind_emulator: Emulator, pictures: Path, tmp_path: Path, out: Path
+) -> None:
+    """The consumer by hand: that the events start it is shown by tests/e2e/test_lineage.py."""
+    day = datetime.now(UTC).date().isoformat()
+    source = tmp_path / "days"
+    shutil.copytree(pictures, source / day)
+    run = run_example("daily_folder", source=f"file://{source}", destination=f"file://{out}")
+    assert run.states() == {"list_pictures": ["success"], "upscale": ["success", "success"]}
+    names = {f"{day}/a cat.png", f"{day}/portrait-alpha.png"}
+    assert files_of(out) == names | {f"{name}.json" for name in names}
+
+    sheet = run_example("contact_sheet", width=100, columns=1)
+    assert sheet.states() == {"list_new": ["success"], "make_sheets": ["success"], "make_thumbnail": ["success"] * 2}
+    assert sheet.xcom("make_sheets") == [f"file://{out}/{day}/contact-sheet.jpg"]
+    for name, size in {"contact-sheet": (100, 200), "thumbnails/a cat": (100, 67)}.items():
+        with Image.open(out / day / f"{name}.jpg") as picture:
+            assert picture.size == size
+
+    # The same day once more: nothing is paid, and no picture is told of again.
+    again = run_example("daily_folder", source=f"file://{source}", destination=f"file://{out}")
+    assert [again.xcom("upscale", index)["skipped"] for index in (0, 1)] == [True, True]
+    assert segmind_emulator.stats.submits_accepted == 2
