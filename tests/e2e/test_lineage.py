@@ -194,7 +194,7 @@ def test_the_other_operators_tell_it_as_well(rig, backend, day):
     assert state == "failed"
     assert {task for task, found in states.items() if found == "failed"} == {"fails"}
 
-    def told(task: str, kind: str = "COMPLETE") -> dict[str, Any]:
+    def told(task: str, kind: str = "COMPLETE") -> Any:
         rig.wait(f"the event of {task}", lambda: backend.events(f"lineage_all.{task}", kind), seconds=30)
         [event] = backend.events(f"lineage_all.{task}", kind)
         return event

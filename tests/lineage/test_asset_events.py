@@ -28,7 +28,7 @@ STORED = {"uri", "bytes", "sha256", "content_type", "width", "height"}
 MANIFEST = STORED | {"model", "request_id", "cost", "inputs", "parameters"}
 
 
-def events_of(run: Run) -> list[tuple[str, int, list[str], dict[str, Any]]]:
+def events_of(run: Run) -> list[tuple[str, Any, list[str], dict[str, Any]]]:
     """The asset events of a run: URI, map index, aliases, extra."""
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session

@@ -189,3 +189,21 @@ def test_hook_lineage(airflow_db, segmind_emulator, quick_polls, photos, tmp_pat
     assert [info.asset.uri for info in found.inputs] == [f"file://{photos}/cat.jpg"]
     assert [info.asset.uri for info in found.outputs] == [f"file://{tmp_path}/upscale.jpg"]
     assert type(found.outputs[0].context).__name__ == "SegmindHook"
+
+
+def test_hook_lineage_of_transfer_and_batch(airflow_db, segmind_emulator, quick_polls, photos, tmp_path, collector):
+    cat, astronaut = (segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png"))
+    with DAG("hook_lineage_others", schedule=None) as dag:
+        upscale = SegmindEsrganOperator(task_id="upscale", image=cat)
+        store = SegmindToObjectStorageOperator(
+            task_id="store", result=upscale.output, destination=f"file://{tmp_path}/"
+        )
+        store >> SegmindBatchOperator(
+            task_id="batch", model="esrgan", items=[f"{astronaut}?sig=5ec7e7"], destination=f"file://{tmp_path}/batch/"
+        )
+    run = run_dag(dag)
+    left = run.xcom("upscale")["output"]
+    [in_batch] = [path for path in (tmp_path / "batch").iterdir() if path.suffix == ".jpg"]
+    found = collector.collected_assets
+    assert {info.asset.uri for info in found.inputs} == {cat, left, astronaut}
+    assert {info.asset.uri for info in found.outputs} == {left, f"file://{tmp_path}/store.jpg", in_batch.as_uri()}
