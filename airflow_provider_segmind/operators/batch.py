@@ -20,7 +20,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger.batch import BatchLedger
-from airflow_provider_segmind.lineage import TellsLineage, check_outlets
+from airflow_provider_segmind.lineage import TellsLineage, check_count, check_outlets
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindStoredLink
 from airflow_provider_segmind.operators.batch_folder import BatchFolder
 from airflow_provider_segmind.operators.batch_items import counted, keep_moving, made_of_batch, pictures_of, take_up
@@ -223,12 +223,9 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         ):
             self._defer(pictures, memory, wave.closed_until)
         folder.release()
-        value = {
-            "model": self.model,
-            "manifest": folder.manifest,
-            **summary(rows, since=memory.started_at, reused=memory.reused),
-            "seconds": round(time.time() - memory.started_at, 1),
-        }
+        numbers = summary(rows, since=memory.started_at, reused=memory.reused)
+        value = {"model": self.model, "manifest": folder.manifest, **numbers}
+        value["seconds"] = round(time.time() - memory.started_at, 1)
         self.tell(context, self.hook, made_of_batch(value, pictures, self.parameters, owner=ledger.owner))
         return self._close(rows, value, memory)
 
@@ -241,6 +238,7 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         for row in rows:
             row.run_again()
         folder.miss(rows)
+        check_count(self.outlets, sum(row.state is not State.STORED for row in rows))
         if any(row.state is State.WAITING for row in rows):
             folder.probe()
         settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)

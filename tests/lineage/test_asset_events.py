@@ -278,6 +278,14 @@ def test_a_batch_tells_what_a_failed_try_had_stored(segmind_emulator, photos, tm
     assert [event[0] for event in events_of(run_dag(_batch(tmp_path, [bad, good])))] == ["batches"]
 
 
+def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segmind_emulator, tmp_path):
+    run = run_dag(_batch(tmp_path, [f"https://pictures.example/{number}.jpg" for number in range(101)]))
+    assert run.state == "failed"
+    assert "101 asset events in one call" in run.log
+    assert "Set it to 6 or more" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
