@@ -32,7 +32,15 @@ LONGEST_FILE = 350  # lines
 BELOW = ("protocol",)
 HOOKS = (*BELOW, "retrying", "client", "hooks")
 SERVICES = (
-    *HOOKS, "telemetry", "triggers", "ledger", "storage", "lineage", "links", "operators.common", "operators.delivery"
+    *HOOKS,
+    "telemetry",
+    "triggers",
+    "ledger",
+    "storage",
+    "lineage",
+    "links",
+    "operators.common",
+    "operators.delivery",
 )
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
