@@ -135,6 +135,9 @@ def check_environment(assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert SegmindHook(conn_id).settings.api_key.get_secret_value() == connection.password
         else:
             assert connection.get_hook() is not None
+    elif name.startswith("SEGMIND_"):
+        source = (ROOT / "airflow_provider_segmind").rglob("*.py")
+        assert any(f'"{name}"' in file.read_text(encoding="utf-8") for file in source), f"who reads {name}?"
     else:
         from airflow.configuration import conf
 
@@ -194,7 +197,7 @@ def check_airflow(arguments: list[str]) -> None:
             break
         subcommand.append(word)
     while subcommand:  # the last words may be arguments, such as a DAG's id
-        if said := airflow_help(*subcommand):
+        if said := said_by_help(str(Path(sys.executable).with_name("airflow")), *subcommand):
             options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
             assert options <= set(re.findall(r"--[\w-]+", said))
             return
@@ -203,10 +206,9 @@ def check_airflow(arguments: list[str]) -> None:
 
 
 @functools.cache
-def airflow_help(*subcommand: str) -> str:
-    """What ``--help`` says of a subcommand; nothing where there is none."""
-    airflow = str(Path(sys.executable).with_name("airflow"))
+def said_by_help(*command: str) -> str:
+    """What ``--help`` says of a command; nothing where there is no such command."""
     done = subprocess.run(
-        [airflow, *subcommand, "--help"], capture_output=True, text=True, env=os.environ, timeout=60, check=False
+        [*command, "--help"], capture_output=True, text=True, env=os.environ, timeout=120, check=False
     )
     return "" if done.returncode else done.stdout

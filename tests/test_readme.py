@@ -10,6 +10,7 @@ are written, and pytest runs there.
 
 from __future__ import annotations
 
+import configparser
 import datetime
 import json
 import os
@@ -37,7 +38,9 @@ REQUEST_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 def test_every_block_has_a_language_that_is_tested() -> None:
-    assert [str(block) for block in BLOCKS if block.language not in {"python", "bash", "json", "toml", "sql"}] == []
+    tested = {"python", "bash", "json", "toml", "ini", "sql"}
+    shown = {"text"}  # what a command prints
+    assert [str(block) for block in BLOCKS if block.language not in tested | shown] == []
 
 
 # --- python -----------------------------------------------------------------------------------------------------
@@ -181,6 +184,8 @@ def test_data_can_be_read() -> None:
         json.loads(block.text)
     for block in of("toml"):
         tomllib.loads(block.text)
+    for block in of("ini"):
+        configparser.ConfigParser().read_string(block.text)
 
 
 @pytest.mark.parametrize("block", of("sql"), ids=str)

@@ -50,7 +50,7 @@ class ExamplesHome(Home):
     :param environ: further variables for every process.
     """
 
-    environ: dict[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict, repr=False)
 
     def prepare(self) -> None:
         super().prepare()
@@ -109,9 +109,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 def run_all(home: ExamplesHome, api: ChaosApi, places: dict[str, str], out: Path) -> Ran:
     """Start every example that nothing else starts, and wait until each has run."""
-    wait_for("the API", api.sign_in, home=home, seconds=120)
+    wait_for("the API", api.sign_in, home=home, seconds=240)
     files = {file.stem for file in EXAMPLES}
-    wait_for("the DAGs", lambda: api.dag_files() == files, home=home, seconds=120)
+    wait_for("the DAGs", lambda: api.dag_files() == files, home=home, seconds=240)
     dags = {str(dag["dag_id"]): dag for dag in api.get("/api/v2/dags", limit=100)["dags"]}
     for dag_id, dag in dags.items():
         if not is_started_by_assets(dag):
@@ -128,7 +128,7 @@ def run_all(home: ExamplesHome, api: ChaosApi, places: dict[str, str], out: Path
         states = [set(runs_of(dag_id).values()) for dag_id in dags]
         return all(found and found <= {"success", "failed"} for found in states)
 
-    wait_for("every example's run", all_ended, home=home, seconds=240)
+    wait_for("every example's run", all_ended, home=home, seconds=420)
     found = {
         dag_id: {
             run_id: (state, [str(ti["state"]) for ti in api.instances(dag_id, run_id)])
