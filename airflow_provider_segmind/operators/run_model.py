@@ -280,7 +280,8 @@ class SegmindRunModelOperator(ModelArguments):
         """Hand over what an earlier try had finished with, with its link."""
         if isinstance(value, dict):
             stored = value.get("stored") or [{}]
-            self.output_link, self.stored_uri = value.get("output"), stored[0].get("uri")
+            self.output_link = None if value.get("skipped") else value.get("output")  # it may be gone since long
+            self.stored_uri = stored[0].get("uri")
             self.tell(context, self.hook, self.made_of(value))
         return value
 

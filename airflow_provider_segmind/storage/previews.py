@@ -125,7 +125,7 @@ def _averaged(picture: Image.Image) -> Image.Image:
     factor = max(1, min(width, height, max(width, height) // (_ENOUGH * LONGEST_SIDE)))
     mode = "RGBA" if "A" in picture.mode or "transparency" in picture.info else "RGB"
     result = Image.new(mode, (-(-width // factor), -(-height // factor)))
-    step = 64 * factor
+    step = 16 * factor
     for top in range(0, height, step):
         strip = picture.crop((0, top, width, min(height, top + step))).convert(mode)
         result.paste(strip.reduce(factor), (0, top // factor))
