@@ -321,6 +321,8 @@ def test_links_while_deferred(site: Site, run: Any) -> None:
     model = {"Segmind model": "https://www.segmind.com/models/bria-increase-resolution"}
     nothing_yet = {"Upscaled picture": None, "Stored object": None}
     for task, index in (("mapped", 0), ("mapped", 1), ("single", -1)):
+        # Written one by one, a moment after the state.
+        site.wait("the last link", lambda at=(task, index): links(site, "waits", *at)["Segmind model"], seconds=60)
         assert links(site, "waits", task, index) == {**into_airflow("waits", task, index), **model, **nothing_yet}
 
 
