@@ -5,10 +5,8 @@ from __future__ import annotations
 import random
 import time
 from contextlib import AbstractContextManager, closing
-from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import (
@@ -17,10 +15,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestExpiredError,
     SegmindTimeoutError,
 )
-from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import Found, Known, Ledger, Taken, recover
-from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT
-from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
     not_before,
@@ -28,7 +23,8 @@ from airflow_provider_segmind.operators.common import (
     serves_previews,
 )
 from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, Prepared, SubmitOnce
-from airflow_provider_segmind.protocol.events import CompletedEvent, Event, TimeoutEvent, read_event, read_gate_event
+from airflow_provider_segmind.operators.wait import DEFERRAL_MARGIN, WaitsForRequest
+from airflow_provider_segmind.protocol.events import CompletedEvent, read_event, read_gate_event
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.storage import data_uri_size
 from airflow_provider_segmind.storage.sidecar import presentable
@@ -38,13 +34,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.protocol.wire import RequestState, Result
 
-#: Seconds between our own deadline and Airflow's deferral time-out, so that ours is the one that is told.
-_DEFERRAL_MARGIN = 60.0
-#: Seconds by which our own deadline comes before a shorter ``execution_timeout``, for the same reason.
-_EXECUTION_MARGIN = 5.0
 
-
-class SegmindRunModelOperator(ModelArguments):
+class SegmindRunModelOperator(WaitsForRequest):
     """
     Run any Segmind model by its slug: submit, wait without a worker, hand over (and store) the result.
 
@@ -103,11 +94,6 @@ class SegmindRunModelOperator(ModelArguments):
 
     # --- the run --------------------------------------------------------------------------------------------
 
-    @cached_property
-    def hook(self) -> SegmindHook:
-        """The hook of this task's connection."""
-        return SegmindHook(self.segmind_conn_id)
-
     def execute(self, context: Context) -> Any:
         """Find the request of an earlier try or submit one, and wait: in the triggerer if ``deferrable``."""
         return self._run(context, time.time())
@@ -123,6 +109,7 @@ class SegmindRunModelOperator(ModelArguments):
         # dag.test() hands on the event alone and drops the keyword arguments of a deferral (seen on 3.3.2), so
         # nothing here depends on them: the event carries all that is needed.
         self.request_id = request_id
+        self._links_of_the_output()
         with self._permanent_errors_fail():
             return self._finish(context, Ledger(context, durable=self.durable), event)
 
@@ -158,7 +145,7 @@ class SegmindRunModelOperator(ModelArguments):
                 expected_duration=self.expected_duration,
                 queue_timeout=self.queue_timeout,
                 inline=prepared.body.get("base64") is True,
-                on_state=self._tell,
+                on_state=self._log_state,
             )
             event = self._wait_here(watch, started_at)
             note = self._note(prepared, found.submitted_at)
@@ -227,53 +214,7 @@ class SegmindRunModelOperator(ModelArguments):
         self.defer(
             trigger=SegmindGateTrigger(self.segmind_conn_id, opens_at, started_at, deadline, returns, not_before()),
             method_name="execute_after_limit",
-            timeout=timedelta(seconds=deadline - now + _DEFERRAL_MARGIN),
-        )
-
-    def _deadline(self, started_at: float) -> float:
-        """Return when to give up (epoch seconds): our own time-out, before Airflow's for the whole task."""
-        timeout = self.timeout
-        if self.execution_timeout is not None:
-            limit = self.execution_timeout.total_seconds()
-            timeout = min(timeout, max(0.5 * limit, limit - _EXECUTION_MARGIN))
-        return started_at + timeout
-
-    def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
-        """Wait in this process and return the event that ends the wait; None where the triggerer is to wait on."""
-        if not self.deferrable:
-            return self.hook.watch(watch)
-        deadline = min(watch.deadline, started_at + self.defer_after)
-        now = time.time()
-        if now + self.hook.informed(watch).first_look(now) > deadline:
-            return None  # nothing to see so early: a look would be a poll for nothing
-        event = self.hook.watch(replace(watch, deadline=deadline))
-        return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
-
-    def _defer(self, watch: Watch, input_size: tuple[int, int] | None, note: dict[str, Any] | None) -> NoReturn:
-        from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
-
-        links = self.operator_extra_links  # Airflow writes each of them now, and again at the end
-        self.operator_extra_links = [link for link in links if link in BEFORE_THE_OUTPUT]
-        self.defer(
-            trigger=SegmindRequestTrigger(
-                request_id=watch.request_id,
-                segmind_conn_id=self.segmind_conn_id,
-                model=watch.model,
-                deadline=watch.deadline,
-                submitted_at=watch.submitted_at,
-                poll_interval=watch.poll_interval,
-                expected_duration=watch.expected_duration,
-                queue_timeout=watch.queue_timeout,
-                inline=watch.inline,
-                input_size=input_size,
-                not_before=not_before(),
-                end_from_trigger=self.end_from_trigger,
-                do_xcom_push=self.do_xcom_push,
-                note=note,
-            ),
-            method_name="execute_complete",
-            kwargs={"request_id": watch.request_id},
-            timeout=timedelta(seconds=max(0.0, watch.deadline - time.time()) + _DEFERRAL_MARGIN),
+            timeout=timedelta(seconds=deadline - now + DEFERRAL_MARGIN),
         )
 
     def _taken(self, context: Context, value: Any) -> Any:
@@ -337,7 +278,7 @@ class SegmindRunModelOperator(ModelArguments):
 
     # --- what people see ------------------------------------------------------------------------------------
 
-    def _tell(self, state: RequestState) -> None:
+    def _log_state(self, state: RequestState) -> None:
         self.log.info("Segmind request %s (%s) is %s", self.request_id, self.model, state)
 
     def on_kill(self) -> None:

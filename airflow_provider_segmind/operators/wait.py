@@ -1,0 +1,84 @@
+"""The wait of an operator: in this process, or in the triggerer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, NoReturn
+
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT
+from airflow_provider_segmind.operators.arguments import ModelArguments
+from airflow_provider_segmind.operators.common import not_before
+from airflow_provider_segmind.protocol.events import Event, TimeoutEvent
+from airflow_provider_segmind.protocol.waiting import Watch
+
+#: Seconds between our own deadline and Airflow's deferral time-out, so that ours is the one that is told.
+DEFERRAL_MARGIN = 60.0
+#: Seconds by which our own deadline comes before a shorter ``execution_timeout``, for the same reason.
+_EXECUTION_MARGIN = 5.0
+
+
+class WaitsForRequest(ModelArguments):
+    """Waits for one request."""
+
+    @cached_property
+    def hook(self) -> SegmindHook:
+        """The hook of this task's connection."""
+        return SegmindHook(self.segmind_conn_id)
+
+    def _deadline(self, started_at: float) -> float:
+        """Return when to give up (epoch seconds): our own time-out, before Airflow's for the whole task."""
+        timeout = self.timeout
+        if self.execution_timeout is not None:
+            limit = self.execution_timeout.total_seconds()
+            timeout = min(timeout, max(0.5 * limit, limit - _EXECUTION_MARGIN))
+        return started_at + timeout
+
+    def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
+        """Wait in this process and return the event that ends the wait; None where the triggerer is to wait on."""
+        if not self.deferrable:
+            return self.hook.watch(watch)
+        deadline = min(watch.deadline, started_at + self.defer_after)
+        now = time.time()
+        if now + self.hook.informed(watch).first_look(now) > deadline:
+            return None  # nothing to see so early: a look would be a poll for nothing
+        event = self.hook.watch(replace(watch, deadline=deadline))
+        return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
+
+    def _defer(self, watch: Watch, input_size: tuple[int, int] | None, note: dict[str, Any] | None) -> NoReturn:
+        from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
+
+        self._links_without_an_output()
+        self.defer(
+            trigger=SegmindRequestTrigger(
+                request_id=watch.request_id,
+                segmind_conn_id=self.segmind_conn_id,
+                model=watch.model,
+                deadline=watch.deadline,
+                submitted_at=watch.submitted_at,
+                poll_interval=watch.poll_interval,
+                expected_duration=watch.expected_duration,
+                queue_timeout=watch.queue_timeout,
+                inline=watch.inline,
+                input_size=input_size,
+                not_before=not_before(),
+                end_from_trigger=self.end_from_trigger,
+                do_xcom_push=self.do_xcom_push,
+                note=note,
+            ),
+            method_name="execute_complete",
+            kwargs={"request_id": watch.request_id},
+            timeout=timedelta(seconds=max(0.0, watch.deadline - time.time()) + DEFERRAL_MARGIN),
+        )
+
+    # --- links: Airflow writes each of an operator's in a call of its own whenever a process of the task ends -----
+
+    def _links_without_an_output(self) -> None:
+        self.operator_extra_links = [link for link in self.operator_extra_links if link in BEFORE_THE_OUTPUT]
+
+    def _links_of_the_output(self) -> None:
+        """Leave out what the deferral has written: it stays until the next try."""
+        self.operator_extra_links = [link for link in self.operator_extra_links if link not in BEFORE_THE_OUTPUT]
