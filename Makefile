@@ -14,13 +14,15 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill
+.PHONY: help setup demo test ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
 	@echo "make demo         run the whole pipeline on this machine: Airflow, the DAG, an emulator; no key needed"
 	@echo "make demo KEEP=1  the same, and leave Airflow's web UI up until Ctrl-C"
 	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
+	@echo "make ui           only the tests that drive Airflow's UI in a headless Chromium (make test runs them, too)"
+	@echo "make screenshots  renew the documentation's pictures of that UI"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
 	@echo "make cluster-test the same on a cluster: CeleryExecutor, two workers, two triggerers, PostgreSQL, Redis"
 	@echo "make cluster-up   such a cluster to try things on; cluster-status, cluster-kill NAME=worker-1, cluster-down"
@@ -54,6 +56,12 @@ demo: setup ## the whole pipeline on this machine
 
 test: setup ## every test but the long chaos runs
 	@$(BIN)/python -m pytest -m "not chaos and not cluster" $(ARGS)
+
+ui: setup ## the tab and the gallery in a real browser
+	@$(BIN)/python -m pytest -m ui tests/ui $(ARGS)
+
+screenshots: setup ## the documentation's pictures of the UI, taken by its tests
+	@SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -m ui tests/ui/test_screenshots.py $(ARGS)
 
 chaos: setup ## kill, throttle and break a whole Airflow at every point
 	@$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)

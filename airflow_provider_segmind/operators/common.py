@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, ChainRetryPolicy, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    ChainRetryPolicy,
+    conf,
+    get_current_context,
+    redact,
+)
 
 from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindConfigError, SegmindError
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+log = logging.getLogger(__name__)
+
+#: The XCom under which the tab in Airflow's UI finds what a task failed with.
+ERROR_KEY = "segmind_error"
 
 
 def is_final(value: Any) -> bool:
@@ -68,10 +80,34 @@ def check_inline_output(parameters: Mapping[str, Any], *, goes_somewhere: bool) 
         )
 
 
+def show_error(error: SegmindError) -> None:
+    """
+    Leave an error where the tab in Airflow's UI finds it: an XCom; what a task raises stands in its logs only.
+
+    The next try begins without it. Nothing is written with ``do_xcom_push=False``, or outside of a task.
+
+    :param error: its words go into the XCom with known secrets blotted out, as in the logs.
+    """
+    try:
+        ti = get_current_context()["ti"]
+    except RuntimeError:
+        return
+    said = error.to_dict()
+    said |= {"title": error.what, "message": said.pop("detail")}
+    try:
+        if ti.task.do_xcom_push:
+            ti.xcom_push(key=ERROR_KEY, value=redact(said))
+    except Exception:
+        log.warning("The error could not be left for the tab in Airflow's UI", exc_info=True)
+
+
 @contextmanager
 def permanent_errors_fail(policy: Any = None) -> Iterator[None]:
     """
     Turn an error that a retry cannot mend into AirflowFailException, with the cause kept.
+
+    Every error of ours that leaves a task comes through here, those that a trigger's event tells of, too: so it is
+    left for the tab in Airflow's UI as well (:func:`show_error`).
 
     :param policy: the task's retry policy. One of ours decides itself, and Airflow does not ask a policy about
         AirflowFailException; another one knows nothing of what our errors mean.
@@ -79,6 +115,7 @@ def permanent_errors_fail(policy: Any = None) -> Iterator[None]:
     try:
         yield
     except SegmindError as error:
+        show_error(error)
         decides = isinstance(policy, SegmindRetryPolicy | ChainRetryPolicy)
         if error.retryable or (decides and not isinstance(error, SegmindAnswerLostError)):
             raise

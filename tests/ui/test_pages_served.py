@@ -1,0 +1,98 @@
+"""The pages' files as they are served: headers, what they may contain, and what importing the plugin costs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from airflow_provider_segmind.plugins.pages import CONTENT_SECURITY_POLICY, WWW, Pages
+from airflow_provider_segmind.plugins.segmind import SegmindPlugin
+
+FILES = sorted(WWW.iterdir())
+
+
+def get(path: str, root: str = "", **headers: str) -> httpx.Response:
+    """Ask the pages as Airflow does that mounts them, without a server between."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(Pages(), root_path=root)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
+            return await client.get(root + path, headers=headers)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("root", ["", "/team/segmind"])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_file_is_served_with_a_strict_policy(path: Path, root: str) -> None:
+    answer = get(f"/{path.name}", root)
+    assert answer.status_code == 200
+    assert answer.content == path.read_bytes()
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    kind = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}[path.suffix]
+    assert answer.headers["content-type"].partition(";")[0] == kind
+    again = get(f"/{path.name}", root, **{"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/pages.py", "/../pages.py", "/..%2fpages.py", "/%2e%2e/pages.py", "/nothing.js"]
+)
+def test_nothing_else_is_served(path: str) -> None:
+    answer = get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+
+
+def test_the_policy_allows_nothing_inline() -> None:
+    assert "unsafe" not in CONTENT_SECURITY_POLICY
+    assert CONTENT_SECURITY_POLICY.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_sources_keep_to_safe_ways(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 350
+    if path.suffix == ".js":
+        found = re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc", text)
+        assert found == []
+        assert all(name.startswith("./") for name in re.findall(r'from "([^"]+)"', text))
+    if path.suffix == ".html":
+        assert re.findall(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=|https?://", text) == []
+    if path.suffix == ".css":
+        assert "@import" not in text
+        assert "url(" not in text
+
+
+def test_the_plugin_names_pages_that_are_there() -> None:
+    for view in SegmindPlugin.external_views:
+        for name in ("href", "icon", "icon_dark_mode"):
+            address = str(view[name])
+            assert address.startswith("segmind/")  # no leading slash, so that it holds below a path
+            assert (WWW / address.removeprefix("segmind/").partition("?")[0]).is_file()
+
+
+IMPORT = """
+import sys, time
+import airflow.sdk
+from airflow.providers.common.compat.sdk import AirflowPlugin
+before, began = set(sys.modules), time.perf_counter()
+import airflow_provider_segmind.plugins.segmind
+spent = time.perf_counter() - began
+print("SPENT", spent, *sorted(set(sys.modules) - before))
+"""
+
+
+def test_importing_the_plugin_costs_a_task_next_to_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, timeout=60, check=True)
+    spent, *modules = done.stdout.rpartition("SPENT ")[2].split()
+    assert [name for name in modules if not name.startswith("airflow_provider_segmind")] == []
+    assert float(spent) < 0.05  # 1 ms where nothing else runs; Starlette would take 200

@@ -1,0 +1,73 @@
+"""
+The pictures of the documentation, taken by the browser that tests the pages: ``make screenshots`` renews them.
+
+Everywhere else they go into the test's own folder; what is checked is that each theme shows what it should.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.ui.conftest import RUN, Look
+from tests.ui.rig import UiRig
+
+pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
+
+LARGEST = 400_000  # bytes of one picture in the repository
+SIZE = {"width": 1280, "height": 800}
+
+
+#: (task, map index) -> how many days ago it ran, for the picture: no test waits for a week.
+AGES = {("enlarge", 0): 5, ("thumbnails", -1): 4, ("enlarge", 1): 3, ("enlarge", 2): 3, ("enlarge", 3): 1}
+
+
+@pytest.fixture(scope="module")
+def a_week(airflow: UiRig, runs: None) -> None:
+    """Some of the tasks have another start date in Airflow's database."""
+    for (task, index), days in AGES.items():
+        when = datetime.now(UTC) - timedelta(days=days)
+        airflow.write(
+            "UPDATE task_instance SET start_date = ? "
+            "WHERE dag_id = 'product_photos' AND run_id = ? AND task_id = ? AND map_index = ?",
+            (when.replace(tzinfo=None).isoformat(" "), RUN, task, index),
+        )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
+def test_the_tab(look: Look, shots: Path, theme: str) -> None:
+    ui = look(theme=theme, viewport=SIZE, device_scale_factor=1.5)
+    frame = ui.tab("product_photos", RUN, "hero")
+    slider = frame.get_by_role("slider")
+    for _ in range(2):
+        slider.press("ArrowLeft")
+    frame.locator(".hint").click()  # away from the knob
+    keep(ui.page.screenshot(path=shots / "tab.png"), shots / f"airflow-tab-{theme}.webp", shots / "tab.png")
+
+
+@pytest.mark.usefixtures("a_week")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
+def test_the_gallery(look: Look, shots: Path, theme: str) -> None:
+    ui = look(theme=theme, viewport=SIZE, device_scale_factor=1.5)
+    frame = ui.gallery()
+    frame.get_by_label("DAG").select_option("product_photos")
+    frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
+    assert len(frame.get_by_role("img", name="Cost by day").locator("rect").all()) == 5
+    frame.locator("h1").click()
+    frame.wait_for_function("[...document.querySelectorAll('li.item img')].slice(0, 10).every((img) => img.complete)")
+    frame.wait_for_timeout(300)
+    keep(ui.page.screenshot(path=shots / "gallery.png"), shots / f"airflow-gallery-{theme}.webp", shots / "gallery.png")
+
+
+def keep(_: bytes, target: Path, taken: Path) -> None:
+    """Keep a screenshot as WebP: a third of the size, and nothing that an eye would see is lost."""
+    with Image.open(taken) as picture:
+        assert picture.size == (1920, 1200)
+        picture.convert("RGB").save(target, quality=88, method=6)
+    taken.unlink()
+    assert target.stat().st_size < LARGEST

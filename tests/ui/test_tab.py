@@ -1,0 +1,225 @@
+"""The tab "Upscaled" in a real browser: at the root and below a path."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from tests.ui.conftest import RUN, Look, Look_
+from tests.ui.rig import UiRig
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Frame, JSHandle
+
+pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
+
+
+def text(frame: Frame) -> str:
+    """What the page says, in plain characters."""
+    said = frame.locator("main").inner_text().replace("\N{MULTIPLICATION SIGN}", "x")
+    return re.sub(r"\s+", " ", said)
+
+
+def natural(frame: Frame, which: str) -> tuple[int, int]:
+    found = frame.locator(f".stage > img{which}").evaluate("img => [img.naturalWidth, img.naturalHeight]")
+    return found[0], found[1]
+
+
+def at(frame: Frame) -> float:
+    """Where the divider is: what it says, and what is shown, which has to be the same."""
+    said = float(frame.get_by_role("slider").get_attribute("aria-valuenow") or -1)
+    clip = frame.locator(".stage > img.before").evaluate("img => getComputedStyle(img).clipPath")
+    covered = re.fullmatch(r"inset\(0px (?:calc\(100% - )?([\d.]+)%\)? 0px 0px\)", clip)
+    assert covered, clip
+    shown = float(covered[1]) if "calc" in clip else 100 - float(covered[1])
+    assert shown == pytest.approx(said, abs=0.6)
+    return said
+
+
+def test_before_and_after_with_their_natural_sizes(look: Look) -> None:
+    frame = look().tab("product_photos", RUN, "hero")
+    assert natural(frame, ".before") == (300, 200)
+    assert natural(frame, ":not(.before)") == (1200, 800)
+    said = text(frame)
+    for part in ("Before 300 x 200", "After 1200 x 800", "esrgan", "Done", "PNG", "0.005", "from 300 x 200, x 4"):
+        assert part in said, part
+    for part in ("Balance after", "Run", "Queue", "Request id", "scale", "output_format"):
+        assert part in said, part
+    assert "[object" not in said
+
+
+def test_the_divider_by_mouse_touch_and_keys(look: Look) -> None:
+    ui = look(has_touch=True)
+    frame = ui.tab("product_photos", RUN, "hero")
+    slider = frame.get_by_role("slider", name="Divider between before and after")
+    assert at(frame) == 50
+    stage = frame.locator(".stage").bounding_box()
+    knob = slider.bounding_box()
+    assert stage
+    assert knob
+    middle = stage["y"] + stage["height"] / 2
+    ui.page.mouse.move(knob["x"] + knob["width"] / 2, middle)
+    ui.page.mouse.down()
+    ui.page.mouse.move(stage["x"] + stage["width"] / 4, middle, steps=4)
+    ui.page.mouse.up()
+    assert at(frame) == pytest.approx(25, abs=1)
+    ui.page.mouse.move(stage["x"] + stage["width"] * 0.9, middle)  # not held any more
+    assert at(frame) == pytest.approx(25, abs=1)
+    ui.page.touchscreen.tap(stage["x"] + stage["width"] * 0.7, middle)
+    assert at(frame) == pytest.approx(70, abs=1)
+    for key, expected in (("Home", 0), ("ArrowRight", 2), ("Shift+ArrowRight", 12), ("ArrowLeft", 10), ("End", 100)):
+        slider.press(key)
+        assert at(frame) == expected
+    assert slider.get_attribute("aria-valuetext") == "100 % before, 0 % after"
+
+
+#: The picture's left edge is under the lens, which is what lies in the corner.
+EDGE_UNDER_LENS = """lens => {
+    const half = lens.querySelector('.half:not(.was)');
+    const inside = half.firstChild.getBoundingClientRect().x - half.getBoundingClientRect().x;
+    return inside > 0 && inside < half.offsetWidth;
+}"""
+
+
+def test_one_to_one_and_the_lens(look: Look) -> None:
+    ui = look()
+    frame = ui.tab("product_photos", RUN, "hero")
+    frame.get_by_role("button", name="1:1").click()
+    assert frame.locator(".stage").evaluate("stage => stage.offsetWidth") == 1200
+    frame.get_by_role("button", name="1:1").click()
+    assert frame.locator(".stage").evaluate("stage => stage.offsetWidth") < 700
+    frame.get_by_role("button", name="Lens").click()
+    lens = frame.get_by_role("img", name="Lens")
+    where = "element => element.querySelector('.half:not(.was) img').getBoundingClientRect().toJSON()"
+    before = lens.evaluate(where)
+    assert before["width"] == 1200
+    lens.press("ArrowRight")
+    assert lens.evaluate(where)["x"] < before["x"]  # what is looked at moves under the lens
+    stage = frame.locator(".stage").bounding_box()
+    assert stage
+    ui.page.mouse.move(stage["x"] + 5, stage["y"] + 5)
+    frame.wait_for_function(EDGE_UNDER_LENS, arg=lens.element_handle())
+    assert at(frame) == 50  # looking moves no divider
+
+
+def test_mapped_tasks_know_their_neighbours(look: Look) -> None:
+    ui = look()
+    frame = ui.tab("product_photos", RUN, "enlarge", 1)
+    said = text(frame)
+    assert "cat.jpg (2 of 4)" in said
+    assert natural(frame, ":not(.before)") == (600, 400)
+    ui.page.evaluate("window.same = true")
+    frame.get_by_role("link", name="The next mapped task").click()
+    ui.page.wait_for_url("**/mapped/2/plugin/segmind-upscaled")
+    ui.page.wait_for_selector('iframe[src*="map_index=2"]')
+    assert ui.page.evaluate("window.same")  # Airflow's UI moved on by itself, without loading anew
+    assert ui.page.url.startswith(ui.base)
+
+
+def test_the_parent_of_mapped_tasks_lists_them(look: Look) -> None:
+    ui = look()
+    ui.page.goto(
+        f"{ui.base}/segmind/view.html?dag_id=product_photos&run_id={RUN}&task_id=enlarge&map_index={{MAP_INDEX}}"
+    )
+    ui.page.wait_for_selector("main:not([aria-busy])")
+    assert ui.page.get_by_role("listitem").count() == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("into_storage", ["file://", "SHA-256", "1600 x 1392", "nomos-upscaler"]),
+        ("thumbnails", ["512 x 512", "from 256 x 256", "scale"]),
+        ("only_submits", ["Submitted.", "Request id"]),
+        ("not_ours", ["Nothing to show here."]),
+    ],
+)
+def test_other_tasks(look: Look, task: str, parts: list[str]) -> None:
+    said = text(look().tab("product_photos", RUN, task, alone=True))
+    for part in parts:
+        assert part in said
+
+
+def test_a_batch_is_told_in_numbers(look: Look) -> None:
+    said = text(look().tab("catalogue", RUN, "whole_folder", alone=True))
+    for part in (
+        "A batch of 5 pictures",
+        "Stored 4",
+        "Failed 1",
+        "whole_folder.manifest.jsonl",
+        "SegmindRequestFailedError",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize("task", ["in_worker", "deferred"])
+def test_a_failure_in_the_errors_own_words(look: Look, task: str) -> None:
+    ui = look()
+    frame = ui.tab("fails", RUN, task)
+    said = text(frame)
+    for part in (
+        "The request ran and failed",
+        "unexpected end of data",
+        "What to do: Failed work is not charged.",
+        "Request id",
+    ):
+        assert part in said
+    assert natural(frame, "") == (300, 200)  # what went in
+    frame.get_by_role("link", name="Open the logs").click()
+    ui.page.wait_for_url(re.compile(rf"/tasks/{task}$"))
+
+
+def test_expired_and_misconfigured(look: Look) -> None:
+    ui = look()
+    expired = text(ui.tab("fails", RUN, "expired", alone=True))
+    assert "Expired" in expired
+    assert "7c9e6679-7425-40de-944b-e07fc1f90ae7" in expired
+    assert "must be an http(s) URL" in text(ui.tab("fails", RUN, "refused", alone=True))
+
+
+@pytest.mark.parametrize("task", ["in_worker", "deferred"])
+def test_waiting_turns_to_done_by_itself(look: Look, airflow: UiRig, task: str, base: str) -> None:
+    run = f"now+{uuid4().hex[:8]}"
+    airflow.hold()
+    try:
+        airflow.api.trigger_dag("waits", run)
+        state = {"in_worker": "running"}.get(task, "deferred")
+        airflow.wait("it waits", lambda: airflow.state_of("waits", run, task) == state, seconds=60)
+        frame = look().tab("waits", run, task)
+        title = frame.get_by_role("heading", name="Waiting for Segmind" if task == "deferred" else "At work")
+        title.wait_for()
+        frame.get_by_text(re.compile(r"Usually [\d.]+ s")).wait_for()
+        frame.get_by_text("Request id").wait_for()
+        first = frame.locator(".clock").inner_text()
+        assert natural(frame, "") == (256, 256)
+        frame.wait_for_function("first => document.querySelector('.clock').textContent !== first", arg=first)
+    finally:
+        airflow.release()
+    frame.get_by_role("slider").wait_for(timeout=45_000)
+    assert natural(frame, ":not(.before)") == (512, 512)
+
+
+def test_what_is_not_there(look: Look) -> None:
+    frame = look().tab("product_photos", "none", "none", alone=True)
+    assert "This task instance is not there" in text(frame)
+
+
+def root(ui: Look_) -> JSHandle:
+    return ui.page.evaluate_handle("document.documentElement")
+
+
+def themed(frame: Frame) -> tuple[str, str]:
+    body = frame.locator("body").evaluate("body => getComputedStyle(body).color")
+    return str(frame.locator("html").get_attribute("data-theme")), str(body)
+
+
+def test_it_follows_the_theme(look: Look) -> None:
+    ui = look(theme="dark")
+    frame = ui.tab("product_photos", RUN, "hero")
+    assert themed(frame) == ("dark", "rgb(242, 244, 248)")
+    root(ui).evaluate("root => { root.className = root.style.colorScheme = 'light'; }")
+    frame.wait_for_selector("html[data-theme=light]", state="attached")
+    assert themed(frame) == ("light", "rgb(24, 24, 27)")
