@@ -107,7 +107,7 @@ async function fetched(name, preview, url, n, known) {
       denied = ` The preview is not served: ${text(error.message)}`;
     }
   }
-  if (!url) return { missing: `${name}: it lies in private storage, and there is no preview of it.${denied}` };
+  if (!url) return { missing: `${name}: it lies in private storage, and there is no preview of it: they are written where [segmind] serve_previews is on.${denied}` };
   try { return side(name, await load(url, alt), known); } catch {
     return { missing: `${name}: the browser cannot load it. Outputs are kept for 7 days; a page over https shows no picture over http.${denied}` };
   }
