@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,6 @@ from tests.chaos.api import ChaosApi
 from tests.chaos.rig import Rig
 
 USERS = {"admin": "admin", "viewer": "viewer", "nobody": ""}
-#: Until the plugin itself is installed with its entry point.
-PLUGIN = """
-    from airflow.plugins_manager import AirflowPlugin
-    from airflow_provider_segmind.plugins.previews import previews_app
-
-    class Previews(AirflowPlugin):
-        name = "previews_in_tests"
-        fastapi_apps = [{"name": "previews", "app": previews_app, "url_prefix": "/segmind"}]
-"""
 
 
 class SignedIn(ChaosApi):
@@ -63,8 +53,6 @@ class Site(Rig):
 
     def prepare(self) -> None:
         super().prepare()
-        (self.path / "plugins").mkdir()
-        (self.path / "plugins" / "previews_in_tests.py").write_text(textwrap.dedent(PLUGIN))
         (self.path / "passwords.json").write_text(json.dumps({name: f"of-{name}" for name in USERS}))
 
     def new_api(self) -> ChaosApi:
