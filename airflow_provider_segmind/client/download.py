@@ -84,7 +84,7 @@ def _download_once(settings: ConnectionSettings, url: str, target: BinaryIO, max
                 http.stream("GET", **request) as response,
             ):
                 if not response.is_redirect:
-                    return _receive(response, settings.read_timeout, target, max_bytes)
+                    return _receive(response, target, settings.read_timeout, max_bytes)
                 url = next_hop(url, response.headers.get("location"))
         except (httpx.HTTPError, httpx.InvalidURL, httpcore.NetworkError, httpcore.TimeoutException) as error:
             raise SegmindDownloadError(f"{urlsplit(url).hostname}: {reason(error)}") from error
@@ -152,7 +152,7 @@ def _pieces(response: httpx.Response, read_timeout: float) -> Iterator[bytes]:
             raise SegmindDownloadError(f"it broke off with {left} of {length} bytes left")
 
 
-def _receive(response: httpx.Response, read_timeout: float, target: BinaryIO, max_bytes: int | None) -> Download:
+def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, max_bytes: int | None) -> Download:
     if response.status_code != httpx.codes.OK:
         passing = response.status_code >= 500 or response.status_code in (408, 425, 429)
         raise SegmindDownloadError(
