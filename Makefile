@@ -6,6 +6,12 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 KEEP   ?=
 
+# make matrix VERSIONS="2.11 3.0" PYTHONS="3.11 3.12" FAST=1: a Python that is not here is told, and not run
+VERSIONS ?=
+PYTHONS  ?= 3.11
+FAST     ?=
+MATRIX   := $(BIN)/python -m tests.matrix $(if $(VERSIONS),--versions "$(VERSIONS)")
+
 # The first of these that is at least 3.11 and below 3.13. Override: make setup PYTHON=/path/to/python
 QUALIFIES := import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] < (3, 13)))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
@@ -14,7 +20,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill
+.PHONY: help setup demo test ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -23,6 +29,7 @@ help: ## say what there is
 	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
 	@echo "make ui           only the tests that drive Airflow's UI in a headless Chromium (make test runs them, too)"
 	@echo "make screenshots  renew the documentation's pictures of that UI"
+	@echo "make matrix       the same on every Airflow, each in an environment of its own; VERSIONS=\"2.11 3.0\" PYTHONS= FAST=1"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
 	@echo "make cluster-test the same on a cluster: CeleryExecutor, two workers, two triggerers, PostgreSQL, Redis"
 	@echo "make cluster-up   such a cluster to try things on; cluster-status, cluster-kill NAME=worker-1, cluster-down"
@@ -34,6 +41,7 @@ help: ## say what there is
 	@echo "make build        wheel and sdist, checked, installed in a clean environment, and the demo run from there"
 	@echo "make freeze       write down what this version leaves in databases and buckets, once a release"
 	@echo "make constraints  renew constraints.txt from what pip resolves today"
+	@echo "make pins         renew constraints/, of the other Airflows; VERSIONS=\"2.11\""
 	@echo "make clean        remove what the above have made, $(VENV) included"
 
 setup: $(STAMP) ## install, if anything has changed
@@ -62,6 +70,12 @@ ui: setup ## the tab and the gallery in a real browser
 
 screenshots: setup ## the documentation's pictures of the UI, taken by its tests
 	@SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -m ui tests/ui/test_screenshots.py $(ARGS)
+
+matrix: setup ## the tests on every Airflow; whole runs go into the README's table
+	@$(MATRIX) --pythons "$(PYTHONS)" $(if $(FAST),--fast) --keep $(ARGS)
+
+matrix-ends: setup ## the fast tests on the oldest Airflow and one in the middle
+	@$(BIN)/python -m tests.matrix --versions "2.11 3.1" --fast $(ARGS)
 
 chaos: setup ## kill, throttle and break a whole Airflow at every point
 	@$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
@@ -116,6 +130,9 @@ constraints: setup ## renew constraints.txt
 	  grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$fresh/found.txt"; } > constraints.txt; \
 	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
+pins: setup ## renew the constraints of the other Airflows
+	@$(MATRIX) --pin
+
 clean: ## remove what was made here
-	rm -rf $(VENV) .demo .cluster .cluster.log .cluster-status.json .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build *.egg-info
+	rm -rf $(VENV) .matrix .demo .cluster .cluster.log .cluster-status.json .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

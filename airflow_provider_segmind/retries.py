@@ -6,8 +6,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
-
+from airflow_provider_segmind.compat import RetryDecision, RetryPolicy
 from airflow_provider_segmind.exceptions import (
     SegmindError,
     SegmindInsufficientCreditsError,
@@ -26,7 +25,8 @@ class SegmindRetryPolicy(RetryPolicy):
     fail, or are retried after ``wait_for_credits``. Everything else that may pass (gateway, server, time-out,
     storage) is retried with the task's own delay; errors that are not ours are left to the task. The number of
     retries stays the task's. The upscaling operators use it when the author of the DAG sets no policy; compose it
-    with others by ``ChainRetryPolicy``.
+    with others by ``ChainRetryPolicy``. Before Airflow 3.3 it has no effect: there permanent errors fail a task at
+    once, missing credits too, and all others are left to its ``retries`` and their delay.
 
     :param wait_for_credits: how long to wait for a top-up before a retry; default: fail.
     """

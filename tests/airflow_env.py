@@ -42,9 +42,6 @@ _SETTINGS = {
     "AIRFLOW__SCHEDULER__CREATE_DELTA_DATA_INTERVALS": "True",
 }
 
-#: The bundle that Airflow makes of the dags folder; ad hoc DAGs are registered under it.
-_BUNDLE = "dags-folder"
-
 
 def prepare() -> Path:
     """Point Airflow to a temporary home, and return it."""
@@ -77,8 +74,12 @@ def make_database() -> None:
     """Create the tables, in this process: a subprocess would import Airflow once more."""
     from airflow.utils.db import initdb
 
+    from tests import airflow_versions
+
     with _captured():
         initdb()
+    airflow_versions.set_up_logging()
+    airflow_versions.keep_one_api()
 
 
 @dataclass(frozen=True)
@@ -112,20 +113,14 @@ class Run:
 
     def xcom(self, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
         """What a task instance pushed under a key; None where it pushed nothing."""
-        from airflow.models.xcom import XComModel
-        from airflow.sdk.bases.xcom import BaseXCom
-        from airflow.utils.session import create_session
+        from tests import airflow_versions
 
-        query = XComModel.get_many(
-            run_id=self.dag_run.run_id,
-            key=key,
-            task_ids=task_id,
-            dag_ids=self.dag.dag_id,
-            map_indexes=map_index,
-        )
-        with create_session() as session:
-            row = session.scalars(query).first()
-            return None if row is None else BaseXCom.deserialize_value(row)
+        return airflow_versions.xcom(self.dag_run, task_id, map_index, key)
+
+    @property
+    def deferrals(self) -> int:
+        """How often a task was deferred."""
+        return self.log.count("running trigger in line")
 
     def again(self, *task_ids: str) -> Run:
         """Clear these tasks (all their map indexes) and run them again, as a user does in the same DAG run."""
@@ -145,7 +140,10 @@ def run_dag(dag: DAG, **kwargs: Any) -> Run:
     :param dag: the DAG; one of the same id is replaced.
     :param kwargs: arguments of ``dag.test()``, such as ``run_conf`` for the run's parameters.
     """
-    _register(dag)
+    from tests import airflow_versions
+
+    with _captured():
+        airflow_versions.register(dag)
     with _captured() as captured:
         dag_run = dag.test(**kwargs)
     log = captured.getvalue()
@@ -160,17 +158,16 @@ def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
     Given the date of an earlier run, ``dag.test()`` deletes that run with its XComs, so it cannot be used here.
     """
     from airflow.models.dagrun import DagRun
-    from airflow.sdk.definitions.dag import _run_task
-    from airflow.serialization.definitions.dag import SerializedDAG
-    from airflow.serialization.serialized_objects import DagSerialization
     from airflow.utils.session import create_session
     from airflow.utils.state import DagRunState, TaskInstanceState
     from sqlalchemy import select
 
-    scheduled: SerializedDAG = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(dag))
+    from tests import airflow_versions
+
+    scheduled = airflow_versions.scheduled(dag)
     found = select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.run_id == run_id)
     with create_session() as session:
-        if not scheduled.clear(task_ids=task_ids, run_id=run_id, dag_run_state=DagRunState.RUNNING, session=session):
+        if not airflow_versions.clear(scheduled, session.scalars(found).one(), task_ids, session):
             raise LookupError(f"none of {sorted(task_ids)} is in run {run_id}")
     while True:
         with create_session() as session:  # a session for each round: a task that runs here closes the one of before
@@ -188,21 +185,8 @@ def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
             if not due:
                 raise RuntimeError(f"run {run_id} does not go on: {run.get_task_instances(session=session)}")
         for ti in due:
-            _run_task(ti=ti, task=dag.task_dict[ti.task_id], run_triggerer=True)
-
-
-def _register(dag: DAG) -> None:
-    """Write the DAG to the database, as the DAG processor does: ``dag.test()`` reads it from there."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.serialization.definitions.dag import SerializedDAG
-    from airflow.serialization.serialized_objects import LazyDeserializedDAG
-
-    with _captured():
-        DagBundlesManager().sync_bundles_to_db()
-        lazy = LazyDeserializedDAG.from_dag(dag)
-        SerializedDAG.bulk_write_to_db(_BUNDLE, None, [lazy])
-        SerializedDagModel.write_dag(lazy, bundle_name=_BUNDLE)
+            with create_session() as session:
+                airflow_versions.run_task(ti, dag, session)
 
 
 @contextmanager

@@ -246,7 +246,37 @@ def test_an_upload_without_an_address_matches_nobodys_request(task):
     task.try_number = 2
     body = {name: value for name, value in task.body.items() if name != "image"}
     reconnector = Reconnector(task.hook, task.ledger, on_lost_submit="fail", patience=0)
-    assert reconnector.find(Wanted("esrgan", body, "f", complete=False)) is None
+    assert reconnector.find(Wanted("esrgan", body, "f", upload=b"another picture")) is None
+
+
+def test_without_a_store_an_upload_is_known_by_the_picture_that_was_uploaded(task, segmind_emulator, photos):
+    """Only the vendor remembers the address, and the history names it."""
+    cat, dog = ((photos / name).read_bytes() for name in ("cat.jpg", "astronaut.png"))
+    for picture in (dog, cat, dog):
+        task.body = {**task.body, "image": task.hook.upload([picture])[0]}
+        task.submit()
+    wanted_row = segmind_emulator.requests[1]
+    task.store, task.try_number = None, 2
+    body = {name: value for name, value in task.body.items() if name != "image"}
+    reconnector = Reconnector(task.hook, task.ledger, on_lost_submit="fail", patience=0)
+    found = reconnector.find(Wanted("esrgan", body, "f", upload=cat))
+    assert isinstance(found, Known)
+    assert found.result.request_id == wanted_row.request_id
+
+
+@pytest.mark.parametrize("silent", ["history", "asset"])
+def test_without_a_store_nothing_is_submitted_while_the_history_is_silent(task, segmind_emulator, photos, silent):
+    """A retry that cannot find out what an earlier try submitted must not pay again."""
+    cat = (photos / "cat.jpg").read_bytes()
+    task.body = {**task.body, "image": task.hook.upload([cat])[0]}
+    task.submit()
+    segmind_emulator.faults.add(silent, "status:500")
+    task.store, task.try_number = None, 2
+    body = {name: value for name, value in task.body.items() if name != "image"}
+    reconnector = Reconnector(task.hook, task.ledger, on_lost_submit="resubmit", patience=0)
+    with pytest.raises(SegmindAnswerLostError, match="cannot be found out") as caught:
+        reconnector.find(Wanted("esrgan", body, "f", upload=cat))
+    assert caught.value.retryable
 
 
 def test_the_key_is_not_in_the_entry(task, segmind_emulator):

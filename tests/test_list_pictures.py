@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests import documents
+from tests.airflow_versions import dag_bag, needs_airflow_sdk
 from tests.cli.terminal import environment, segmind
 from tests.documents import BLOCKS, DOCUMENTS, PROJECTS, ROOT, Block, alone, commands, of
 
@@ -89,18 +90,17 @@ def localised(
     return localise
 
 
+@needs_airflow_sdk
 @pytest.mark.parametrize("block", [block for block in alone() if block.is_dag], ids=str)
 def test_dag(
     block: Block, localised: Any, airflow_db: Path, quick_polls: None, tmp_path: Path, segmind_emulator: Emulator
 ) -> None:
     """Parsed as a DAG file, run, and what it returns has the keys that the README's JSON shows."""
-    from airflow.dag_processing.dagbag import DagBag
-
     from tests.airflow_env import run_dag
 
     file = tmp_path / "readme_dag.py"
     file.write_text(localised(block.text), encoding="utf-8")
-    bag = DagBag(str(file))
+    bag = dag_bag(str(file))
     assert bag.import_errors == {}
     assert bag.dags, "no DAG in this block"
     for dag in bag.dags.values():

@@ -6,15 +6,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    ChainRetryPolicy,
-    ExceptionRetryPolicy,
-    RetryAction,
-    RetryRule,
-)
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
+from airflow_provider_segmind.compat import ChainRetryPolicy
 from airflow_provider_segmind.exceptions import (
     SegmindGatewayError,
     SegmindInsufficientCreditsError,
@@ -25,6 +19,9 @@ from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from tests.airflow_env import run_dag
+
+policies = pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="retry policies: Airflow 3.3 and later")
+ExceptionRetryPolicy, RetryAction, RetryRule = policies.ExceptionRetryPolicy, policies.RetryAction, policies.RetryRule
 
 
 def decide(error, policy=None):

@@ -30,7 +30,7 @@ def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, pho
     """Runs one ESRGAN task with these arguments, and a transfer of its result where one is asked for."""
 
     def run(transfer: dict[str, Any] | None = None, **arguments: Any) -> Run:
-        from airflow.sdk import DAG
+        from airflow.providers.common.compat.sdk import DAG
 
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
         from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator

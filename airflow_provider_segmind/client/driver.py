@@ -91,9 +91,12 @@ class SegmindClient(Driver):
             raise unanswered(call, error) from error
         return call.parse(self._answer(response.status_code, response.headers.raw, response.content))
 
-    def download(self, url: str, target: BinaryIO, *, max_bytes: int | None = None) -> Download:
+    def download(
+        self, url: str, target: BinaryIO, *, max_bytes: int | None = None, budget: RetryBudget | None = None
+    ) -> Download:
         """Stream an output into a file, see :func:`download`."""
-        return download(self.settings, url, target, max_bytes=max_bytes, budget=self.budget, sleep=self._sleep)
+        budget = budget or self.budget
+        return download(self.settings, url, target, max_bytes=max_bytes, budget=budget, sleep=self._sleep)
 
     def close(self) -> None:
         """Close the connections."""

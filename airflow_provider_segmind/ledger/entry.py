@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_segmind.compat import task_state_store
 from airflow_provider_segmind.protocol.resume import Entry, read_entry
 from airflow_provider_segmind.protocol.wire import Result
 
@@ -32,7 +33,7 @@ class Ledger:
     def __init__(self, context: Context, *, durable: bool = True, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self.durable = durable
-        self._store: Any = context.get("task_state_store") if durable else None
+        self._store: Any = task_state_store(context) if durable else None
         ti = context["ti"]
         self.run_of_tries = int(getattr(ti, "max_tries", 0) or 0)
         self.try_number = int(getattr(ti, "try_number", 1) or 1)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError
+from airflow_provider_segmind.exceptions import (
+    SegmindDownloadError,
+    SegmindError,
+    SegmindForbiddenHostError,
+    SegmindOutputError,
+    SegmindRequestExpiredError,
+)
 from airflow_provider_segmind.protocol import calls
-from airflow_provider_segmind.protocol.resume import CLOCK_SKEW, matching_row, older, result_of_row
-from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, RequestStatus, Result
+from airflow_provider_segmind.protocol.resume import CLOCK_SKEW, matching_rows, older, result_of_row
+from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, RequestStatus, Result, is_url
 from airflow_provider_segmind.retrying import RetryBudget
 
 if TYPE_CHECKING:
@@ -35,11 +43,13 @@ class Sought:
     :param body: its parameters as they were sent.
     :param since: when it was about to be sent (epoch seconds).
     :param signed: ``image`` is a presigned URL, here without its signature.
+    :param upload: a picture that was uploaded to an address which nobody remembers: ``body`` has no ``image``.
     """
 
     body: Mapping[str, Any]
     since: float
     signed: bool = False
+    upload: bytes | None = field(default=None, repr=False)
 
 
 def search(
@@ -63,7 +73,7 @@ def search(
     :param must_answer: raise where the history could not be asked, instead of taking that for "not there".
     :return: for each its row, or None; no row twice.
     """
-    owned = set(taken)
+    owned, compared = set(taken), dict[str, bool]()
     found: list[HistoryRow | None] = [None] * len(sought)
     unasked: SegmindError | None = None
     looked = 0.0
@@ -75,7 +85,8 @@ def search(
             for rows in _pages_since(hook, model, min(item.since for item in sought)):
                 for number, item in enumerate(sought):
                     free = [row for row in rows if row.request_id not in owned] if found[number] is None else []
-                    match = matching_row(free, model=model, body=item.body, since=item.since, signed=item.signed)
+                    matches = matching_rows(free, model=model, body=item.body, since=item.since, signed=item.signed)
+                    match = next((row for row in matches if _has_picture(hook, row, item.upload, compared)), None)
                     if match is not None:
                         found[number] = match
                         owned.add(match.request_id)
@@ -87,6 +98,31 @@ def search(
     if unasked is not None and must_answer:
         raise unasked
     return found
+
+
+def _has_picture(hook: SegmindHook, row: HistoryRow, upload: bytes | None, compared: dict[str, bool]) -> bool:
+    """
+    Tell whether a request is about a picture whose upload has no known address: by what was uploaded for it.
+
+    :param upload: the picture; None where the row's inputs have told already.
+    :param compared: what this search has found out so far, by the request id.
+    """
+    if upload is None:
+        return True
+    if row.request_id not in compared:
+        url = (row.parameters or {}).get("image")
+        compared[row.request_id] = isinstance(url, str) and is_url(url) and _is_at(hook, url, upload)
+    return compared[row.request_id]
+
+
+def _is_at(hook: SegmindHook, url: str, upload: bytes) -> bool:
+    try:
+        there = hook.get_conn().download(url, io.BytesIO(), max_bytes=len(upload), budget=_PER_LOOK)
+    except (SegmindDownloadError, SegmindForbiddenHostError):  # not known is not "another picture"
+        raise
+    except SegmindOutputError:  # it is larger
+        return False
+    return there.sha256 == hashlib.sha256(upload).hexdigest()
 
 
 def _pages_since(hook: SegmindHook, model: str, since: float) -> Iterator[list[HistoryRow]]:

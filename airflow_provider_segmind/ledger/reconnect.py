@@ -55,15 +55,15 @@ class Wanted:
     """
     The request that a task wants now.
 
-    :param complete: False where the body lacks its picture, which has to be uploaded first: such a body would
-        match anybody's request in the history.
+    :param upload: the picture where it has to be uploaded first: the body lacks it, and would match anybody's
+        request in the history.
     :param signed: True where ``image`` is a presigned URL: a secret, and another one for each try.
     """
 
     model: str
     body: Mapping[str, Any] = field(repr=False)
     fingerprint: str
-    complete: bool = True
+    upload: bytes | None = field(default=None, repr=False)
     signed: bool = False
 
     @property
@@ -188,19 +188,25 @@ class Reconnector:
     def _without_ledger(self, wanted: Wanted) -> Found | None:
         if self._ledger.try_number <= 1 and not self._ledger.unreadable:
             return None
-        if not wanted.complete:
-            log.warning("There is no ledger to read here, and an uploaded picture has no address to look for")
-            return None
         log.warning("There is no ledger to read here: looking for an earlier try's request in the history")
-        row = self._search(wanted, time.time() - RETENTION.total_seconds())
+        try:
+            row = self._search(wanted, time.time() - RETENTION.total_seconds(), must_answer=True)
+        except SegmindError as error:  # what cannot be looked up may be paid for
+            raise SegmindAnswerLostError(
+                f"whether an earlier try submitted {wanted.model} cannot be found out: {error}",
+                next_step="Nothing was submitted now. Another try looks again; durable=False does without looking.",
+                retryable=error.retryable,
+            ) from error
         if row is None:
+            log.info("The history shows no request of an earlier try")
             return None
+        log.info("An earlier try's request is %s: nothing is billed anew", row.request_id)
         if (row.status or "").upper() == RequestState.COMPLETED and (result := result_of_row(row, model=wanted.model)):
             return Known(result)
         return Attached(row.request_id, time.time())
 
     def _search(self, wanted: Wanted, since: float, *, must_answer: bool = False) -> HistoryRow | None:
-        sought = Sought(wanted.shown, since, signed=wanted.signed)
+        sought = Sought(wanted.shown, since, signed=wanted.signed, upload=wanted.upload)
         [row] = search(
             self._hook,
             wanted.model,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, AssetAll, AssetAny, conf
 
+from airflow_provider_segmind.compat import hook_lineage_is_read
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.lineage.addresses import asset_uri, bare
 
@@ -110,9 +111,7 @@ def report(hook: SegmindHook, made: Made) -> None:
 
     Airflow asks for readers itself, but loads the asset handlers of all providers first: 0.3 s of CPU in each task.
     """
-    from airflow.sdk import plugins_manager
-
-    if not plugins_manager.get_hook_lineage_readers_plugins():
+    if not hook_lineage_is_read():
         return
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
+from airflow_provider_segmind.compat import known_arguments
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
@@ -17,7 +18,7 @@ from airflow_provider_segmind.operators.common import (
     check_on_lost_submit,
     check_uris,
     is_final,
-    sets_retry_policy,
+    takes_our_retry_policy,
 )
 from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
 from airflow_provider_segmind.protocol.models import check_known, decode_base64, request_body
@@ -81,8 +82,8 @@ class ModelArguments(TellsLineage, BaseOperator):
         min_remaining_credits: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not sets_retry_policy(kwargs):
+        super().__init__(**known_arguments(kwargs))
+        if takes_our_retry_policy(kwargs):
             self.retry_policy = SegmindRetryPolicy()
         self.model = model
         self.parameters = parameters

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_segmind.compat import known_arguments, retry_policy_of
 from airflow_provider_segmind.exceptions import (
     SegmindAnswerLostError,
     SegmindBatchError,
@@ -32,9 +33,9 @@ from airflow_provider_segmind.operators.common import (
     is_final,
     not_before,
     permanent_errors_fail,
-    sets_retry_policy,
+    takes_our_retry_policy,
 )
-from airflow_provider_segmind.operators.submit_many import Picture, Wave, refresh, settle
+from airflow_provider_segmind.operators.submit_many import Picture, Wave, find_again, refresh, settle
 from airflow_provider_segmind.protocol.batch import (
     BatchEvent,
     Limits,
@@ -96,7 +97,7 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
     :param timeout: seconds for each request, from its submit (default 600, the vendor's advice).
     :param poll_interval: seconds between two looks at one request; default: by what is known of the model.
     :param expected_duration: seconds that a request is expected to take (default: what the model's page states).
-    :param durable: remember open requests in Airflow's task state store (default True).
+    :param durable: remember open requests in Airflow's task state store (default True), see the other operators.
     :param on_lost_submit: what to do with a submit whose answer was lost and which the request history does not show:
         ``fail`` that picture (default: a person looks) or ``resubmit``.
     :param lost_submit_wait: seconds for which the history is searched for it (default 30).
@@ -137,8 +138,8 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         min_remaining_credits: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not sets_retry_policy(kwargs):
+        super().__init__(**known_arguments(kwargs))
+        if takes_our_retry_policy(kwargs):
             self.retry_policy = SegmindRetryPolicy()
         self.model = model
         self.items = items
@@ -187,12 +188,12 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Find out what is missing, submit a wave, and defer."""
-        with permanent_errors_fail(self.retry_policy), closing(self.hook):
+        with permanent_errors_fail(retry_policy_of(self)), closing(self.hook):
             return self._go_on(context, None)
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
         """Take over from the trigger: store what has ended, submit the next wave, defer again."""
-        with permanent_errors_fail(self.retry_policy), closing(self.hook):
+        with permanent_errors_fail(retry_policy_of(self)), closing(self.hook):
             return self._go_on(context, read_batch_event(event))
 
     def _go_on(self, context: Context, event: BatchEvent | None) -> dict[str, Any]:
@@ -206,10 +207,8 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         )
         self.stored_uri = folder.manifest
         ledger = BatchLedger(context, durable=self.durable)
-        if event is None:
-            memory = self._begin(pictures, folder, ledger)
-        else:
-            memory = self._resume(pictures, folder, ledger, event)
+        left = (pictures, folder, ledger)
+        memory = self._begin(*left) if event is None else self._resume(*left, event)
         ended = {waited.key: waited.event for waited in event.waited if waited.event} if event else {}
         folder.collect(self.hook, self.model, pictures, ended, owner=ledger.owner)
         wave = self._submit(pictures, ledger, memory)
@@ -235,10 +234,13 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         self._claim(folder, ledger.owner)
         take_up(pictures, folder.read() or {}, ledger.rows)
         rows = [picture.row for picture in pictures]
+        left = {row.request_id for row in rows if row.request_id}
         for row in rows:
             row.run_again()
         folder.miss(rows)
         check_count(self.outlets, sum(row.state is not State.STORED for row in rows))
+        if ledger.blind:
+            find_again(self.hook, self.model, pictures, besides=left, patience=self.lost_submit_wait)
         if any(row.state is State.WAITING for row in rows):
             folder.probe()
         settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
@@ -294,9 +296,8 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         if memory.halted is None and size and waiting:
             wave.submit(waiting[:size])
             settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
-            found_all = not any(
-                picture.row.state is State.FAILED and picture.row.request_id is None for picture in waiting[:size]
-            )
+            tried = [picture.row for picture in waiting[:size]]
+            found_all = not any(row.state is State.FAILED and row.request_id is None for row in tried)
             if wave.halted and not (isinstance(wave.halted, SegmindAnswerLostError) and found_all):
                 memory.halted = wave.halted.to_dict()
         return wave

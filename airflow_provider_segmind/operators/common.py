@@ -10,14 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
-    ChainRetryPolicy,
-    conf,
-    get_current_context,
-    redact,
-)
+from airflow.providers.common.compat.sdk import AirflowFailException, conf, get_current_context, redact
 
+from airflow_provider_segmind.compat import HAS_RETRY_POLICIES, ChainRetryPolicy, xcoms_of_all
 from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindConfigError, SegmindError
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 
@@ -57,9 +52,10 @@ def check_on_lost_submit(value: str) -> None:
         raise SegmindConfigError(f"on_lost_submit must be 'fail' or 'resubmit', not {value!r}")
 
 
-def sets_retry_policy(kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether the author of the DAG sets a retry policy, for the task or for all of the DAG's."""
-    return "retry_policy" in kwargs or "retry_policy" in (kwargs.get("default_args") or {})
+def takes_our_retry_policy(kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether Airflow has retry policies and the author sets none, for the task or for all of the DAG's."""
+    set_already = "retry_policy" in kwargs or "retry_policy" in (kwargs.get("default_args") or {})
+    return HAS_RETRY_POLICIES and not set_already
 
 
 def check_uris(**uris: Any) -> None:
@@ -157,13 +153,10 @@ def claim_target(context: Context, target: str) -> None:
     :param target: what tells one place from another.
     :raises SegmindConfigError: another instance has claimed it.
     """
-    from airflow.providers.common.compat.sdk import XCom
-
     ti = context["ti"]
     key = f"segmind_target_{hashlib.sha256(target.encode()).hexdigest()[:16]}"
     ti.xcom_push(key=key, value=ti.map_index)
-    found = XCom.get_all(run_id=ti.run_id, key=key, task_id=ti.task_id, dag_id=ti.dag_id) or []
-    others = sorted(index for index in found if index is not None and index != ti.map_index)
+    others = sorted(index for index in xcoms_of_all(ti, key) if index is not None and index != ti.map_index)
     if others:
         ti.xcom_push(key=key, value=None)  # the other one keeps its target, also when it is tried again
         raise SegmindConfigError(

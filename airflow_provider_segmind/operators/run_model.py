@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
+from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
     SegmindRateLimitedError,
@@ -77,7 +78,7 @@ class SegmindRunModelOperator(WaitsForRequest):
     :param timeout: seconds for the whole run, from the start of the task (default 600, the vendor's advice).
     :param queue_timeout: seconds that the request may be QUEUED, from its submit (default: as long as ``timeout``).
     :param durable: remember the request in Airflow's task state store, so that a retry, a clear or a killed process
-        finds it again instead of paying anew (default True).
+        finds it again instead of paying anew (default True). Before Airflow 3.3: looks in the request history.
     :param on_lost_submit: what to do where the answer to a submit was lost and the request history does not show
         it: ``fail`` (default: a person looks) or ``resubmit``.
     :param lost_submit_wait: seconds for which the history is searched for it (default 30): rows can appear late.
@@ -85,7 +86,8 @@ class SegmindRunModelOperator(WaitsForRequest):
     :param defer_after: with ``deferrable``, first wait up to this many seconds in the worker: it spares the
         deferral where requests finish at once (default 0: defer right away).
     :param end_from_trigger: with ``deferrable`` and no destination, let the triggerer end the task once the request
-        is COMPLETED, with the result as its XCom: no second worker start (default False). Airflow then skips what
+        is COMPLETED, with the result as its XCom: no second worker start (default False; from Airflow 3.3 on, before
+        it is resumed as ever). Airflow then skips what
         a worker does after ``execute``: ``post_execute``, listeners and OpenLineage, asset events (``outlets`` are
         refused) and the link to the output; ``on_success_callback`` runs in the DAG processor. Anything but
         COMPLETED resumes the task, so retries, callbacks and the ledger work as ever. The ledger does not learn of
@@ -114,7 +116,7 @@ class SegmindRunModelOperator(WaitsForRequest):
             return self._finish(context, Ledger(context, durable=self.durable), event)
 
     def _permanent_errors_fail(self) -> AbstractContextManager[None]:
-        return permanent_errors_fail(self.retry_policy)
+        return permanent_errors_fail(retry_policy_of(self))
 
     def _run(self, context: Context, started_at: float, *, returns: int = 0) -> Any:
         with self._permanent_errors_fail(), closing(self.hook):

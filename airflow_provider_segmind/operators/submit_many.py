@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.hooks.gate import note_closed
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger.batch import BatchLedger
-from airflow_provider_segmind.ledger.entry import RECORDS_LIVE
+from airflow_provider_segmind.ledger.entry import RECORDS_LIVE, RETENTION
 from airflow_provider_segmind.ledger.history import Sought, recall, search
 from airflow_provider_segmind.operators.submit_once import (
     LIMIT_WITHOUT_RESET,
@@ -190,6 +190,31 @@ def settle(
             lost = _lost(model, row, patience)
             telemetry.ended_badly(model, lost, one_of_many=True, submitted_at=row.intended_at)
             row.failed(lost.to_dict(), at=time.time())
+
+
+def find_again(
+    hook: SegmindHook, model: str, pictures: Sequence[Picture], *, besides: Collection[str], patience: float
+) -> None:
+    """
+    Find in the history what an earlier try submitted and nothing remembers: there is no state store before Airflow 3.3.
+
+    :param besides: request ids that are known: what became of them says the manifest.
+    :param patience: seconds for which the history is searched again and again: rows can appear late.
+    :raises SegmindError: the history does not answer, which is not "not there".
+    """
+    waiting = [picture for picture in pictures if picture.row.state is State.WAITING]
+    if not waiting:
+        return
+    log.warning(
+        "There is no ledger to read here: looking for an earlier try's requests (%d) in the history", len(waiting)
+    )
+    since = time.time() - RETENTION.total_seconds()
+    sought = [Sought(picture.body, since) for picture in waiting]
+    found = search(hook, model, sought, patience=patience, taken=besides, must_answer=True)
+    for picture, there in zip(waiting, found, strict=True):
+        if there is not None:
+            picture.row.submitted(there.request_id, at=time.time())
+    log.info("The history knows %d of them: nothing is billed anew", sum(there is not None for there in found))
 
 
 def refresh(hook: SegmindHook, model: str, pictures: Sequence[Picture]) -> None:

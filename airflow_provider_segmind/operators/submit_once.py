@@ -115,7 +115,7 @@ class SubmitOnce:
         """Return what an earlier try left, if anything, and the request that is wanted."""
         key = prepared.fingerprint(self.model, self.hook.settings.gateway)
         signed = prepared.transport == "presign"
-        wanted = Wanted(self.model, prepared.body, key, complete=prepared.upload is None, signed=signed)
+        wanted = Wanted(self.model, prepared.body, key, upload=prepared.upload, signed=signed)
         entry = self.ledger.entry
         if prepared.upload is not None and entry is not None and entry.uploaded and entry.fingerprint == key:
             # The very same picture was uploaded by an earlier try.
@@ -139,7 +139,7 @@ class SubmitOnce:
         if prepared.upload is not None:
             uploaded = body.get("image") or self._upload(prepared.upload)
             body["image"] = uploaded
-        wanted = replace(wanted, body=body, complete=True)
+        wanted = replace(wanted, body=body, upload=None)
         self.hook.get_conn()  # what is wrong with the connection is said before there is an intention
         note = {"uploaded": uploaded, "transport": prepared.transport}
         found = self._attempt(wanted, note) or self._attempt(wanted, note)

@@ -98,13 +98,13 @@ def decide(entry: Entry | None, *, fingerprint: str, run_of_tries: int) -> tuple
     return Next.LOOK, f"an earlier try submitted request {entry.request_id}"
 
 
-def matching_row(
+def matching_rows(
     rows: Sequence[HistoryRow], *, model: str, body: Mapping[str, Any], since: float, signed: bool = False
-) -> HistoryRow | None:
+) -> list[HistoryRow]:
     """
-    Return the newest row of this model with these inputs since a moment (epoch seconds), or None.
+    Return the rows of this model with these inputs since a moment (epoch seconds), newest first.
 
-    Several matches have the same inputs, so any is right. A failed one is none: failed work is free.
+    Several have the same inputs, so any is right. A failed one is left out: failed work is free.
 
     :param signed: ``image`` is a URL without its signature, which is another one each time it is made.
     """
@@ -121,7 +121,7 @@ def matching_row(
         and (created := _epoch(row.created_at)) is not None
         and created >= since - CLOCK_SKEW
     ]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+    return [row for _, row in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
 def older(row: HistoryRow, since: float) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_segmind.compat import connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
 from airflow_provider_segmind.protocol.models import decode_base64
 from airflow_provider_segmind.protocol.previews import is_preview
@@ -150,7 +151,8 @@ def list_pictures(uri: str, conn_id: str | None = None) -> list[str]:
     :raises SegmindStorageError: the store could not be asked this time.
     """
     path = object_path(uri, conn_id)
-    conn = f"{path.conn_id}@" if path.conn_id else ""
+    used = connection_of(path)
+    conn = f"{used}@" if used else ""
     with refused_early("folder", path):
         names = [name for name in _files(path) if name.lower().endswith(SUFFIXES) and not is_preview(name)]
         found = sorted(f"{path.protocol}://{conn}{name}" for name in names)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_segmind.compat import attach_filesystem, connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError, SegmindStorageError
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
         _attach(scheme)
     try:
         path = ObjectStoragePath(uri, conn_id=conn_id)
-        if path.conn_id is not None:
-            _check_connection(path.conn_id)
+        if (found := connection_of(path)) is not None:
+            _check_connection(found)
         path.fs  # noqa: B018  resolves the filesystem, and with it the provider that brings it
     except AirflowNotFoundException as error:
         raise SegmindConfigError(f"{uri!r:.200}: {error}", next_step="Add the connection of the storage.") from error
@@ -66,10 +67,9 @@ def _attach(scheme: str) -> None:
     For ``file://`` Airflow would look for one through the filesystems of all installed providers: with the amazon
     provider that is 0.1 s of CPU in each task (docs/performance.md).
     """
-    from airflow.sdk.io import attach
     from fsspec import filesystem
 
-    attach(scheme, fs=filesystem(scheme))
+    attach_filesystem(scheme, filesystem(scheme))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import ValidationError
 
+from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import recall
@@ -88,7 +89,7 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
-        with permanent_errors_fail(self.retry_policy), SegmindHook(self.segmind_conn_id) as hook:
+        with permanent_errors_fail(retry_policy_of(self)), SegmindHook(self.segmind_conn_id) as hook:
             result = self._read_result() if self.request_id is None else self._fetch_result(hook, None)
             delivery = Delivery(
                 context=context,

@@ -10,6 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_segmind import telemetry
+from airflow_provider_segmind.compat import aset_xcom
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
@@ -177,16 +178,7 @@ class SegmindRequestTrigger(BaseTrigger):
         if (ti := self.task_instance) is None:
             return False
         try:
-            from airflow.sdk.execution_time.xcom import XCom
-
-            await XCom.aset(
-                key=_XCOM_RETURN_KEY,
-                value=result.to_xcom(),
-                dag_id=ti.dag_id,
-                task_id=ti.task_id,
-                run_id=ti.run_id,
-                map_index=ti.map_index,
-            )
+            await aset_xcom(ti, _XCOM_RETURN_KEY, result.to_xcom())
         except Exception as error:  # noqa: BLE001  whatever it is: a worker can still push what is paid for
             self.log.warning("The result cannot be pushed from the triggerer, so a worker does it: %r", error)
             return False

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.airflow_versions import DAG_BAGS, needs_airflow_sdk
+
+pytestmark = needs_airflow_sdk
+
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
 DAG_IDS = {
@@ -32,12 +36,12 @@ SCHEDULES = {"daily_folder.py": "'@daily'", "contact_sheet.py": "[AssetAlias(nam
 
 #: Parses the folder in a process where no socket can be opened, and tells what it found.
 PARSE = """
-    import json, pathlib, socket, sys
+    import importlib, json, pathlib, socket, sys
 
     def refuse(*args, **kwargs):
         raise OSError("a DAG file opens no socket while it is parsed")
 
-    from airflow.dag_processing.dagbag import DagBag
+    DagBag = importlib.import_module(sys.argv[2]).DagBag
 
     socket.socket.connect = socket.socket.connect_ex = refuse
     socket.create_connection = socket.getaddrinfo = refuse
@@ -64,7 +68,7 @@ PARSE = """
 @pytest.fixture(scope="module")
 def parsed(airflow_db: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PARSE), str(EXAMPLES)],
+        [sys.executable, "-c", textwrap.dedent(PARSE), str(EXAMPLES), DAG_BAGS],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": str(EXAMPLES.parent)},

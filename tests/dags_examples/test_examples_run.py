@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from tests.airflow_versions import needs_airflow_sdk
 from tests.dags_examples.checks import check_result, check_stored, files_of, path_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from tests.airflow_env import Run
 
     RunExample = Callable[..., Run]
+
+pytestmark = needs_airflow_sdk
 
 
 @pytest.fixture

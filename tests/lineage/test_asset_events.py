@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, Asset, AssetAlias, AssetAny, task
+from airflow.providers.common.compat.sdk import DAG, Asset, AssetAlias, AssetAny, task
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import (

@@ -6,7 +6,7 @@ import inspect
 from datetime import timedelta
 
 import pytest
-from airflow.sdk import DAG, XComArg, task
+from airflow.providers.common.compat.sdk import DAG, XComArg, task
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.common import is_final

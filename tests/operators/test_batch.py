@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks import gate
@@ -16,6 +16,7 @@ from airflow_provider_segmind.operators.segmind import SegmindBatchOperator
 from airflow_provider_segmind.protocol import waiting
 from airflow_provider_segmind.retrying import ONCE
 from tests.airflow_env import run_dag
+from tests.airflow_versions import needs_airflow_sdk
 from tests.buckets import BUCKET, CONN
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
@@ -112,7 +113,7 @@ def test_submits_keep_to_the_requests_per_minute(segmind_emulator, images, folde
     run = run_dag(dag_of(folder, images(10), requests_per_minute=4))
     assert run.state == "success"
     assert segmind_emulator.stats.submits_attempted == 10  # none met the limit
-    assert run.log.count("Pausing task as DEFERRED") >= 3
+    assert run.deferrals >= 3
 
 
 def test_the_vendors_limit_is_waited_out(segmind_emulator, images, folder):
@@ -173,6 +174,7 @@ def test_two_runs_do_not_work_on_one_manifest(segmind_emulator, images, folder):
     assert not claim.exists()
 
 
+@needs_airflow_sdk  # the dag.test() of Airflow 2 does not render again what it resumes; its workers do
 def test_items_that_render_differently_after_the_deferral(segmind_emulator, images, folder):
     """A list of what is there now: each resume would pay for another batch."""
     found = images(4)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 import tenacity
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind import retrying
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator

@@ -8,7 +8,7 @@ from datetime import timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 from PIL import Image
 
 from airflow_provider_segmind.exceptions import SegmindConfigError

@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import (

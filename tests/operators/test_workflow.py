@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator, SegmindRunWorkflowOperator

@@ -13,7 +13,7 @@ from airflow_provider_segmind.protocol.resume import (
     Next,
     decide,
     fingerprint,
-    matching_row,
+    matching_rows,
     read_entry,
     result_of_row,
 )
@@ -96,16 +96,15 @@ def test_a_lost_submit_is_found_by_its_inputs():
         row("no-time", created_at=None),
         row("long-ago", created_at="2027-01-15T07:00:00+00:00"),
     ]
-    found = matching_row(rows, model="esrgan", body=BODY, since=NOW)
-    assert found is not None
-    assert found.request_id == "newest"
-    assert matching_row(rows[2:], model="esrgan", body=BODY, since=NOW) is None
+    found = matching_rows(rows, model="esrgan", body=BODY, since=NOW)
+    assert [match.request_id for match in found] == ["newest", "older"]
+    assert matching_rows(rows[2:], model="esrgan", body=BODY, since=NOW) == []
 
 
 def test_inputs_match_as_the_wire_may_write_them():
     as_text = row(parameters={"image": BODY["image"], "scale": "2", "output_format": "png", "extra": True})
-    assert matching_row([as_text], model="esrgan", body=BODY, since=NOW) is as_text
-    assert matching_row([row(parameters={"a": "True"})], model="esrgan", body={"a": True}, since=NOW) is None
+    assert matching_rows([as_text], model="esrgan", body=BODY, since=NOW) == [as_text]
+    assert matching_rows([row(parameters={"a": "True"})], model="esrgan", body={"a": True}, since=NOW) == []
 
 
 def test_a_row_tells_the_result():

@@ -1,0 +1,134 @@
+"""
+What Airflow 2.11 to 3.3 do in different ways and ``common.compat.sdk`` does not level: in this one place.
+
+What an Airflow lacks is not made up for. Its users do without, and the log says so where it matters:
+
+=======================  =====  ============================================================================
+what                     since  before
+=======================  =====  ============================================================================
+task state store         3.3    a retry looks for its request in Segmind's request history
+retry policies           3.3    permanent errors fail a task at once, all others are left to its ``retries``
+``on_kill`` of triggers  3.3    nothing says what a user leaves behind who takes a waiting task off its request
+XComs from a trigger     3.3    with ``end_from_trigger`` a worker hands over the result all the same
+=======================  =====  ============================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat import sdk
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context, ObjectStoragePath
+
+log = logging.getLogger(__name__)
+
+HAS_RETRY_POLICIES = hasattr(sdk, "RetryPolicy")
+
+if TYPE_CHECKING or HAS_RETRY_POLICIES:
+    from airflow.providers.common.compat.sdk import ChainRetryPolicy, RetryDecision, RetryPolicy
+else:
+    # A policy can be made, so that one DAG file serves every Airflow; nobody asks it for a decision.
+    class RetryPolicy:
+        """Stands where Airflow 3.3 has its retry policies."""
+
+    class ChainRetryPolicy(RetryPolicy):
+        """Stands where Airflow 3.3 has its chain of policies."""
+
+    class RetryDecision:
+        """Stands where Airflow 3.3 has the decision of a policy."""
+
+
+__all__ = [
+    "HAS_RETRY_POLICIES",
+    "ChainRetryPolicy",
+    "RetryDecision",
+    "RetryPolicy",
+    "aset_xcom",
+    "attach_filesystem",
+    "connection_of",
+    "hook_lineage_is_read",
+    "known_arguments",
+    "retry_policy_of",
+    "task_state_store",
+    "xcoms_of_all",
+]
+
+
+def known_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return an operator's further arguments without ``retry_policy`` where Airflow knows none, and say so."""
+    if HAS_RETRY_POLICIES or "retry_policy" not in kwargs:
+        return kwargs
+    if kwargs["retry_policy"] is not None:
+        log.warning("retry_policy of %s has no effect: Airflow has retry policies from 3.3 on", kwargs.get("task_id"))
+    return {name: value for name, value in kwargs.items() if name != "retry_policy"}
+
+
+def retry_policy_of(operator: BaseOperator) -> Any:
+    """Return the retry policy that decides about a task; None where there is none, or Airflow knows none."""
+    return getattr(operator, "retry_policy", None)
+
+
+def task_state_store(context: Context) -> Any:
+    """Return the task instance's state store; None before Airflow 3.3."""
+    return context.get("task_state_store")
+
+
+def xcoms_of_all(ti: Any, key: str) -> list[Any]:
+    """
+    Return what the instances of a mapped task have pushed under a key, in this run.
+
+    :param ti: one of them, from the task's context.
+    """
+    from airflow.providers.common.compat.sdk import XCom
+
+    if hasattr(XCom, "get_all"):
+        return list(XCom.get_all(run_id=ti.run_id, key=key, task_id=ti.task_id, dag_id=ti.dag_id) or ())
+    return list(ti.xcom_pull(task_ids=ti.task_id, key=key) or ())  # Airflow 2: of all instances, for a mapped task
+
+
+async def aset_xcom(ti: Any, key: str, value: Any) -> None:
+    """
+    Push a task's XCom from a trigger.
+
+    :raises NotImplementedError: before Airflow 3.3.
+    """
+    from airflow.providers.common.compat.sdk import XCom
+
+    if not hasattr(XCom, "aset"):
+        raise NotImplementedError("Airflow lets a trigger push an XCom from 3.3 on")
+    where: Mapping[str, Any] = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
+    await XCom.aset(key=key, value=value, **where)
+
+
+def attach_filesystem(scheme: str, filesystem: Any) -> None:
+    """Let ``ObjectStoragePath`` use a filesystem for a scheme."""
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:
+        from airflow.io.store import attach  # type: ignore[import-not-found,no-redef]  # Airflow 2
+
+    attach(scheme, fs=filesystem)
+
+
+def hook_lineage_is_read() -> bool:
+    """Tell whether a plugin reads hook lineage."""
+    try:
+        from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
+    except ImportError:  # before Airflow 3.2
+        plugins_manager: Any = importlib.import_module("airflow.plugins_manager")
+        plugins_manager.initialize_hook_lineage_readers_plugins()
+        return bool(plugins_manager.hook_lineage_reader_classes)
+    return bool(get_hook_lineage_readers_plugins())
+
+
+def connection_of(path: ObjectStoragePath) -> str | None:
+    """Return the id of a path's connection, given apart or in its URI; None where it has none."""
+    if hasattr(path, "conn_id"):
+        return path.conn_id
+    found: str | None = path.storage_options.get("conn_id")  # before Airflow 3.2
+    return found

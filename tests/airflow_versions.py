@@ -1,0 +1,160 @@
+"""What the tests ask of Airflow's inside, which each minor version keeps somewhere else."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow import __version__
+
+if TYPE_CHECKING:
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.sdk import DAG
+    from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
+
+#: Major and minor version, such as (3, 3).
+AIRFLOW = tuple(int(part) for part in __version__.split(".")[:2])
+
+
+def _needs(major: int, minor: int, what: str) -> pytest.MarkDecorator:
+    missing = (major, minor) > AIRFLOW
+    return pytest.mark.skipif(missing, reason=f"{what}: Airflow {major}.{minor} and later")
+
+
+needs_airflow_sdk = _needs(3, 0, "airflow.sdk")
+needs_task_state_store = _needs(3, 3, "the task state store")
+needs_retry_policies = _needs(3, 3, "retry policies")
+needs_xcom_from_trigger = _needs(3, 3, "XComs from a trigger")
+
+#: Where to import DagBag from.
+DAG_BAGS = "airflow.dag_processing.dagbag" if AIRFLOW >= (3, 2) else "airflow.models.dagbag"
+
+#: The bundle that Airflow 3 makes of the dags folder; ad hoc DAGs are registered under it.
+_BUNDLE = "dags-folder"
+
+
+def _found(path: str) -> Any:
+    """Import a name; a type checker knows one Airflow only."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def set_up_logging() -> None:
+    """
+    Log from INFO on, as a worker does.
+
+    The migrations of Airflow 2 set logging up for themselves. ``dag.test()`` of Airflow 3.0 shows the debug messages of
+    its supervisor, and in them the secrets that are to be masked.
+    """
+    if AIRFLOW < (3, 0):
+        _found("airflow.logging_config.configure_logging")()
+    elif AIRFLOW < (3, 1):
+        structlog = importlib.import_module("structlog")
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+
+
+def keep_one_api() -> None:
+    """Make the API server once that ``dag.test()`` of Airflow 3 makes for each task: it takes seconds of CPU."""
+    if AIRFLOW >= (3, 0):
+        supervisor = importlib.import_module("airflow.sdk.execution_time.supervisor")
+        supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)  # type: ignore[attr-defined]
+
+
+def register(dag: DAG) -> None:
+    """Write the DAG to the database, as the DAG processor does: ``dag.test()`` of Airflow 3 reads it from there."""
+    if AIRFLOW < (3, 0):
+        return
+    lazy = _found("airflow.serialization.serialized_objects.LazyDeserializedDAG")
+    if AIRFLOW >= (3, 1):
+        written = lazy.from_dag(dag)
+    else:
+        dag.relative_fileloc = dag.relative_fileloc or "test.py"
+        written = lazy(data=_found("airflow.serialization.serialized_objects.SerializedDAG").to_dict(dag))
+    if AIRFLOW >= (3, 2):
+        home = "airflow.serialization.definitions.dag.SerializedDAG"
+    elif AIRFLOW >= (3, 1):
+        home = "airflow.serialization.serialized_objects.SerializedDAG"
+    else:
+        home = "airflow.models.dag.DAG"
+    _found("airflow.dag_processing.bundles.manager.DagBundlesManager")().sync_bundles_to_db()
+    _found(home).bulk_write_to_db(_BUNDLE, None, [written])
+    _found("airflow.models.serialized_dag.SerializedDagModel").write_dag(written, bundle_name=_BUNDLE)
+
+
+def scheduled(dag: DAG) -> Any:
+    """Return the DAG as the scheduler sees it."""
+    if AIRFLOW < (3, 0):
+        return dag
+    name = "DagSerialization" if AIRFLOW >= (3, 2) else "SerializedDAG"
+    serialization = _found(f"airflow.serialization.serialized_objects.{name}")
+    return serialization.deserialize_dag(serialization.serialize_dag(dag))
+
+
+def clear(dag: Any, dag_run: Any, task_ids: Collection[str], session: Session) -> int:
+    """Clear tasks of a run, and return how many task instances that were."""
+    from airflow.utils.state import DagRunState
+
+    if AIRFLOW < (3, 0):
+        which = {"start_date": dag_run.execution_date, "end_date": dag_run.execution_date}
+    else:
+        which = {"run_id": dag_run.run_id}
+    return int(dag.clear(task_ids=list(task_ids), dag_run_state=DagRunState.RUNNING, session=session, **which))
+
+
+def run_task(ti: TaskInstance, dag: DAG, session: Session) -> None:
+    """Run a task instance as ``dag.test()`` does, its triggers inline."""
+    task: Any = dag.task_dict[ti.task_id]
+    if AIRFLOW >= (3, 1):
+        _found("airflow.sdk.definitions.dag._run_task")(ti=ti, task=task, run_triggerer=True)
+        return
+    if AIRFLOW >= (3, 0):
+        ti.task = task
+        _found("airflow.sdk.definitions.dag._run_task")(ti=ti, run_triggerer=True)
+        return
+    ti = session.merge(ti)
+    ti.task = task
+    try:
+        _found("airflow.models.dag._run_task")(ti=ti, inline_trigger=True, session=session)
+    except Exception:
+        log.exception("Task failed; ti=%s", ti)
+
+
+def xcom(dag_run: DagRun, task_id: str, map_index: int, key: str) -> Any:
+    """What a task instance pushed under a key; None where it pushed nothing."""
+    from airflow.utils.session import create_session
+
+    query = {
+        "run_id": dag_run.run_id,
+        "key": key,
+        "task_ids": task_id,
+        "dag_ids": dag_run.dag_id,
+        "map_indexes": map_index,
+    }
+    model = _found("airflow.models.xcom.XComModel" if AIRFLOW >= (3, 0) else "airflow.models.xcom.XCom")
+    with create_session() as session:
+        if AIRFLOW >= (3, 1):
+            row = session.scalars(model.get_many(**query)).first()
+        else:
+            row = model.get_many(**query, session=session).first()
+        if row is None or AIRFLOW < (3, 0):  # there it is deserialized as it is read
+            return row and row.value
+        return _found("airflow.sdk.bases.xcom.BaseXCom").deserialize_value(row)
+
+
+def dag_bag(folder: str) -> Any:
+    """Parse a file or folder as the DAG processor does."""
+    return _found(f"{DAG_BAGS}.DagBag")(folder)
+
+
+def task_decorators() -> Any:
+    """The decorators that Airflow has found in the installed providers, by name."""
+    if AIRFLOW >= (3, 2):
+        return _found("airflow.sdk.providers_manager_runtime.ProvidersManagerTaskRuntime")().taskflow_decorators
+    return _found("airflow.providers_manager.ProvidersManager")().taskflow_decorators

@@ -1,0 +1,56 @@
+"""The Airflows and Pythons that the matrix runs, and what each Airflow is pinned with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """
+    A minor version of Airflow.
+
+    :param minor: such as ``3.0``.
+    :param release: the release that is installed.
+    :param pythons: the Pythons from 3.11 on that its metadata names, as far as we do.
+    :param before: packages are no younger than this day, near the release, as Airflow's own constraints are; but for
+        ``common-compat``, the newest of which each of these Airflows takes, and the vendor's SDK. None: as they are.
+    """
+
+    minor: str
+    release: str
+    pythons: tuple[str, ...]
+    before: str | None = None
+
+    @property
+    def constraints(self) -> Path:
+        """Names and versions; the newest Airflow has those of the set-up itself."""
+        return ROOT / (f"constraints/airflow-{self.minor}.txt" if self.before else "constraints.txt")
+
+
+PYTHONS = ("3.11", "3.12", "3.13")
+AIRFLOWS = {
+    airflow.minor: airflow
+    for airflow in (
+        Airflow("2.11", "2.11.2", PYTHONS[:2], before="2026-03-15"),
+        Airflow("3.0", "3.0.6", PYTHONS[:2], before="2025-09-01"),
+        Airflow("3.1", "3.1.8", PYTHONS, before="2026-03-15"),
+        Airflow("3.2", "3.2.2", PYTHONS, before="2026-06-01"),
+        Airflow("3.3", "3.3.2", PYTHONS),
+    )
+}
+
+_CASES = ("deferrable-esrgan x2", "plain-nomos", "deferrable-input by path", "plain-lost answer", "deferrable-bad key")
+#: A few minutes that show whether an Airflow is served: the hook, the ledger, the triggers, a DAG run in both modes.
+FAST = (
+    "tests/hooks",
+    "tests/triggers",
+    "tests/test_client.py",
+    "tests/test_compat.py",
+    "tests/test_ledger.py",
+    "tests/test_storage.py",
+    *(f"tests/operators/test_both_modes.py::test_case[{case}]" for case in _CASES),
+)
