@@ -86,12 +86,11 @@ class SegmindRunModelOperator(WaitsForRequest):
     :param defer_after: with ``deferrable``, first wait up to this many seconds in the worker: it spares the
         deferral where requests finish at once (default 0: defer right away).
     :param end_from_trigger: with ``deferrable`` and no destination, let the triggerer end the task once the request
-        is COMPLETED, with the result as its XCom: no second worker start (default False; from Airflow 3.3 on, before
-        it is resumed as ever). Airflow then skips what
-        a worker does after ``execute``: ``post_execute``, listeners and OpenLineage, asset events (``outlets`` are
-        refused) and the link to the output; ``on_success_callback`` runs in the DAG processor. Anything but
-        COMPLETED resumes the task, so retries, callbacks and the ledger work as ever. The ledger does not learn of
-        the success: a clear within the hour hands over the same result again.
+        is COMPLETED, with the result as its XCom: no second worker start (default False; no effect before Airflow
+        3.3). Airflow then skips what a worker does after ``execute``: ``post_execute``, listeners and OpenLineage, asset
+        events (``outlets`` are refused) and the link to the output; ``on_success_callback`` runs in the DAG processor.
+        Anything but COMPLETED resumes the task, so retries, callbacks and the ledger work as ever. The ledger does not
+        learn of the success: a clear within the hour hands over the same result again.
     """
 
     # --- the run --------------------------------------------------------------------------------------------
@@ -108,8 +107,7 @@ class SegmindRunModelOperator(WaitsForRequest):
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take over from the trigger: read its event, store the output, return the result."""
-        # dag.test() hands on the event alone and drops the keyword arguments of a deferral (seen on 3.3.2), so
-        # nothing here depends on them: the event carries all that is needed.
+        # The event carries all that is needed: dag.test() drops the keyword arguments of a deferral (seen on 3.3.2).
         self.request_id = request_id
         self._links_of_the_output()
         with self._permanent_errors_fail():
