@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, lineage
+from airflow.providers.common.compat.sdk import DAG
 from openlineage.client.serde import Serde
 
 from airflow_provider_segmind.lineage import Made, made_of, manifest
@@ -18,6 +18,8 @@ from airflow_provider_segmind.lineage.openlineage import MOST, lineage_of
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_env import run_dag
+
+lineage = pytest.importorskip("airflow.sdk.lineage", reason="hook lineage in airflow.sdk: Airflow 3.2 and later")
 
 EMPTY_BATCH = {"total": 0, "stored": 0}
 
