@@ -8,7 +8,7 @@ KEEP   ?=
 
 # make matrix VERSIONS="2.11 3.0" PYTHONS="3.11 3.12" FAST=1: a Python that is not here is told, and not run
 VERSIONS ?=
-PYTHONS  ?= 3.11
+PYTHONS  ?= 3.11 3.12 3.13
 FAST     ?=
 MATRIX   := $(BIN)/python -m tests.matrix $(if $(VERSIONS),--versions "$(VERSIONS)")
 
