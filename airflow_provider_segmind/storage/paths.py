@@ -39,7 +39,8 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     if conn_id is None and scheme in ("file", "memory"):
         _attach(scheme)
     try:
-        path = ObjectStoragePath(uri, conn_id=conn_id)
+        # Before Airflow 3.3 a conn_id of None takes the place of the one that stands in the URI.
+        path = ObjectStoragePath(uri, conn_id=conn_id) if conn_id is not None else ObjectStoragePath(uri)
         if (found := connection_of(path)) is not None:
             _check_connection(found)
         path.fs  # noqa: B018  resolves the filesystem, and with it the provider that brings it

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.emulator import Emulator
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestFailedError
