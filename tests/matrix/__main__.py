@@ -17,7 +17,7 @@ import time
 from datetime import UTC, datetime
 
 from tests.matrix import environments, results
-from tests.matrix.versions import AIRFLOWS, FAST, ROOT, Airflow
+from tests.matrix.versions import AIRFLOWS, FAST, FULL, ROOT, Airflow
 
 
 def main() -> int:
@@ -59,10 +59,10 @@ def _run(airflow: Airflow, python: str, further: list[str], *, fast: bool, keep:
     sys.stdout.write(f"{name}: the environment is there after {time.monotonic() - began:.0f} s\n")
     sys.stdout.flush()
     junit = runs.parents[1] / "junit.xml"
-    chosen = FAST if fast else ("tests",)
+    chosen = FAST if fast else FULL
     command = [str(runs), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-W", "ignore", "--tb=short"]
     # The long runs start a whole Airflow as processes, by the set-up's own environment: make test and make chaos.
-    command += ["-m", "not chaos and not e2e", f"--junitxml={junit}", *(further or chosen)]
+    command += ["-m", "not chaos and not cluster and not e2e", f"--junitxml={junit}", *(further or chosen)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     began = time.monotonic()
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
