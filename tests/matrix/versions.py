@@ -43,8 +43,8 @@ AIRFLOWS = {
     )
 }
 
-#: All but those that start a whole Airflow as processes.
-FULL = ("tests", *(f"--ignore=tests/{folder}" for folder in ("chaos", "cluster", "e2e")))
+#: All but those that start a whole Airflow as processes, or a browser.
+FULL = ("tests", *(f"--ignore=tests/{folder}" for folder in ("chaos", "cluster", "e2e", "ui")))
 
 _CASES = ("deferrable-esrgan x2", "plain-nomos", "deferrable-input by path", "plain-lost answer", "deferrable-bad key")
 #: A few minutes that show whether an Airflow is served: the hook, the ledger, the triggers, a DAG run in both modes.
