@@ -13,7 +13,10 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.batch import SegmindBatchOperator
+from airflow_provider_segmind.operators.common import permanent_errors_fail
 from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 from airflow_provider_segmind.operators.submit_once import Prepared
@@ -86,19 +89,74 @@ class _SegmindDecoratedOperator(DecoratedOperator, SegmindRunModelOperator):
         return replace(delivery, stem=self._noted.get("stem")) if delivery else None
 
     def _call(self, context: Context) -> None:
-        context_merge(context, self.op_kwargs)
-        returned = self.python_callable(*self.op_args, **determine_kwargs(self.python_callable, self.op_args, context))
+        returned = _returned_by(self, context)
         with self._permanent_errors_fail():
             if isinstance(returned, list | tuple):
                 raise SegmindConfigError(
                     f"the function returned {len(returned)} sets of parameters, and a task of @task.segmind is one "
-                    "request: map it over its inputs with .expand(), or give a list to SegmindBatchOperator"
+                    "request: say batch=True, or map it over its inputs with .expand()"
                 )
             if not isinstance(returned, Mapping):
                 raise SegmindConfigError(
                     f"the function must return the parameters of {self.model} as a dict, not {type(returned).__name__}"
                 )
         self.parameters = returned
+
+
+class _SegmindBatchDecoratedOperator(DecoratedOperator, SegmindBatchOperator):
+    """
+    Call a function for the items of a batch, and run the batch.
+
+    :param python_callable: returns the items.
+    :param op_args: its positional arguments. (templated)
+    :param op_kwargs: its keyword arguments. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(field for field in SegmindBatchOperator.template_fields if field != "items"),
+    )
+    template_fields_renderers = {**DecoratedOperator.template_fields_renderers, "parameters": "json"}
+    custom_operator_name = "@task.segmind"
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Sequence[Mapping[str, Any] | str]],
+        op_args: Collection[Any] | None = None,
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if "items" in kwargs:
+            raise SegmindConfigError("@task.segmind takes no items=: the function returns them")
+        super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, items=[], **kwargs)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Call the function, and begin the batch that it returns."""
+        self._call(context)
+        value: dict[str, Any] = super().execute(context)
+        return value
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
+        """Call the function again, and go on with the batch, which must be the same."""
+        self._call(context)
+        value: dict[str, Any] = super().execute_complete(context, event)
+        return value
+
+    def _call(self, context: Context) -> None:
+        returned = _returned_by(self, context)
+        with permanent_errors_fail(retry_policy_of(self)):
+            if not isinstance(returned, list | tuple):
+                raise SegmindConfigError(
+                    f"with batch=True the function must return a list of parameters, not {type(returned).__name__}"
+                )
+        self.items = list(returned)
+
+
+def _returned_by(operator: DecoratedOperator, context: Context) -> Any:
+    context_merge(context, operator.op_kwargs)
+    function = operator.python_callable
+    return function(*operator.op_args, **determine_kwargs(function, operator.op_args, context))
 
 
 def segmind_task(
@@ -113,6 +171,7 @@ def segmind_task(
     timeout: float = 600.0,
     durable: bool = True,
     on_lost_submit: Literal["fail", "resubmit"] = "fail",
+    batch: bool = False,
     multiple_outputs: bool = False,
     **kwargs: Any,
 ) -> TaskDecorator:
@@ -130,7 +189,10 @@ def segmind_task(
     (After a rate limit, before anything was submitted, it runs again.) What it returns is taken as it is: no template
     in it is rendered. Templates in the arguments of the function and of the decorator are.
 
-    It returns one set of parameters. For many pictures map the task: ``upscale.expand(image=[…])``.
+    It returns one set of parameters. For many pictures map the task (``upscale.expand(image=[…])``), or return a list
+    with ``batch=True``: the task then is a :class:`~airflow_provider_segmind.operators.batch.SegmindBatchOperator` and
+    takes its arguments (``max_failures``, ``max_in_flight``, …), needs a destination, and always defers. The function
+    runs again after each deferral of a batch, and has to return the same list.
 
     :param python_callable: the function to decorate.
     :param model: slug of the model. (templated)
@@ -142,21 +204,28 @@ def segmind_task(
     :param timeout: seconds for the whole run.
     :param durable: remember the request, so that a retry finds it.
     :param on_lost_submit: ``fail`` (default) or ``resubmit``.
+    :param batch: the function returns a list of parameters, one set for each picture (default False).
     :param multiple_outputs: push each key of the result as an XCom of its own, too (default False, whatever the
         function's annotation says: that is about the parameters).
     :param kwargs: further arguments of the operator, and of every task: ``retries``, ``task_id``, …
     """
-    if deferrable is not None:
-        kwargs["deferrable"] = deferrable
+    if batch:
+        if destination is None or deferrable is False or not wait_for_completion:
+            raise SegmindConfigError(
+                "batch=True needs a destination, and waits in the triggerer: see SegmindBatchOperator"
+            )
+    else:
+        kwargs["wait_for_completion"] = wait_for_completion
+        if deferrable is not None:
+            kwargs["deferrable"] = deferrable
     return task_decorator_factory(
         python_callable=python_callable,
         multiple_outputs=multiple_outputs,
-        decorated_operator_class=_SegmindDecoratedOperator,
+        decorated_operator_class=_SegmindBatchDecoratedOperator if batch else _SegmindDecoratedOperator,
         model=model,
         destination=destination,
         destination_conn_id=destination_conn_id,
         segmind_conn_id=segmind_conn_id,
-        wait_for_completion=wait_for_completion,
         timeout=timeout,
         durable=durable,
         on_lost_submit=on_lost_submit,
