@@ -61,7 +61,7 @@ def airflow(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 #: The run ids hold what has to be escaped in an address.
 RUN = "manual__2026-11-20T09:00:00+00:00"
-DONE = [("product_photos", RUN), ("catalogue", RUN), ("waits", "earlier"), ("archive", "many")]
+DONE = [("product_photos", RUN), ("private", RUN), ("catalogue", RUN), ("waits", "earlier"), ("archive", "many")]
 FAILED = [("fails", RUN), ("attack", RUN)]
 
 

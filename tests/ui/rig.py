@@ -46,7 +46,13 @@ class UiRig(Rig):
         self._photos = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(PHOTOS)))
         self.photos = f"http://127.0.0.1:{self._photos.server_port}"
         threading.Thread(target=self._photos.serve_forever, daemon=True).start()
-        self.environ = {**self.environ, "UI_PHOTOS": self.photos, "AIRFLOW__CORE__PARALLELISM": "4"}
+        self.environ = {
+            **self.environ,
+            "UI_PHOTOS": self.photos,
+            "UI_PHOTO_FILES": PHOTOS.as_uri(),
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__SEGMIND__SERVE_PREVIEWS": "True",
+        }
 
     def stop(self) -> None:
         self._photos.shutdown()

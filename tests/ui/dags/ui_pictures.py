@@ -48,6 +48,16 @@ with DAG("product_photos", schedule=None, default_args=OURS):
     SegmindEsrganOperator(task_id="only_submits", image=f"{PHOTOS}/cat.jpg", wait_for_completion=False)
     task(task_id="not_ours")(lambda: "just a task")()
 
+# Kept in private storage: only its previews can be seen.
+with DAG("private", schedule=None, default_args=OURS):
+    SegmindNomosUpscalerOperator(
+        task_id="kept",
+        input_path=f"{os.environ['UI_PHOTO_FILES']}/galaxies.webp",
+        destination=f"file://{OUT}/{{{{ run_id }}}}/private/",
+        deferrable=True,
+        poll_interval=1,
+    )
+
 with DAG("catalogue", schedule=None, default_args=OURS):
     SegmindBatchOperator(
         task_id="whole_folder",

@@ -1,0 +1,68 @@
+"""Pictures in private storage, in a real browser: previews for who may read the DAG, nothing for who may not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.plugins.site import USERS, SignedIn
+from tests.ui.conftest import PATIENCE, RUN
+from tests.ui.rig import UiRig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import BrowserContext, Page
+
+pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
+IDS = urlencode({"dag_id": "private", "run_id": RUN, "task_id": "kept", "map_index": "-1"})
+
+
+@pytest.fixture(scope="module")
+def strict(airflow: UiRig) -> str:
+    """The address of an API server with users, of whom only ``admin`` may read the DAG ``private``."""
+    passwords = airflow.path / "passwords.json"
+    passwords.write_text(json.dumps({name: f"of-{name}" for name in USERS}))
+    return airflow.serve(
+        "/strict",
+        AIRFLOW__CORE__AUTH_MANAGER="tests.plugins.strict.StrictAuthManager",
+        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="False",
+        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=",".join(f"{name}:{role}" for name, role in USERS.items()),
+        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(passwords),
+    )
+
+
+def opened(contexts: Callable[..., BrowserContext], url: str, user: str) -> tuple[Page, list[tuple[str, int]]]:
+    """Open the page as a user; return it with the previews that it asked for, and how each was answered."""
+    api = SignedIn(url, user)
+    assert api.sign_in()
+    page = contexts(extra_http_headers={"Authorization": f"Bearer {api.token}"}).new_page()
+    asked: list[tuple[str, int]] = []
+    page.on("response", lambda got: asked.append((got.url, got.status)) if "/segmind/preview" in got.url else None)
+    page.goto(f"{url}/segmind/view.html?{IDS}")
+    page.wait_for_selector("main:not([aria-busy])", timeout=PATIENCE)
+    return page, asked
+
+
+def test_who_may_read_the_dag_sees_both_previews(strict: str, contexts: Callable[..., BrowserContext]) -> None:
+    page, asked = opened(contexts, strict, "admin")
+    page.wait_for_function("[...document.querySelectorAll('.stage > img')].filter(i => i.naturalWidth).length === 2")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.stage > img')].map(i => Math.max(i.naturalWidth, i.naturalHeight))"
+    )
+    assert sorted(sizes) == [400, 512]  # what went in is smaller than a preview may be
+    assert page.evaluate("[...document.querySelectorAll('.stage > img')].every(i => i.src.startsWith('blob:'))")
+    assert sorted(status for _, status in asked) == [200, 200]
+    page.close()
+
+
+def test_who_may_not_read_the_dag_gets_none(strict: str, contexts: Callable[..., BrowserContext]) -> None:
+    page, asked = opened(contexts, strict, "viewer")
+    assert page.locator("img").count() == 0
+    status = page.evaluate("async ids => (await fetch(`preview?${ids}&which=after`)).status", IDS)
+    assert status == 403
+    assert all(code == 403 for _, code in asked)
+    page.close()
