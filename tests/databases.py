@@ -84,6 +84,7 @@ class PostgresServer:
     def __init__(self, binaries: Path, folder: Path, settings: dict[str, str]) -> None:
         self.access = Postgres(free_ports(1)[0], user="segmind", password=secrets.token_hex(8))
         self._binaries, self._folder, self._settings = binaries, folder, settings
+        self._process: subprocess.Popen[bytes] | None = None
         secret = folder / "password"
         secret.write_text(self.access.password)
         self._account = _account(folder, secret)  # PostgreSQL refuses to run as root
@@ -107,9 +108,10 @@ class PostgresServer:
         _wait(self._binaries, self.access, self._process, log)
 
     def stop(self) -> None:
-        """Stop it; its clients' connections end first."""
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=30)
+        """Stop it, if it runs; its clients' connections end first."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=30)
 
 
 @contextmanager

@@ -102,6 +102,8 @@ class Cluster(Rig):
     def stop(self) -> None:
         self.gateway.close()
         super().stop()
+        self.redis.stop()  # these two rename themselves, and lose the mark by which all others are found
+        self.postgres.stop()
 
     def _airflow_settings(self) -> dict[str, str]:
         database = self.postgres.access.url

@@ -32,6 +32,7 @@ class Redis:
         self.port = free_ports(1)[0]
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, env: dict[str, str]) -> None:
         """Start it, and return when it takes connections."""
@@ -53,9 +54,10 @@ class Redis:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop it."""
-        self._process.terminate()
-        self._process.wait(timeout=10)
+        """Stop it, if it runs."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=10)
 
 
 class Way:
