@@ -106,11 +106,7 @@ lint: setup ## style and types
 	@$(BIN)/mypy
 	@$(BIN)/zizmor --offline --quiet --persona=auditor .github
 
-$(VENV)/.release: $(STAMP)
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,release]"
-	@touch $@
-
-build: $(VENV)/.release ## what a release is made of, and proof that it works
+build: setup ## what a release is made of, and proof that it works
 	@$(BIN)/python -m release $(ARGS)
 
 freeze: setup ## tests/wire/written/<version>.json
@@ -124,7 +120,7 @@ constraints: setup ## renew constraints.txt
 	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(BIN)/python -m venv "$$fresh/venv"; \
 	"$$fresh/venv/bin/python" -m pip install --quiet uv; \
-	"$$fresh/venv/bin/uv" pip compile --quiet --python-version 3.11 --extra dev --extra release --no-header --no-annotate \
+	"$$fresh/venv/bin/uv" pip compile --quiet --python-version 3.11 --extra dev --no-header --no-annotate \
 		--no-emit-index-url --output-file "$$fresh/found.txt" pyproject.toml; \
 	{ echo "# Versions that the set-up installs (names and versions only): make constraints renews it."; \
 	  grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$fresh/found.txt"; } > constraints.txt; \
