@@ -10,22 +10,32 @@ task state store         3.3    a retry looks for its request in Segmind's reque
 retry policies           3.3    permanent errors fail a task at once, all others are left to its ``retries``
 ``on_kill`` of triggers  3.3    nothing says what a user leaves behind who takes a waiting task off its request
 XComs from a trigger     3.3    with ``end_from_trigger`` a worker hands over the result all the same
+tabs in the UI           3.1    the link "Before and after" is empty; before 3.0 that to the page is, too
+links of a worker        3.0    those of the output are there when the task has ended, not before
+nested ``extra``         3.1    lists and mappings in the ``extra`` of an alias' event are JSON text
 =======================  =====  ============================================================================
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from airflow import __version__ as airflow_version
 from airflow.providers.common.compat import sdk
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import BaseOperator, Context, ObjectStoragePath, TaskInstanceKey
 
 log = logging.getLogger(__name__)
+
+#: Major and minor version, for what no attribute tells.
+_AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
+#: Whether the UI has tabs of plugins on a task instance, and whether the API server serves pages of plugins.
+HAS_TABS, HAS_PAGES = _AIRFLOW >= (3, 1), _AIRFLOW >= (3, 0)
 
 HAS_RETRY_POLICIES = hasattr(sdk, "RetryPolicy")
 
@@ -44,16 +54,20 @@ else:
 
 
 __all__ = [
+    "HAS_PAGES",
     "HAS_RETRY_POLICIES",
+    "HAS_TABS",
     "ChainRetryPolicy",
     "RetryDecision",
     "RetryPolicy",
     "aset_xcom",
     "attach_filesystem",
     "connection_of",
+    "event_extra",
     "hook_lineage_is_read",
     "known_arguments",
     "retry_policy_of",
+    "returned_on_airflow_2",
     "task_state_store",
     "xcoms_of_all",
 ]
@@ -132,3 +146,28 @@ def connection_of(path: ObjectStoragePath) -> str | None:
         return path.conn_id
     found: str | None = path.storage_options.get("conn_id")  # before Airflow 3.2
     return found
+
+
+def event_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what the event of an asset alias may carry.
+
+    Before 3.1 Airflow puts the values into a set, when the task has succeeded: one that cannot be hashed fails it then.
+    """
+    if _AIRFLOW >= (3, 1):
+        return dict(extra)
+    return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in extra.items()}
+
+
+def returned_on_airflow_2(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
+    """
+    Return what a task has returned, where the web server of Airflow 2 asks for its links.
+
+    It has the operator as the DAG file made it. Airflow 3 asks in the task's own process: empty there.
+    """
+    if _AIRFLOW >= (3, 0):
+        return {}
+    from airflow.models.xcom import XCom
+
+    value = XCom.get_value(ti_key=ti_key, key="return_value")
+    return value if isinstance(value, Mapping) else {}

@@ -117,6 +117,12 @@ class Run:
 
         return airflow_versions.xcom(self.dag_run, task_id, map_index, key)
 
+    def link(self, task_id: str, name: str, map_index: int = -1) -> Any:
+        """Where an extra link of a task instance leads, by the name of its class."""
+        from tests import airflow_versions
+
+        return airflow_versions.link(self.dag, self.dag_run, task_id, map_index, name)
+
     @property
     def deferrals(self) -> int:
         """How often a task was deferred."""

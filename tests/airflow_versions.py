@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ def _needs(major: int, minor: int, what: str) -> pytest.MarkDecorator:
 
 
 needs_airflow_sdk = _needs(3, 0, "airflow.sdk")
+needs_tabs = _needs(3, 1, "tabs of plugins")
+needs_provider_commands = _needs(3, 2, "commands of providers")
 needs_task_state_store = _needs(3, 3, "the task state store")
 needs_retry_policies = _needs(3, 3, "retry policies")
 needs_xcom_from_trigger = _needs(3, 3, "XComs from a trigger")
@@ -68,8 +71,14 @@ def keep_one_api() -> None:
 
 
 def register(dag: DAG) -> None:
-    """Write the DAG to the database, as the DAG processor does: ``dag.test()`` of Airflow 3 reads it from there."""
+    """
+    Write the DAG to the database, as the DAG processor does.
+
+    ``dag.test()`` of Airflow 3 reads it from there, and any Airflow the aliases of its assets.
+    """
     if AIRFLOW < (3, 0):
+        dag.fileloc = dag.fileloc or "test.py"
+        _found("airflow.models.dag.DAG").bulk_write_to_db([dag])
         return
     lazy = _found("airflow.serialization.serialized_objects.LazyDeserializedDAG")
     if AIRFLOW >= (3, 1):
@@ -146,6 +155,35 @@ def xcom(dag_run: DagRun, task_id: str, map_index: int, key: str) -> Any:
         if row is None or AIRFLOW < (3, 0):  # there it is deserialized as it is read
             return row and row.value
         return _found("airflow.sdk.bases.xcom.BaseXCom").deserialize_value(row)
+
+
+def link(dag: DAG, dag_run: DagRun, task_id: str, map_index: int, name: str) -> Any:
+    """Where an extra link of a task instance leads, by the name of its class; nothing where it leads nowhere."""
+    if AIRFLOW >= (3, 0):
+        return xcom(dag_run, task_id, map_index, f"_link_{name}")
+    serialization = _found("airflow.serialization.serialized_objects.SerializedDAG")
+    task = serialization.from_dict(serialization.to_dict(dag)).task_dict[task_id]  # as the web server has it
+    found = next(one for one in task.operator_extra_links if type(one).__name__ == name)
+    return task.get_extra_links(dag_run.get_task_instance(task_id, map_index=map_index), found.name)
+
+
+def asset_events(dag_id: str, run_id: str) -> list[tuple[str, int, list[str], dict[str, Any]]]:
+    """The asset events of a run: URI, map index, aliases, extra (with compat.event_extra undone)."""
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    name = "asset.AssetEvent" if AIRFLOW >= (3, 0) else "dataset.DatasetEvent"
+    model = _found(f"airflow.models.{name}")
+    found = []
+    with create_session() as session:
+        for event in session.scalars(select(model).where(model.source_dag_id == dag_id, model.source_run_id == run_id)):
+            aliases = [alias.name for alias in event.source_aliases]
+            extra = {key: value for key, value in event.extra.items() if key != "from_rest_api"}
+            if aliases and AIRFLOW < (3, 1):
+                extra |= {key: json.loads(extra[key]) for key in ("inputs", "parameters") if key in extra}
+            asset = event.asset if AIRFLOW >= (3, 0) else event.dataset
+            found.append((asset.uri, event.source_map_index, aliases, extra))
+    return found
 
 
 def dag_bag(folder: str) -> Any:

@@ -15,10 +15,12 @@ from airflow_provider_segmind.links.segmind import (
     SegmindTabLink,
     console_of,
 )
+from tests.airflow_versions import needs_tabs
 
 ODD = SimpleNamespace(dag_id="a/b", run_id="manual__2026-01-01T00:00:00+00:00", task_id="t.x y", map_index=0)
 
 
+@needs_tabs
 def test_ids_are_quoted_and_no_link_begins_with_a_slash():
     tab = SegmindTabLink().get_link(SimpleNamespace(), ti_key=ODD)
     run_id = "manual__2026-01-01T00%3A00%3A00%2B00%3A00"

@@ -49,7 +49,7 @@ def hook_for(conn_id: str | None) -> SegmindHook:
     """
     from airflow_provider_segmind.hooks.segmind import ENVIRONMENT_KEY, SegmindHook
 
-    _quiet_logs()
+    quiet_logs()
     if conn_id is None and os.environ.get(ENVIRONMENT_KEY):
         return SegmindHook(None)
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -68,13 +68,27 @@ def hook_for(conn_id: str | None) -> SegmindHook:
     return SegmindHook(wanted)
 
 
-def _quiet_logs() -> None:
-    """Leave of the log, which Airflow sends to stdout, only what is worth a word, and send that to stderr."""
+def quiet_logs() -> None:
+    """Leave of the log, which Airflow sends to stdout, only what is worth a line, and send that to stderr."""
+    import airflow  # noqa: F401  # sets up its logging
+
     for name in ("airflow_provider_segmind", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for handler in logging.getLogger().handlers:
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-            handler.setStream(sys.stderr)
+            brief = logging.StreamHandler(sys.stderr)  # Airflow 2 has a handler that takes no other stream
+            brief.setFormatter(handler.formatter)
+            brief.setLevel(handler.level)
+            brief.filters = [*handler.filters, _without_traceback]  # Airflow 2 masks secrets in a filter
+            root.removeHandler(handler)
+            root.addHandler(brief)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leave the message: without a database, Airflow 2 logs a page of it, and the command says what to do."""
+    record.exc_info = record.exc_text = None
+    return True
 
 
 def whose(hook: SegmindHook) -> str:

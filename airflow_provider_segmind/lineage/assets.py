@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, AssetAll, AssetAny, conf
 
-from airflow_provider_segmind.compat import hook_lineage_is_read
+from airflow_provider_segmind.compat import event_extra, hook_lineage_is_read
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.lineage.addresses import asset_uri, bare
 
@@ -87,7 +87,7 @@ def add_events(context: Context, outlets: Sequence[Any], made: Made) -> None:
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):
             for picture in [] if made.skipped else made.pictures:
-                context["outlet_events"][outlet].add(_asset(picture["uri"]), extra=picture)
+                context["outlet_events"][outlet].add(_asset(picture["uri"]), extra=event_extra(picture))
             continue
         try:
             context["outlet_events"][outlet].extra.update(made.summary())

@@ -1,9 +1,10 @@
 """
 Links on a task instance: to the tab with before and after, the model's page, the output, and where it is stored.
 
-Airflow writes them when a task ends, defers or fails. Those into Airflow itself have no leading slash, so that they
-hold below a path in ``[api] base_url``, too. There is none to a page of the request: Segmind documents no such page,
-only its API; the request id stands in the XCom and in the log.
+Airflow 3 writes them when a task ends, defers or fails; the web server of Airflow 2 asks for them, so those that need
+the result are there once the task has ended. A page that this Airflow's UI does not have gets no link. Those into
+Airflow itself have no leading slash, so that they hold below a path in ``[api] base_url``, too. There is none to a page
+of the request: Segmind documents no such page, only its API; the request id stands in the XCom and in the log.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
+from airflow_provider_segmind.compat import HAS_PAGES, HAS_TABS, returned_on_airflow_2
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.wire import is_url
 
@@ -34,7 +36,9 @@ class SegmindTabLink(BaseOperatorLink):
     name = "Before and after"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the tab's address within Airflow."""
+        """Return the tab's address within Airflow; empty before Airflow 3.1, which has no such tabs."""
+        if not HAS_TABS:
+            return ""
         task = f"dags/{_part(ti_key.dag_id)}/runs/{_part(ti_key.run_id)}/tasks/{_part(ti_key.task_id)}"
         index = _map_index(ti_key)
         return f"{task}/mapped/{index}/plugin/{_TAB}" if index >= 0 else f"{task}/plugin/{_TAB}"
@@ -46,7 +50,9 @@ class SegmindPageLink(BaseOperatorLink):
     name = "Before and after, as a page"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the page's address within Airflow."""
+        """Return the page's address within Airflow; empty on Airflow 2, which serves no pages of this kind."""
+        if not HAS_PAGES:
+            return ""
         ids = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
         return f"{_PAGE}?{urlencode(ids | {'map_index': _map_index(ti_key)}, quote_via=quote, safe='')}"
 
@@ -58,7 +64,7 @@ class SegmindModelLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the model's page."""
-        slug = getattr(operator, "model", None)
+        slug = returned_on_airflow_2(ti_key).get("model") or getattr(operator, "model", None)
         return MODEL_PAGE.format(slug=quote(slug, safe="")) if isinstance(slug, str) and slug else ""
 
 
@@ -69,7 +75,8 @@ class SegmindOutputLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the output."""
-        output = getattr(operator, "output_link", None)
+        value = returned_on_airflow_2(ti_key)
+        output = None if value.get("skipped") else value.get("output") or getattr(operator, "output_link", None)
         return str(output) if is_url(output) else ""
 
 
@@ -80,7 +87,9 @@ class SegmindStoredLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address in the console of AWS or Google Cloud."""
-        uri = getattr(operator, "stored_uri", None)
+        value = returned_on_airflow_2(ti_key)
+        stored = value.get("stored") or [{}]
+        uri = value.get("manifest") or stored[0].get("uri") or getattr(operator, "stored_uri", None)
         return console_of(uri) if isinstance(uri, str) and not _is_elsewhere(uri) else ""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.airflow_versions import needs_provider_commands
 from tests.cli.terminal import AIRFLOW, MODULE, ROOT, environment, segmind, start
 
 TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -32,7 +33,9 @@ def test_every_block_is_run():
     assert len(LINES) == 11
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, marks=needs_provider_commands if line.startswith("airflow ") else ()) for line in LINES]
+)
 def test_line(line, tmp_path, photos, segmind_emulator):
     shutil.copy(photos / "cat.jpg", tmp_path / "photo.jpg")
     env = environment(tmp_path, segmind_emulator)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.airflow_versions import needs_airflow_sdk
 from tests.buckets import BUCKET, CONN
 from tests.dags_examples.checks import check_content, check_result, path_of
 from tests.databases import postgres, postgres_binaries
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.emulator import Emulator
     from tests.airflow_env import Run
     from tests.buckets import Bucket
+
+pytestmark = needs_airflow_sdk
 
 QUERY = "SELECT * FROM segmind_catalogue ORDER BY source"
 Rows = Callable[[], list[dict[str, Any]]]

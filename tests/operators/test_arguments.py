@@ -153,10 +153,10 @@ def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_pat
         assert (stored["width"], stored["height"]) == size
         assert run.xcom("store", index)["request_id"] == run.xcom("upscale", index)["request_id"]
         assert run.task("upscale", index).rendered_map_index in urls[index]
-        assert run.xcom("upscale", index, key="_link_SegmindModelLink") == "https://www.segmind.com/models/esrgan"
-        assert run.xcom("upscale", index, key="_link_SegmindOutputLink") == run.xcom("upscale", index)["output"]
-        assert run.xcom("store", index, key="_link_SegmindOutputLink") == run.xcom("upscale", index)["output"]
-        assert not run.xcom("store", index, key="_link_SegmindStoredLink")  # a file has no console
+        assert run.link("upscale", "SegmindModelLink", index) == "https://www.segmind.com/models/esrgan"
+        assert run.link("upscale", "SegmindOutputLink", index) == run.xcom("upscale", index)["output"]
+        assert run.link("store", "SegmindOutputLink", index) == run.xcom("upscale", index)["output"]
+        assert not run.link("store", "SegmindStoredLink", index)  # a file has no console
 
 
 def test_any_other_model_takes_a_free_dict(airflow_db, segmind_emulator):

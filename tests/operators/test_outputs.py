@@ -222,7 +222,7 @@ def test_skip_existing(upscale, bucket, photos, tmp_path, segmind_emulator, defe
     assert "Nothing is submitted, nothing is billed" in again.log
     value = again.xcom("t")
     assert value == first.xcom("t") | {"skipped": True, "metrics": {**dict.fromkeys(value["metrics"]), "cost": 0.0}}
-    assert not again.xcom("t", key="_link_SegmindOutputLink")  # Segmind's copy may be gone
+    assert not again.link("t", "SegmindOutputLink")  # Segmind's copy may be gone
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.uploads) == (1, 1)
 
