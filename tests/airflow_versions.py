@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -184,6 +185,28 @@ def asset_events(dag_id: str, run_id: str) -> list[tuple[str, int, list[str], di
             asset = event.asset if AIRFLOW >= (3, 0) else event.dataset
             found.append((asset.uri, event.source_map_index, aliases, extra))
     return found
+
+
+@contextlib.contextmanager
+def lineage_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Airflow's own collector of hook lineage, as it is where a plugin reads it."""
+    from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+
+    if AIRFLOW >= (3, 2):
+        plugins = importlib.import_module("airflow.sdk.plugins_manager")
+        monkeypatch.setattr(plugins, "get_hook_lineage_readers_plugins", lambda: [object()])
+        forget = _found("airflow.sdk.lineage.get_hook_lineage_collector").cache_clear
+    else:
+        plugins = importlib.import_module("airflow.plugins_manager")
+        monkeypatch.setattr(plugins, "hook_lineage_reader_classes", [object])
+        forget = functools.partial(
+            setattr, importlib.import_module("airflow.lineage.hook"), "_hook_lineage_collector", None
+        )
+    forget()
+    found = get_hook_lineage_collector()
+    assert type(found).__name__ == "HookLineageCollector"
+    yield found
+    forget()
 
 
 def dag_bag(folder: str) -> Any:

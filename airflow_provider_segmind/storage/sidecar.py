@@ -106,7 +106,7 @@ def find_done(path: ObjectStoragePath, fingerprint: str) -> dict[str, Any] | Non
         fs = fresh(side)
         if not fs.exists(side.path) or fs.size(side.path) > _LARGEST:
             return None
-        text = side.read_bytes()
+        text = bytes(fs.cat_file(side.path))
         try:
             found = Sidecar.model_validate_json(text)
         except ValidationError as error:
