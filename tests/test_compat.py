@@ -67,6 +67,27 @@ def test_a_retry_without_a_store_finds_what_is_paid_for(
     assert [file.name for file in tmp_path.iterdir()] == ["upscale.jpg"]
 
 
+def test_a_retry_without_a_store_takes_from_the_history_what_segmind_has_forgotten(
+    airflow_db, segmind_emulator, photos, tmp_path, quick_retries, no_store
+):
+    segmind_emulator.reset(retention=1.5, latency=0.2)
+    segmind_emulator.faults.add("output", "status:500", times=6)
+    with DAG("no_store", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            destination=f"file://{tmp_path}/",
+            poll_interval=0.25,
+            retries=1,
+            retry_delay=timedelta(seconds=2),
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert segmind_emulator.stats.submits_accepted == 1
+    assert run.xcom("upscale")["metrics"]["cost"] == 0.005
+    assert [file.name for file in tmp_path.iterdir()] == ["upscale.jpg"]
+
+
 def test_a_retry_without_a_store_attaches_to_what_runs(airflow_db, segmind_emulator, photos, no_store, deferrable):
     segmind_emulator.faults.add("submit", "stuck")
     with DAG("no_store", schedule=None) as dag:

@@ -16,7 +16,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.ledger.entry import RETENTION, Ledger
 from airflow_provider_segmind.ledger.history import Sought, recover_output, search
-from airflow_provider_segmind.protocol.resume import Entry, Next, decide, result_of_row, without_query
+from airflow_provider_segmind.protocol.resume import Entry, Next, created, decide, result_of_row, without_query
 from airflow_provider_segmind.protocol.wire import HistoryRow, RequestState, Result
 
 if TYPE_CHECKING:
@@ -201,9 +201,10 @@ class Reconnector:
             log.info("The history shows no request of an earlier try")
             return None
         log.info("An earlier try's request is %s: nothing is billed anew", row.request_id)
-        if (row.status or "").upper() == RequestState.COMPLETED and (result := result_of_row(row, model=wanted.model)):
+        # The record of a completed one says more than its row: names of outputs, times.
+        if self._state(row.request_id) is None and (result := result_of_row(row, model=wanted.model)):
             return Known(result)
-        return Attached(row.request_id, time.time())
+        return Attached(row.request_id, created(row) or time.time())
 
     def _search(self, wanted: Wanted, since: float, *, must_answer: bool = False) -> HistoryRow | None:
         sought = Sought(wanted.shown, since, signed=wanted.signed, upload=wanted.upload)

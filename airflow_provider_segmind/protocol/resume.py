@@ -109,7 +109,7 @@ def matching_rows(
     :param signed: ``image`` is a URL without its signature, which is another one each time it is made.
     """
     found = [
-        (created, row)
+        (at, row)
         for row in rows
         if row.model == model
         and (row.status or "").upper() != RequestState.FAILED
@@ -118,16 +118,21 @@ def matching_rows(
             name in row.parameters and _equal(_bare(row.parameters[name], signed and name == "image"), value)
             for name, value in body.items()
         )
-        and (created := _epoch(row.created_at)) is not None
-        and created >= since - CLOCK_SKEW
+        and (at := created(row)) is not None
+        and at >= since - CLOCK_SKEW
     ]
     return [row for _, row in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
+def created(row: HistoryRow) -> float | None:
+    """Return when a row's request was made (epoch seconds), where it says so."""
+    return datetime.fromisoformat(row.created_at).astimezone(UTC).timestamp() if row.created_at else None
+
+
 def older(row: HistoryRow, since: float) -> bool:
     """Tell whether a row is older than a moment (epoch seconds); one without a time may not be."""
-    created = _epoch(row.created_at)
-    return created is not None and created < since - CLOCK_SKEW
+    at = created(row)
+    return at is not None and at < since - CLOCK_SKEW
 
 
 def result_of_row(row: HistoryRow, *, model: str) -> Result | None:
@@ -157,7 +162,3 @@ def _bare(value: Any, signed: bool) -> Any:
 def _equal(there: Any, here: Any) -> bool:
     """Compare as the wire may: a number that came back as text is the same number."""
     return there == here or (not isinstance(here, bool) and str(there) == str(here))
-
-
-def _epoch(stamp: str | None) -> float | None:
-    return datetime.fromisoformat(stamp).astimezone(UTC).timestamp() if stamp else None

@@ -16,7 +16,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutpu
 from airflow_provider_segmind.protocol.models import decode_base64
 from airflow_provider_segmind.protocol.previews import is_preview
 from airflow_provider_segmind.protocol.wire import is_url
-from airflow_provider_segmind.storage.paths import object_path, refused_early
+from airflow_provider_segmind.storage.paths import fresh, object_path, refused_early
 from airflow_provider_segmind.storage.proof import picture_size
 
 if TYPE_CHECKING:
@@ -99,12 +99,13 @@ def load_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BY
 def read_input(path: ObjectStoragePath, max_bytes: int) -> bytes:
     """Return an input's bytes, not proved to be a picture; errors as :func:`load_picture`."""
     with refused_early("input", path):
-        there = path.fs.info(path.path)
+        fs = fresh(path)
+        there = fs.info(path.path)
         if there.get("type") == "directory":
             raise SegmindConfigError(f"input {path} is a folder: list_pictures() names the pictures in it")
         if (size := there.get("size") or 0) > max_bytes:
             raise SegmindConfigError(f"input {path} has {size} bytes, more than the {max_bytes} of max_input_bytes")
-        content = bytes(path.fs.cat_file(path.path))  # not the path's own read, which reports a lineage of it
+        content = bytes(fs.cat_file(path.path))  # not the path's own read, which reports a lineage of it
     if not content:
         raise SegmindConfigError(f"input {path} is empty")
     if len(content) > max_bytes:

@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_segmind.plugins.pages import CONTENT_SECURITY_POLICY, WWW, Pages
 from airflow_provider_segmind.plugins.segmind import SegmindPlugin
+from tests.airflow_versions import needs_airflow_sdk
 
 FILES = sorted(WWW.iterdir())
 
@@ -91,6 +92,7 @@ print("SPENT", spent, *sorted(set(sys.modules) - before))
 """
 
 
+@needs_airflow_sdk
 def test_importing_the_plugin_costs_a_task_next_to_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, timeout=60, check=True)
     spent, *modules = done.stdout.rpartition("SPENT ")[2].split()

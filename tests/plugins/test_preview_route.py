@@ -20,7 +20,9 @@ from airflow_provider_segmind.plugins.preview_route import Budget
 from airflow_provider_segmind.protocol.previews import MAX_BYTES, Reference, is_genuine, marker
 from airflow_provider_segmind.storage.previews import small
 from tests.buckets import BUCKET, Bucket
-from tests.plugins.site import SignedIn, Site
+
+pytest.importorskip("airflow.api_fastapi", reason="an API server that serves pages: Airflow 3.0 and later")
+from tests.plugins.site import SignedIn, Site  # imports it
 
 RUN = "manual__2026-11-21T10:00:00+00:00"  # as Airflow makes them, with signs that have to be quoted
 MODEL = "https://www.segmind.com/models/esrgan"
