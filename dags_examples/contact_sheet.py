@@ -4,7 +4,7 @@ Make thumbnails and a contact sheet of upscaled pictures, as soon as they are st
 Scheduled on the asset alias ``segmind_upscaled``: the example ``segmind_daily_folder`` emits an event for each picture
 that it stores. A run takes all events that have come since the last one, so it may be about one picture or about a
 hundred. It makes a thumbnail of each, in ``thumbnails/`` beside the picture, and then the sheet of all thumbnails of
-that folder, ``contact-sheet.jpg``. Run by hand, it takes the pictures of the last day.
+that folder, ``contact-sheet.jpg``. Run by hand, it takes the pictures of the last day (Airflow 3.2 and later).
 
 The manifest in an event has all that is needed: ``extra["uri"]`` opens the picture, with its connection.
 """

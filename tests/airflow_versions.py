@@ -32,6 +32,7 @@ def _needs(major: int, minor: int, what: str) -> pytest.MarkDecorator:
 
 needs_airflow_sdk = _needs(3, 0, "airflow.sdk")
 needs_tabs = _needs(3, 1, "tabs of plugins")
+needs_events_since = _needs(3, 2, "events since a moment")
 needs_provider_commands = _needs(3, 2, "commands of providers")
 needs_task_state_store = _needs(3, 3, "the task state store")
 needs_retry_policies = _needs(3, 3, "retry policies")
@@ -207,6 +208,40 @@ def lineage_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     assert type(found).__name__ == "HookLineageCollector"
     yield found
     forget()
+
+
+def start_metrics(factory: Any = None) -> None:
+    """Have Airflow read its metrics configuration again, as it does when a process starts; or use a client of ours."""
+    if AIRFLOW >= (3, 2):
+        factory = factory or _found("airflow.sdk.observability.metrics.stats_utils.get_stats_factory")()
+        _found("airflow.sdk.observability.stats.initialize")(factory=factory, export_legacy_names=True)
+        return
+    stats = _found("airflow.stats.Stats")
+    kind = type(stats)  # chooses a client, which the class keeps
+    stats.instance = None
+    del kind.factory
+    if factory:
+        kind.factory = staticmethod(factory)
+    kind.__init__(stats)
+
+
+def forget_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ``ObjectStoragePath`` make its stores anew: it keeps each, and whether it had a key, for the process."""
+    store = importlib.import_module("airflow.sdk.io.store" if AIRFLOW >= (3, 0) else "airflow.io.store")
+    monkeypatch.setattr(store, "_STORE_CACHE", {})
+
+
+def through_database(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take a trigger's arguments the way of Airflow: worker, API server where there is one, database, triggerer."""
+    from airflow.models.trigger import Trigger
+
+    if AIRFLOW < (3, 0):
+        return dict(Trigger._decrypt_kwargs(Trigger._encrypt_kwargs(kwargs)))
+    from airflow.sdk.serde import serialize
+    from airflow.serialization.decoders import smart_decode_trigger_kwargs
+
+    stored = Trigger.encrypt_kwargs(json.loads(json.dumps(serialize(kwargs))))
+    return {name: smart_decode_trigger_kwargs(value) for name, value in Trigger._decrypt_kwargs(stored).items()}
 
 
 def dag_bag(folder: str) -> Any:

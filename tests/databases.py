@@ -7,6 +7,7 @@ and a test that can do with another database takes that.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -58,18 +59,14 @@ class Postgres:
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """What a query finds, read by a client of its own."""
-        import psycopg
-        from psycopg.rows import dict_row
+        import psycopg2
+        from psycopg2.extras import RealDictCursor
 
-        with psycopg.connect(
-            host=self.host,
-            port=self.port,
-            user=self.user,
-            password=self.password,
-            dbname=self.database,
-            row_factory=dict_row,
-        ) as connection:
-            return connection.execute(query.encode()).fetchall()
+        where = {"host": self.host, "port": self.port, "dbname": self.database}
+        connection = psycopg2.connect(user=self.user, password=self.password, cursor_factory=RealDictCursor, **where)
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            cursor.execute(query)
+            return [dict(row) for row in cursor.fetchall()]
 
 
 class PostgresServer:

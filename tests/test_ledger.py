@@ -260,8 +260,8 @@ def test_without_a_store_an_upload_is_known_by_the_picture_that_was_uploaded(tas
     body = {name: value for name, value in task.body.items() if name != "image"}
     reconnector = Reconnector(task.hook, task.ledger, on_lost_submit="fail", patience=0)
     found = reconnector.find(Wanted("esrgan", body, "f", upload=cat))
-    assert isinstance(found, Known)
-    assert found.result.request_id == wanted_row.request_id
+    assert isinstance(found, Attached)  # its record is asked, which says more than the row
+    assert found.request_id == wanted_row.request_id
 
 
 @pytest.mark.parametrize("silent", ["history", "asset"])

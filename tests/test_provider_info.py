@@ -57,7 +57,9 @@ def test_every_name_points_to_something():
 
 def test_airflow_knows_the_setting():
     from airflow.configuration import conf
+    from airflow.providers_manager import ProvidersManager
 
+    ProvidersManager().initialize_providers_configuration()  # as every process of Airflow 2 does
     assert conf.getboolean("segmind", "serve_previews") is False  # without a fallback: its default is ours
     [option] = INFO["config"]["segmind"]["options"].values()
     assert "docs/security.md" in option["description"]

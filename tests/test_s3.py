@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.airflow_env import Run, run_dag
+from tests.airflow_versions import forget_stores
 from tests.buckets import BUCKET, CONN, Bucket
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ def test_credentials_of_the_machine(
     upscale: Callable[..., Run], bucket: Bucket, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with an instance's role: no connection at all."""
-    from airflow.sdk.io import store
-
-    monkeypatch.setattr(store, "_STORE_CACHE", {})  # it keeps a store, and whether it had a key, for the process
+    forget_stores(monkeypatch)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)

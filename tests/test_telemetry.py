@@ -27,20 +27,11 @@ from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_env import Run, run_dag
+from tests.airflow_versions import needs_task_state_store, start_metrics
 from tests.collectors import Metric, StatsdServer
-
-pytest.importorskip("airflow.sdk.observability.stats", reason="the tests listen where Airflow 3.2 and later send")
 
 TIMES = {"airflow.segmind.inference_time", "airflow.segmind.queue_time"}
 LINE = re.compile(r"Segmind request (\S+) \([^)]+\) (completed|skipped|failed|blocked|timeout|expired|lost|error): ")
-
-
-def start_metrics() -> None:
-    """Have Airflow read its metrics configuration again, as it does when a process starts."""
-    from airflow.sdk.observability import stats
-    from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
-
-    stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
 
 
 @pytest.fixture
@@ -261,6 +252,7 @@ def test_what_is_there_already(statsd, segmind_emulator, quick_polls, photos, tm
     ]
 
 
+@needs_task_state_store
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 def test_a_retry_adds_no_second_cost(
     statsd, segmind_emulator, quick_polls, quick_retries, photos, tmp_path, deferrable
@@ -373,12 +365,10 @@ def test_airflow_s_own_filters(statsd, monkeypatch):
 
 
 def test_a_broken_backend_fails_no_task(airflow_db, caplog):
-    from airflow.sdk.observability import stats
-
     def broken() -> Any:
         raise RuntimeError("no metrics today")
 
-    stats.initialize(factory=broken, export_legacy_names=True)
+    start_metrics(broken)
     try:
         with caplog.at_level("INFO"):
             telemetry.completed(RESULT)

@@ -28,6 +28,7 @@ from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
 from airflow_provider_segmind.storage.paths import object_path
 from airflow_provider_segmind.storage.sidecar import find_done
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_versions import through_database
 from tests.freeze_shapes import BODY, FOLDER, GATEWAY, ID, STORED, Store, shapes
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
@@ -57,16 +58,6 @@ def _newer(value: Any) -> Any:
     if isinstance(value, list):
         return with_more(value)
     return {name: with_more(inner) for name, inner in value.items()}
-
-
-def through_airflow(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take a trigger's arguments the way of Airflow: worker, API server, database, triggerer."""
-    from airflow.models.trigger import Trigger
-    from airflow.sdk.serde import serialize
-    from airflow.serialization.decoders import smart_decode_trigger_kwargs
-
-    stored = Trigger.encrypt_kwargs(json.loads(json.dumps(serialize(kwargs))))
-    return {name: smart_decode_trigger_kwargs(value) for name, value in Trigger._decrypt_kwargs(stored).items()}
 
 
 def load(classpath: str) -> Any:
@@ -131,7 +122,7 @@ def test_a_request_is_recognised_as_the_same():
 def test_every_trigger_is_made_again_with_all_that_it_carried(triggers):
     for trigger in triggers:
         known = {name: value for name, value in trigger["kwargs"].items() if name not in NEWER}
-        made = load(trigger["classpath"])(**through_airflow(trigger["kwargs"]))
+        made = load(trigger["classpath"])(**through_database(trigger["kwargs"]))
         path, kwargs = made.serialize()
         assert path == trigger["classpath"]
         assert {name: kwargs[name] for name in known} == known
@@ -143,7 +134,7 @@ def test_a_wait_goes_on_to_its_end(triggers, submitted):
     for trigger in waits:
         kwargs = alive(trigger["kwargs"], submitted.id)
         soon = {name: 0.0 for name in ("resume_at", "not_before") if name in kwargs}
-        made = load(trigger["classpath"])(**through_airflow({**kwargs, **soon, "poll_interval": 0.25}))
+        made = load(trigger["classpath"])(**through_database({**kwargs, **soon, "poll_interval": 0.25}))
         event = fire(made)
         if event["kind"] == "batch":
             [event] = [waited["event"] for waited in event["waited"]]

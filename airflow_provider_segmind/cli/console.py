@@ -47,9 +47,9 @@ def hook_for(conn_id: str | None) -> SegmindHook:
     :param conn_id: a connection; default: the key in ``SEGMIND_API_KEY``, else the connection ``segmind_default``.
     :raises SegmindConfigError: there is neither.
     """
+    quiet_logs()
     from airflow_provider_segmind.hooks.segmind import ENVIRONMENT_KEY, SegmindHook
 
-    quiet_logs()
     if conn_id is None and os.environ.get(ENVIRONMENT_KEY):
         return SegmindHook(None)
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -70,10 +70,10 @@ def hook_for(conn_id: str | None) -> SegmindHook:
 
 def quiet_logs() -> None:
     """Leave of the log, which Airflow sends to stdout, only what is worth a line, and send that to stderr."""
+    for name in ("airflow_provider_segmind", "httpx", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     import airflow  # noqa: F401  # sets up its logging
 
-    for name in ("airflow_provider_segmind", "httpx"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from tests.airflow_versions import needs_airflow_sdk
+from tests.airflow_versions import needs_airflow_sdk, needs_events_since
 from tests.dags_examples.checks import check_result, check_stored, files_of, path_of
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_p
     assert segmind_emulator.stats.submits_attempted == 0
 
 
+@needs_events_since
 def test_daily_folder_and_contact_sheet(
     run_example: RunExample, segmind_emulator: Emulator, pictures: Path, tmp_path: Path, out: Path
 ) -> None:

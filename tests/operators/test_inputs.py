@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import re
 from datetime import timedelta
@@ -21,7 +20,7 @@ from airflow_provider_segmind.operators.segmind import (
 from airflow_provider_segmind.protocol.answers import clean
 from airflow_provider_segmind.storage.inputs import Picture
 from tests.airflow_env import run_dag
-from tests.airflow_versions import AIRFLOW
+from tests.airflow_versions import forget_stores
 from tests.buckets import BUCKET, CONN
 
 ESRGAN, NOMOS, BRIA = SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaIncreaseResolutionOperator
@@ -197,8 +196,7 @@ def test_a_store_without_a_key_cannot_sign(bucket, s3_server, monkeypatch):
     """Anonymous access: what comes back is an address, and no permission to read."""
     from airflow_provider_segmind.storage import object_path
 
-    store = importlib.import_module("airflow.sdk.io.store" if AIRFLOW >= (3, 0) else "airflow.io.store")
-    monkeypatch.setattr(store, "_STORE_CACHE", {})  # it keeps a store, and whether it had a key, for the process
+    forget_stores(monkeypatch)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     path = object_path(f"s3://{BUCKET}/cat.jpg", None)
