@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
 
-class _SegmindDecoratedOperator(DecoratedOperator, SegmindRunModelOperator):
+class _Decorated(DecoratedOperator):
+    """What Airflow's own base lacks."""
+
+    if not hasattr(DecoratedOperator, "xcom_push"):
+        xcom_push = None  # Airflow 3.0 hands it on when the model has run, and fails the task where there is none
+
+
+class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
     """
     Call a function for the parameters of a model, and run the model.
 
@@ -103,7 +110,7 @@ class _SegmindDecoratedOperator(DecoratedOperator, SegmindRunModelOperator):
         self.parameters = returned
 
 
-class _SegmindBatchDecoratedOperator(DecoratedOperator, SegmindBatchOperator):
+class _SegmindBatchDecoratedOperator(_Decorated, SegmindBatchOperator):
     """
     Call a function for the items of a batch, and run the batch.
 

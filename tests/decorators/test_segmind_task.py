@@ -18,7 +18,7 @@ from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
 from airflow_provider_segmind.protocol.pictures import data_uri
 from airflow_provider_segmind.storage.names import stem_of
 from tests.airflow_env import run_dag
-from tests.airflow_versions import needs_task_state_store, task_decorators
+from tests.airflow_versions import needs_task_state_store, no_new_try, task_decorators
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 
@@ -166,6 +166,7 @@ def test_multiple_outputs(airflow_db, segmind_emulator, photos, deferrable):
     assert run.xcom("show") == run.xcom("upscale")["output"]
 
 
+@no_new_try
 def test_a_retry_takes_over_the_request(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable):
     picture = segmind_emulator.add_picture(photos / "cat.jpg")
     segmind_emulator.faults.add("output", "status:503", times=6)

@@ -19,7 +19,7 @@ from airflow_provider_segmind.operators.segmind import (
 )
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_env import Run, run_dag
-from tests.airflow_versions import asset_events
+from tests.airflow_versions import asset_events, no_new_try
 from tests.buckets import BUCKET, CONN
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
@@ -247,6 +247,7 @@ def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
     assert batch[3] == {"model": "esrgan", "parameters": {"output_format": "png"}, "cost": 0.005, "batch": numbers}
 
 
+@no_new_try
 def test_a_batch_tells_what_a_failed_try_had_stored(segmind_emulator, photos, tmp_path):
     good, bad = (segmind_emulator.add_picture(photos / "cat.jpg", name=name) for name in ("good.jpg", "bad.jpg"))
     segmind_emulator.faults.add("output", "status:404", times=1)
