@@ -222,8 +222,12 @@ def lineage_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def start_metrics(factory: Any = None) -> None:
     """Have Airflow read its metrics configuration again, as it does when a process starts; or use a client of ours."""
     if AIRFLOW >= (3, 2):
-        factory = factory or _found("airflow.sdk.observability.metrics.stats_utils.get_stats_factory")()
-        _found("airflow.sdk.observability.stats.initialize")(factory=factory, export_legacy_names=True)
+        configured = _found("airflow.sdk.observability.metrics.stats_utils.get_stats_factory")
+        stats = importlib.import_module("airflow.sdk.observability.stats")
+        if AIRFLOW >= (3, 3):
+            stats.initialize(factory=factory or configured(), export_legacy_names=True)
+        else:
+            stats.Stats.initialize(factory=factory or configured(stats.Stats))
         return
     stats = _found("airflow.stats.Stats")
     kind = type(stats)  # chooses a client, which the class keeps

@@ -70,7 +70,7 @@ def hook_for(conn_id: str | None) -> SegmindHook:
 
 def quiet_logs() -> None:
     """Leave of the log, which Airflow sends to stdout, only what is worth a line, and send that to stderr."""
-    for name in ("airflow_provider_segmind", "httpx", "alembic"):
+    for name in ("airflow", "airflow_provider_segmind", "alembic", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
     import airflow  # noqa: F401  # sets up its logging
 
