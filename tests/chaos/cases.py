@@ -37,6 +37,9 @@ class Case:
 _RESUBMIT = {"on_lost_submit": "resubmit", "lost_submit_wait": 2}
 _DEFERRABLE, _PLAIN = ("deferrable",), ("plain",)
 
+IN_THE_WAIT = Case(
+    "in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}.driver:SegmindClient.send", only="/status"), _PLAIN
+)
 CASES = (
     Case("before_intention", "before the intention is written", Kill(f"{_LEDGER}.intend")),
     Case(
@@ -55,7 +58,7 @@ CASES = (
     Case(
         "before_deferral", "after the ledger has the id, before the deferral", Kill(f"{_OPERATOR}._defer"), _DEFERRABLE
     ),
-    Case("in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}.driver:SegmindClient.send", only="/status"), _PLAIN),
+    IN_THE_WAIT,
     Case("before_result", "resumed, before the result is read", Kill(f"{_OPERATOR}._finish")),
     Case("before_result_written", "after the result is read, before it is written", Kill(f"{_LEDGER}.finished")),
     Case("before_storing", "after the result is taken, before storing", Kill(f"{_OPERATOR}._hand_over")),
@@ -72,6 +75,12 @@ _WAVE = "airflow_provider_segmind.operators.submit_many:Wave"
 _FOLDER = "airflow_provider_segmind.operators.batch_folder:BatchFolder"
 _BATCH_LEDGER = "airflow_provider_segmind.ledger.batch:BatchLedger"
 
+IN_A_WAVE = Case(
+    "batch_answered",
+    "in a wave, after the first id is written",
+    Kill(f"{_WAVE}._answered", "after"),
+    arguments=_RESUBMIT,
+)
 #: Where the process of a batch dies. What was never sent looks like a lost submit: hence resubmit where that can be.
 BATCH_CASES = (
     Case("batch_intention", "before a wave's intentions are written", Kill(f"{_BATCH_LEDGER}.write")),
@@ -81,12 +90,7 @@ BATCH_CASES = (
         Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
         arguments=_RESUBMIT,
     ),
-    Case(
-        "batch_answered",
-        "in a wave, after the first id is written",
-        Kill(f"{_WAVE}._answered", "after"),
-        arguments=_RESUBMIT,
-    ),
+    IN_A_WAVE,
     Case("batch_manifest", "before the manifest is written", Kill(f"{_FOLDER}.write")),
     Case("batch_deferral", "after the manifest is written, before the deferral", Kill(f"{_BATCH}._defer")),
     Case("batch_storing", "while the first output is written", Kill(f"{_STORAGE}:_copy", "after", only=".jpg")),

@@ -6,7 +6,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind.operators.segmind import (
     SegmindBatchOperator,
@@ -14,28 +14,50 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
-from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, LOST, cases
+from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, Case, cases
 from tests.chaos.kills import arm
 
 PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
 PATIENT = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+
+
+def upscale(case: Case, mode: str) -> None:
+    """Make the task of a case."""
+    SegmindEsrganOperator(
+        task_id=f"{mode}_{case.name}",
+        image=f"{PICTURES}/{{{{ run_id }}}}-{case.name}.jpg",
+        destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}.jpg",
+        deferrable=mode == "deferrable",
+        poll_interval=1,
+        **case.arguments,
+    )
+    if case.kill:
+        arm({f"{mode}_{case.name}": case.kill})
+
+
+def upscale_many(case: Case) -> None:
+    """Make the task of a batch's case: six pictures in two waves."""
+    SegmindBatchOperator(
+        task_id=case.name,
+        model="esrgan",
+        items=[f"{PICTURES}/{{{{ run_id }}}}-{case.name}-{number}.jpg" for number in range(6)],
+        destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}/",
+        max_in_flight=4,
+        poll_interval=1,
+        **case.arguments,
+    )
+    if case.kill:
+        arm({case.name: case.kill})
+
 
 for dag_id, mode, names in (
     ("chaos_fast", "deferrable", FAST),
     ("chaos_deferrable", "deferrable", None),
     ("chaos_plain", "plain", None),
 ):
-    chosen = cases(mode, names)
     with DAG(dag_id, schedule=None, default_args=PATIENT):
-        for case in chosen:
-            SegmindEsrganOperator(
-                task_id=f"{mode}_{case.name}",
-                image=f"{PICTURES}/{{{{ run_id }}}}-{case.name}.jpg",
-                destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}.jpg",
-                deferrable=mode == "deferrable",
-                poll_interval=1,
-                **case.arguments,
-            )
+        for case in cases(mode, names):
+            upscale(case, mode)
         if names is None:
             # The only task of its model, so that the emulator can drop its answer and no other's.
             SegmindNomosUpscalerOperator(
@@ -45,7 +67,6 @@ for dag_id, mode, names in (
                 deferrable=mode == "deferrable",
                 poll_interval=1,
             )
-    arm({f"{mode}_{case.name}": case.kill for case in chosen if case.kill})
 
 
 @task
@@ -67,19 +88,15 @@ with DAG("ends_in_the_triggerer", schedule=None):
         )
         id_of.override(task_id=f"after_{name}")(ended.output)  # type: ignore[arg-type]
 
-# Batches of six pictures in two waves, each killed at another place.
+# Batches, each killed at another place.
 with DAG("chaos_batch", schedule=None, default_args=PATIENT):
     for case in BATCH_CASES:
-        SegmindBatchOperator(
-            task_id=case.name,
-            model="esrgan",
-            items=[f"{PICTURES}/{{{{ run_id }}}}-{case.name}-{number}.jpg" for number in range(6)],
-            destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}/",
-            max_in_flight=4,
-            poll_interval=1,
-            **case.arguments,
-        )
-arm({case.name: case.kill for case in BATCH_CASES if case.kill})
+        upscale_many(case)
+
+# Beside chaos_fast on every Airflow: a process that dies while it waits itself, and a batch that dies in a wave.
+with DAG("chaos_every", schedule=None, default_args=PATIENT):
+    upscale(IN_THE_WAIT, "plain")
+    upscale_many(IN_A_WAVE)
 
 # A submit that was about to leave, and that nobody knows of: by default a person is asked.
 with DAG("chaos_lost", schedule=None, default_args=PATIENT):

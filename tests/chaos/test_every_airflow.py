@@ -1,0 +1,103 @@
+"""
+What every Airflow has to live through: a whole one as processes, and SIGKILL. ``make matrix`` runs it on each.
+
+What an Airflow lacks (the table in ``compat.py``) it does without, and its tasks say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.airflow_versions import AIRFLOW
+from tests.chaos.airflow2 import Rig2
+from tests.chaos.cases import FAST, IN_A_WAVE, IN_THE_WAIT, cases
+from tests.chaos.outcomes import (
+    batch_rows,
+    killed,
+    left_over,
+    logs_of,
+    once_and_whole,
+    outcomes,
+    restart,
+    waits_outlive,
+)
+from tests.chaos.rig import Rig
+
+BEFORE_3_3 = AIRFLOW < (3, 3)
+#: What a retry says that has nothing written down to read.
+NO_LEDGER = "There is no ledger to read here: looking for an earlier try's request"
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """The Airflow of this environment."""
+    kind = Rig if AIRFLOW >= (3, 0) else Rig2
+    with kind(tmp_path_factory.mktemp("chaos") / "home", dags=("chaos_kills",)) as running:
+        yield running
+    assert not running.running(), "processes are left behind"
+
+
+def retries_say_where_they_looked(rig: Rig, dag_id: str, run_id: str, tasks: set[str]) -> None:
+    """In the history, where there is no ledger: as compat.py has it."""
+    said = {name: NO_LEDGER in log for name, log in logs_of(rig, dag_id, run_id, attempt=2).items()}
+    assert said == dict.fromkeys(tasks, BEFORE_3_3)
+
+
+def test_each_picture_is_paid_for_once_fast(rig, measure):
+    chosen = {f"deferrable_{case.name}": case for case in cases("deferrable", FAST)}
+    state = rig.run("chaos_fast", "fast", seconds=120)
+    found = outcomes(rig, "chaos_fast", "fast", chosen)
+    measure("fast kills", [one.row() for one in found])
+    once_and_whole(found)
+    assert state == "success"
+    assert killed(rig, "chaos_fast", "fast") == set(chosen)
+    assert {one.tries for one in found} == {2}
+    assert not left_over(rig, "fast")
+    retries_say_where_they_looked(rig, "chaos_fast", "fast", set(chosen))
+
+
+def test_a_plain_wait_and_a_batch_go_on_where_they_were_killed(rig, measure):
+    state = rig.run("chaos_every", "every", seconds=120)
+    found = outcomes(rig, "chaos_every", "every", {f"plain_{IN_THE_WAIT.name}": IN_THE_WAIT})
+    batches = batch_rows(rig, "chaos_every", "every", [IN_A_WAVE])
+    measure("fast kills", [*(one.row() for one in found), *batches])
+    once_and_whole(found)
+    assert state == "success"
+    tasks = {f"plain_{IN_THE_WAIT.name}", IN_A_WAVE.name}
+    assert killed(rig, "chaos_every", "every") == tasks
+    assert [found[0].tries, batches[0]["tries"]] == [2, 2]
+    assert not left_over(rig, "every")
+    retries_say_where_they_looked(rig, "chaos_every", "every", tasks)
+
+
+def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
+    """Success comes without a second worker start, a failure with one; before Airflow 3.3 a worker hands over."""
+    rig.emulator("faults", "POST", faults="submit:fail:out of memory#1%nomos-upscaler")
+    dag_id = run_id = "ends_in_the_triggerer"
+    assert rig.run(dag_id, run_id, seconds=120) == "failed"
+    instances = {ti["task_id"]: ti for ti in rig.api.instances(dag_id, run_id)}
+    assert {name: ti["state"] for name, ti in instances.items()} == {
+        "first": "success",
+        "second": "success",
+        "fails": "failed",
+        "after_first": "success",
+        "after_second": "success",
+        "after_fails": "upstream_failed",
+    }
+    logs = logs_of(rig, dag_id, run_id, attempt=1)
+    for name in ("first", "second"):
+        returned = rig.api.returned(dag_id, run_id, name)
+        assert returned["status"] == "COMPLETED"
+        assert returned["output"].startswith("http")
+        assert rig.api.returned(dag_id, run_id, f"after_{name}") == returned["request_id"]
+        assert ("cannot be pushed from the triggerer, so a worker does it" in logs[name]) is BEFORE_3_3
+    assert "out of memory" in "\n".join(said for _, said in rig.task_errors())
+
+
+def test_waits_outlive_the_triggerer(rig, measure):
+    says = "the triggerer is killed while it waits, and started again"
+    found = waits_outlive(rig, "wait", says, restart("triggerer"))
+    measure("fast kills", [one.row() for one in found[:1]])
+    assert {one.tries for one in found} == {1}
