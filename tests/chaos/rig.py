@@ -158,6 +158,7 @@ class Rig(Home):
         return super()._airflow_settings() | {
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets["jwt"],
             "AIRFLOW__API__SECRET_KEY": self.secrets["api"],
+            "AIRFLOW__API__WORKERS": "1",  # Airflow 3.0 starts four
             "AIRFLOW__CORE__FERNET_KEY": self.secrets["fernet"],
             "AIRFLOW__CORE__PARALLELISM": "8",
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "300",
