@@ -43,11 +43,14 @@ AIRFLOWS = {
     )
 }
 
-#: All but those that start a whole Airflow as processes, or a browser.
-FULL = ("tests", *(f"--ignore=tests/{folder}" for folder in ("chaos", "cluster", "e2e", "ui")))
+#: Starts a whole Airflow as processes, and kills them: one to two minutes.
+_WHOLE = "tests/chaos/test_every_airflow.py"
+#: All but the other tests that start a whole Airflow, or a browser.
+FULL = ("tests", _WHOLE, *(f"--ignore=tests/{folder}" for folder in ("chaos", "cluster", "e2e", "ui")))
 
 _CASES = ("deferrable-esrgan x2", "plain-nomos", "deferrable-input by path", "plain-lost answer", "deferrable-bad key")
-#: A few minutes that show whether an Airflow is served: the hook, the ledger, the triggers, a DAG run in both modes.
+#: A few minutes that show whether an Airflow is served: the hook, the ledger, the triggers, a DAG run in both modes,
+#: and a whole Airflow with kills.
 FAST = (
     "tests/hooks",
     "tests/triggers",
@@ -56,4 +59,5 @@ FAST = (
     "tests/test_ledger.py",
     "tests/test_storage.py",
     *(f"tests/operators/test_both_modes.py::test_case[{case}]" for case in _CASES),
+    _WHOLE,
 )
