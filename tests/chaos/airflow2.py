@@ -12,11 +12,10 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from airflow.providers.common.compat.sdk import timezone
 from sqlalchemy import create_engine, text
 
 from tests.chaos.api import ChaosApi
@@ -59,7 +58,7 @@ class ChaosApi2(ChaosApi):
 
     def is_healthy(self) -> bool:
         jobs = self._rows("SELECT job_type, latest_heartbeat FROM job WHERE state = 'running'")
-        alive = {job["job_type"] for job in jobs if timezone.utcnow() - _time(job["latest_heartbeat"]) < _SILENT}
+        alive = {job["job_type"] for job in jobs if datetime.now(UTC) - _time(job["latest_heartbeat"]) < _SILENT}
         return {"SchedulerJob", "TriggererJob"} <= alive
 
     def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
@@ -154,6 +153,7 @@ class Rig2(Rig):
         return [(path, self._without_secret(said[-3000:])) for path, said in found if " ERROR - " in said]
 
 
-def _time(value: Any) -> datetime:
-    """SQLite hands a time out as text."""
-    return timezone.parse(value) if isinstance(value, str) else value
+def _time(value: datetime | str) -> datetime:
+    """SQLite hands a time out as text, without its zone."""
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
