@@ -86,11 +86,12 @@ class SegmindRunModelOperator(WaitsForRequest):
     :param defer_after: with ``deferrable``, first wait up to this many seconds in the worker: it spares the
         deferral where requests finish at once (default 0: defer right away).
     :param end_from_trigger: with ``deferrable`` and no destination, let the triggerer end the task once the request
-        is COMPLETED, with the result as its XCom: no second worker start (default False; no effect before Airflow
-        3.3). Airflow then skips what a worker does after ``execute``: ``post_execute``, listeners, OpenLineage, asset
-        events (``outlets`` are refused) and the link to the output; ``on_success_callback`` runs in the DAG processor.
-        Anything but COMPLETED resumes the task, so retries, callbacks and the ledger work as ever. The ledger does not
-        learn of the success: a clear within the hour hands over the same result again.
+        is COMPLETED, with the result as its XCom: no second worker start (default False; before Airflow 3.3 with
+        ``do_xcom_push=False`` only). Airflow then skips what a worker does after ``execute``: ``post_execute``,
+        listeners, OpenLineage, asset events (``outlets`` are refused) and the link to the output;
+        ``on_success_callback`` runs in the DAG processor. Anything but COMPLETED resumes the task, so retries,
+        callbacks and the ledger work as ever. The ledger does not learn of the success: a clear within the hour hands
+        over the same result again.
     """
 
     # --- the run --------------------------------------------------------------------------------------------

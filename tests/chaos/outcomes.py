@@ -74,7 +74,7 @@ def batch_rows(rig: Rig, dag_id: str, run_id: str, chosen: Sequence[Case]) -> li
 def waits_outlive(rig: Rig, run_id: str, says: str, act: Callable[[Rig, str], None]) -> list[Outcome]:
     """Do something to Airflow while three tasks are deferred, and look at what they did."""
     rig.api.trigger_dag("chaos_wait", run_id)
-    rig.wait_until_deferred("chaos_wait", run_id)
+    rig.wait_until_deferred("chaos_wait", run_id, seconds=120)
     act(rig, run_id)
     state = rig.finish("chaos_wait", run_id, seconds=180)
     found = outcomes(

@@ -33,6 +33,9 @@ FAULT = "submit:fail:out of memory#1%nomos-upscaler"
 #: They run side by side: what they cost is mostly the start of processes, and waits. Each DAG's id is its run's, too.
 DAGS = ("chaos_fast", "chaos_every", "ends_in_the_triggerer")
 
+#: Seconds for a run: ample, as SQLite makes Airflow 2 run one task after the other.
+LONG = 600
+
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
@@ -48,12 +51,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 def finish(rig: Rig, dag_id: str) -> None:
     """Wait for tasks whose processes die, and for the end of their run."""
-    state = rig.finish(dag_id, dag_id, seconds=180)
+    state = rig.finish(dag_id, dag_id, seconds=LONG)
     if AIRFLOW == (3, 0):  # it fails a task whose process is killed, whatever its retries: a user has to clear it
         ends = {(ti["state"], ti["try_number"]) for ti in rig.api.instances(dag_id, dag_id)}
         assert ends == {("failed", 1)}, "it was tried again: leave this out"
         rig.api.clear(dag_id, dag_id)
-        state = rig.finish(dag_id, dag_id, seconds=180)
+        state = rig.finish(dag_id, dag_id, seconds=LONG)
     assert state == "success"
 
 
@@ -91,7 +94,7 @@ def test_a_plain_wait_and_a_batch_go_on_where_they_were_killed(rig, measure):
 def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
     """Success comes without a second worker start, a failure with one; before Airflow 3.3 a worker hands over."""
     dag_id = "ends_in_the_triggerer"
-    assert rig.finish(dag_id, dag_id, seconds=180) == "failed"
+    assert rig.finish(dag_id, dag_id, seconds=LONG) == "failed"
     instances = {ti["task_id"]: ti for ti in rig.api.instances(dag_id, dag_id)}
     assert {name: ti["state"] for name, ti in instances.items()} == {
         "first": "success",
