@@ -126,6 +126,13 @@ class Rig2(Rig):
     def new_api(self) -> ChaosApi:
         return ChaosApi2(self._database, self._run_airflow)
 
+    def wait_until_deferred(self, dag_id: str, run_id: str, *, seconds: float = 60) -> None:
+        """On SQLite until one task waits: it goes on before the last one has begun."""
+        if self._postgres:
+            super().wait_until_deferred(dag_id, run_id, seconds=seconds)
+        else:
+            self.wait("a task waits", lambda: self.api.count(dag_id, run_id, "deferred"), seconds=seconds)
+
     def _run_airflow(self, *arguments: str) -> None:
         done = subprocess.run(
             [AIRFLOW, *arguments], env=self.environment(), capture_output=True, text=True, check=False, timeout=120

@@ -76,7 +76,7 @@ def waits_outlive(rig: Rig, run_id: str, says: str, act: Callable[[Rig, str], No
     rig.api.trigger_dag("chaos_wait", run_id)
     rig.wait_until_deferred("chaos_wait", run_id, seconds=120)
     act(rig, run_id)
-    state = rig.finish("chaos_wait", run_id, seconds=180)
+    state = rig.finish("chaos_wait", run_id, seconds=300)
     found = outcomes(
         rig, "chaos_wait", run_id, {f"wait_{number}": Case(str(number), says, None) for number in range(3)}
     )

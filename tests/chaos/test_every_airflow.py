@@ -117,5 +117,5 @@ def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
 def test_waits_outlive_the_triggerer(rig, measure):
     says = "the triggerer is killed while it waits, and started again"
     found = waits_outlive(rig, "wait", says, restart("triggerer"))
-    measure("fast kills", [one.row() for one in found[:1]])
+    measure("fast kills", [found[0].row() | {"mode": "deferrable"}])
     assert {one.tries for one in found} == {1}
