@@ -64,6 +64,7 @@ __all__ = [
     "attach_filesystem",
     "connection_of",
     "event_extra",
+    "has_run_before",
     "hook_lineage_is_read",
     "known_arguments",
     "retry_policy_of",
@@ -90,6 +91,20 @@ def retry_policy_of(operator: BaseOperator) -> Any:
 def task_state_store(context: Context) -> Any:
     """Return the task instance's state store; None before Airflow 3.3."""
     return context.get("task_state_store")
+
+
+def has_run_before(ti: Any) -> bool:
+    """
+    Tell whether an earlier process of a task instance may have submitted.
+
+    The number of the try is not enough. Where a deferred task is taken for killed although it is about to be resumed,
+    Airflow may start the retry with what was meant for the resumption, as the first try (seen on 3.2.2). What an
+    earlier process has pushed tells then: the XComs that Airflow clears before a task starts anew.
+
+    :param ti: the task instance, from the task's context.
+    """
+    started_with = getattr(ti, "_ti_context_from_server", None)
+    return int(getattr(ti, "try_number", 1) or 1) > 1 or bool(getattr(started_with, "xcom_keys_to_clear", None))
 
 
 def xcoms_of_all(ti: Any, key: str) -> list[Any]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind import compat
 from airflow_provider_segmind.ledger import batch, entry
@@ -153,6 +153,24 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 2
     assert "The history knows 2 of them" in run.log
+
+
+def test_what_a_process_has_pushed_tells_of_it(airflow_db):
+    """Whatever number Airflow 3 gives the try; Airflow 2 reads the number from its database."""
+    told = []
+    with DAG("pushed", schedule=None) as dag:
+
+        @task(**RETRY)
+        def look(ti=None):
+            started_with = getattr(ti, "_ti_context_from_server", None)
+            told.append(compat.has_run_before(SimpleNamespace(try_number=1, _ti_context_from_server=started_with)))
+            if len(told) == 1:
+                ti.xcom_push(key="request_id", value="r")
+                raise ConnectionError("once")
+
+        look()
+    assert run_dag(dag).state == "success"
+    assert told == [False, AIRFLOW >= (3, 0)]
 
 
 # --- without a retry policy ----------------------------------------------------------------------------------------

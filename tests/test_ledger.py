@@ -240,6 +240,16 @@ def test_not_durable_looks_for_nothing(task, segmind_emulator):
     assert segmind_emulator.stats.history_reads == 0
 
 
+def test_without_a_store_what_was_pushed_tells_of_an_earlier_process(task):
+    """Airflow 3.2 ran a retry as the first try, with the XComs of the real one there."""
+    request_id = task.submit()
+    pushed = SimpleNamespace(xcom_keys_to_clear=["request_id"])
+    ledger = Ledger({"ti": SimpleNamespace(max_tries=1, try_number=1, _ti_context_from_server=pushed)})
+    found = Reconnector(task.hook, ledger, on_lost_submit="fail", patience=0).find(task.wanted)
+    assert isinstance(found, Attached)
+    assert found.request_id == request_id
+
+
 def test_an_upload_without_an_address_matches_nobodys_request(task):
     task.hook.submit("esrgan", task.body)
     task.store = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from airflow_provider_segmind.compat import task_state_store
+from airflow_provider_segmind.compat import has_run_before, task_state_store
 from airflow_provider_segmind.ledger.entry import RETENTION
 from airflow_provider_segmind.protocol.batch import Row
 
@@ -37,7 +37,7 @@ class BatchLedger:
         self._store: Any = task_state_store(context) if durable else None
         ti = context["ti"]
         #: An earlier try may have submitted what nothing here remembers.
-        self.blind = durable and self._store is None and int(ti.try_number or 1) > 1
+        self.blind = durable and self._store is None and has_run_before(ti)
         self.owner = f"{ti.dag_id} {ti.run_id} {ti.task_id} {ti.map_index}"
         self._shards: dict[str, dict[str, Row]] = {digit: {} for digit in _DIGITS}
         if self._store is not None:

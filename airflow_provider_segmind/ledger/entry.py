@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.compat import task_state_store
+from airflow_provider_segmind.compat import has_run_before, task_state_store
 from airflow_provider_segmind.protocol.resume import Entry, read_entry
 from airflow_provider_segmind.protocol.wire import Result
 
@@ -36,7 +36,7 @@ class Ledger:
         self._store: Any = task_state_store(context) if durable else None
         ti = context["ti"]
         self.run_of_tries = int(getattr(ti, "max_tries", 0) or 0)
-        self.try_number = int(getattr(ti, "try_number", 1) or 1)
+        self.has_run_before = has_run_before(ti)
         self.unreadable = False
         self.entry = self._read()
 

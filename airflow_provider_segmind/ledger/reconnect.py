@@ -186,7 +186,7 @@ class Reconnector:
         ) from cause
 
     def _without_ledger(self, wanted: Wanted) -> Found | None:
-        if self._ledger.try_number <= 1 and not self._ledger.unreadable:
+        if not self._ledger.has_run_before and not self._ledger.unreadable:
             return None
         log.warning("There is no ledger to read here: looking for an earlier try's request in the history")
         try:
