@@ -96,8 +96,8 @@ def restart(component: str) -> Callable[[Rig, str], None]:
     return act
 
 
-def logs_of(rig: Rig, dag_id: str, run_id: str, task_id: str = "*", *, attempt: int) -> dict[str, str]:
-    """What the tasks of a run logged in one try, with what their triggers did, by task id."""
+def logs_of(rig: Rig, dag_id: str, run_id: str, task_id: str = "*", *, attempt: str) -> dict[str, str]:
+    """What the tasks of a run logged in a try (a pattern), with what their triggers did, by task id."""
     found: dict[str, str] = {}
     where = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt={attempt}.log*"
     for path in sorted((rig.path / "logs").glob(where)):
