@@ -154,6 +154,7 @@ def test_other_python(block: Block | None, localised: Any, airflow_db: Path) -> 
         exec(compile(localised(block.text), str(block), "exec"), {"__name__": "readme"})
 
 
+@needs_airflow_sdk
 @pytest.mark.parametrize("page", PROJECTS, ids=lambda page: page.stem)
 def test_project(page: Path, tmp_path: Path) -> None:
     """The files of a page in a folder of their own, and pytest in it, as a reader would: every test passes."""
@@ -188,6 +189,7 @@ def test_data_can_be_read() -> None:
         configparser.ConfigParser().read_string(block.text)
 
 
+@needs_airflow_sdk
 @pytest.mark.parametrize("block", of("sql"), ids=str)
 def test_query(block: Block) -> None:
     """A query of the catalogue: its tables and columns are there."""
