@@ -130,13 +130,18 @@ def clear(dag: Any, dag_run: Any, task_ids: Collection[str], session: Session) -
 
 def run_task(ti: TaskInstance, dag: DAG, session: Session) -> None:
     """Run a task instance as ``dag.test()`` does, its triggers inline."""
+    from airflow.utils.state import TaskInstanceState
+
     task: Any = dag.task_dict[ti.task_id]
     if AIRFLOW >= (3, 1):
         _found("airflow.sdk.definitions.dag._run_task")(ti=ti, task=task, run_triggerer=True)
         return
     if AIRFLOW >= (3, 0):
-        ti.task = task
-        _found("airflow.sdk.definitions.dag._run_task")(ti=ti, run_triggerer=True)
+        state = TaskInstanceState.SCHEDULED
+        while state == TaskInstanceState.SCHEDULED:  # it has deferred, its trigger has fired: dag.test() comes again
+            ti.task = task
+            _found("airflow.sdk.definitions.dag._run_task")(ti=ti, run_triggerer=True)
+            state = ti.state
         return
     ti = session.merge(ti)
     ti.task = task

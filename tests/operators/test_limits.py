@@ -12,6 +12,7 @@ from airflow_provider_segmind.hooks import gate
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
 from airflow_provider_segmind.protocol import waiting
 from tests.airflow_env import run_dag
+from tests.airflow_versions import no_new_try
 
 both = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 
@@ -92,6 +93,7 @@ def test_a_shorter_execution_timeout_shortens_the_deadline(airflow_db, segmind_e
     assert segmind_emulator.requests[0].request_id in run.log
 
 
+@no_new_try
 @both
 def test_the_next_try_attaches_after_a_time_out(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.reset(latency=2.0)
