@@ -24,6 +24,7 @@ class Command(NamedTuple):
     :param module: where its function of the same name is; imported when the command runs.
     :param usage: where argparse's own would be too long for an error.
     :param epilog: ends the command's help.
+    :param asks: whether it asks Segmind, which imports Airflow: the log of that is made quiet before.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Command(NamedTuple):
     module: str
     usage: str | None = None
     epilog: str | None = None
+    asks: bool = False
 
 
 def named_value(text: str) -> tuple[str, Any]:
@@ -105,7 +107,7 @@ def _request(add: Add) -> None:
 
 
 COMMANDS = (
-    Command("credits", "Show the balance; costs nothing", _connection, "show"),
+    Command("credits", "Show the balance; costs nothing", _connection, "show", asks=True),
     Command("models", "Show the three upscalers with their parameters; needs no key", _models, "show"),
     Command(
         "run",
@@ -113,8 +115,9 @@ COMMANDS = (
         _run,
         "run",
         usage="%(prog)s MODEL [PICTURE] [-o FILE] [--scale N and other parameters] [-p NAME=VALUE ...]",
+        asks=True,
     ),
-    Command("request", "Show where a request stands, and fetch its output", _request, "request"),
+    Command("request", "Show where a request stands, and fetch its output", _request, "request", asks=True),
     Command(
         "emulator",
         "Start a stand-in for Segmind's gateway on this machine",

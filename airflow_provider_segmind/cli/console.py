@@ -47,7 +47,6 @@ def hook_for(conn_id: str | None) -> SegmindHook:
     :param conn_id: a connection; default: the key in ``SEGMIND_API_KEY``, else the connection ``segmind_default``.
     :raises SegmindConfigError: there is neither.
     """
-    quiet_logs()
     from airflow_provider_segmind.hooks.segmind import ENVIRONMENT_KEY, SegmindHook
 
     if conn_id is None and os.environ.get(ENVIRONMENT_KEY):

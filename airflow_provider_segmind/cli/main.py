@@ -55,6 +55,10 @@ def execute(command: Command, args: argparse.Namespace, *, program: str) -> int:
     :param program: what was typed before the command's name, for hints.
     """
     args.program = program
+    if command.asks:
+        from airflow_provider_segmind.cli.console import quiet_logs
+
+        quiet_logs()
     module = importlib.import_module(f"{__package__}.{command.module}")
     try:
         getattr(module, command.name)(args)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_segmind.cli.console import bill, hook_for, say
 from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import SegmindRequestExpiredError
+from airflow_provider_segmind.ledger.history import recall
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 def request(args: argparse.Namespace) -> None:
     """Show a request; with an output file wait for it, and fetch its output."""
     with hook_for(args.conn_id) as hook:
-        from airflow_provider_segmind.ledger.history import recall  # brings Airflow, whose log is quiet by now
-
         try:
             result = _asked(hook, args)
         except SegmindRequestExpiredError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.cli.console import ERR, hook_for, quiet_logs, say, whose
+from airflow_provider_segmind.cli.console import ERR, hook_for, say, whose
 from airflow_provider_segmind.cli.main import UsageError
 from airflow_provider_segmind.cli.parameters import format_for, options
 from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
@@ -73,7 +73,6 @@ class Plan:
 
 def run(args: argparse.Namespace) -> None:
     """Run a model, wait and store."""
-    quiet_logs()
     plan = plan_of(args)
     from airflow_provider_segmind.operators.submit_once import respect_the_balance  # imports much of Airflow
 
