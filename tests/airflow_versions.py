@@ -39,6 +39,9 @@ needs_retry_policies = _needs(3, 3, "retry policies")
 needs_todays_imports = _needs(3, 3, "what Airflow itself has imported, down to the module")
 needs_xcom_from_trigger = _needs(3, 3, "XComs from a trigger")
 
+#: There, dag.test() hands a sensor a text for the time of its first try.
+no_reschedule = pytest.mark.skipif(AIRFLOW == (3, 0), reason="Airflow 3.0's dag.test() reschedules no sensor twice")
+
 #: There, dag.test() and our clear resume a deferred task that failed where it was, in place of a new try.
 no_new_try = pytest.mark.skipif(
     AIRFLOW == (3, 0), reason="a deferred task that failed gets no new try in Airflow 3.0's dag.test()"

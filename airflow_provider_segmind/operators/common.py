@@ -156,9 +156,10 @@ def claim_target(context: Context, target: str) -> None:
     ti = context["ti"]
     key = f"segmind_target_{hashlib.sha256(target.encode()).hexdigest()[:16]}"
     ti.xcom_push(key=key, value=ti.map_index)
-    others = sorted(index for index in xcoms_of_all(ti, key) if index is not None and index != ti.map_index)
+    others = sorted(index for index in xcoms_of_all(ti, key) if isinstance(index, int) and index != ti.map_index)
     if others:
-        ti.xcom_push(key=key, value=None)  # the other one keeps its target, also when it is tried again
+        # The other one keeps its target, also when it is tried again. No None: Airflow 3.0 takes none as an XCom.
+        ti.xcom_push(key=key, value="")
         raise SegmindConfigError(
             f"the mapped tasks {others[0]} and {ti.map_index} have the same destination: {target}",
             next_step="Nothing was sent. Tell them apart with {stem} or {map_index} in the destination, or end it "

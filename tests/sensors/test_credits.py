@@ -15,6 +15,7 @@ from airflow_provider_segmind.sensors import common
 from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
 from airflow_provider_segmind.triggers.credits import SegmindCreditsTrigger
 from tests.airflow_env import run_dag
+from tests.airflow_versions import no_reschedule
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 MODES = {
@@ -24,7 +25,7 @@ MODES = {
 }
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=[pytest.param(name, marks=no_reschedule if name == "reschedule" else ()) for name in MODES])
 def mode(request, quick_retries, monkeypatch):
     monkeypatch.setattr(common, "not_before", lambda: 0.0)  # no scheduler here that could be too late
     return MODES[request.param]

@@ -16,6 +16,7 @@ from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_env import run_dag
+from tests.airflow_versions import no_reschedule
 
 HOUR = 3601.0
 MODES = {
@@ -25,7 +26,7 @@ MODES = {
 }
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=[pytest.param(name, marks=no_reschedule if name == "reschedule" else ()) for name in MODES])
 def mode(request, quick_polls, quick_retries, monkeypatch):
     monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
     # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
