@@ -141,7 +141,7 @@ def run_task(ti: TaskInstance, dag: DAG, session: Session) -> None:
         _found("airflow.sdk.definitions.dag._run_task")(ti=ti, task=task, run_triggerer=True)
         return
     if AIRFLOW >= (3, 0):
-        state = TaskInstanceState.SCHEDULED
+        state: str | None = TaskInstanceState.SCHEDULED
         while state == TaskInstanceState.SCHEDULED:  # it has deferred, its trigger has fired: dag.test() comes again
             ti.task = task
             _found("airflow.sdk.definitions.dag._run_task")(ti=ti, run_triggerer=True)
