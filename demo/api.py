@@ -14,7 +14,7 @@ _FINAL = {"success", "failed"}
 
 
 class Api:
-    """One Airflow's API on loopback. Reads are repeated while the server is busy or still starting."""
+    """One Airflow's API on loopback. What may be sent twice is repeated while the server is busy or starting."""
 
     def __init__(self, url: str) -> None:
         # Without certificates: there is no TLS here, and reading them is what takes longest.
@@ -37,9 +37,25 @@ class Api:
 
     def get(self, path: str, **query: Any) -> Any:
         """Read JSON."""
+        return self._asked("GET", path, params=query).raise_for_status().json()
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """Send JSON once."""
+        return self._http.post(path, json=body)
+
+    def start(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
+        """Start a run, once: where an earlier try has arrived after all, the server refuses another of the same id."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        answer = self._asked("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        if answer.status_code != 409:
+            answer.raise_for_status()
+
+    def _asked(self, method: str, path: str, **content: Any) -> httpx.Response:
+        # Five times, because on SQLite a write can fail with "database is locked": Airflow's API server waits for the
+        # lock (5 s) on the event loop where another request would have to go on to release it.
         for attempt in range(5):
             try:
-                answer = self._http.get(path, params=query)
+                answer = self._http.request(method, path, **content)
             except httpx.TransportError:
                 if attempt == 4:
                     raise
@@ -47,11 +63,7 @@ class Api:
                 if answer.status_code < 500 or attempt == 4:
                     break
             time.sleep(0.5)
-        return answer.raise_for_status().json()
-
-    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """Send JSON once."""
-        return self._http.post(path, json=body)
+        return answer
 
     def has_dag(self) -> bool:
         """Tell whether the DAG processor has read the DAG; raise where it could not."""
@@ -61,8 +73,7 @@ class Api:
 
     def trigger(self, run_id: str, conf: dict[str, Any]) -> None:
         """Start a run of the DAG."""
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        self.post(f"/api/v2/dags/{DAG_ID}/dagRuns", body).raise_for_status()
+        self.start(DAG_ID, run_id, conf)
 
     def run_state(self, run_id: str) -> str:
         """Return the state of a run."""

@@ -26,8 +26,7 @@ class ChaosApi(Api):
 
     def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """Start a run."""
-        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
-        self.post(f"/api/v2/dags/{dag_id}/dagRuns", body).raise_for_status()
+        self.start(dag_id, run_id, conf)
 
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -16,12 +19,13 @@ from rich.console import Console
 from demo import report
 from demo.__main__ import live_connection, only_one
 from demo.airflow_home import PROJECT, DemoError, Home, free_ports
-from demo.api import MODELS
+from demo.api import MODELS, Api
 from demo.processes import MARK, marked, stop_marked
 from demo.progress import count
 from demo.sheet import Row, busiest, contact_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PHOTOS = PROJECT / "demo" / "photos"
@@ -168,3 +172,40 @@ def test_one_demo_at_a_time(tmp_path):
 
 def test_free_ports_differ():
     assert len(set(free_ports(5))) == 5
+
+
+@pytest.fixture
+def busy_server() -> Iterator[tuple[str, list[int]]]:
+    """A server that gives the answers of a list, one after the other: its URL, and the list."""
+    answers: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(answers.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", answers
+        server.shutdown()
+
+
+@pytest.mark.parametrize("came", [[200], [500, 200], [500, 409]], ids=str)
+def test_a_run_starts_though_the_database_was_locked(busy_server, came):
+    url, answers = busy_server
+    answers += came
+    Api(url).start("dag", "run")
+    assert not answers
+
+
+def test_a_run_that_is_refused_is_not_asked_for_again(busy_server):
+    url, answers = busy_server
+    answers += [404, 200]
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        Api(url).start("dag", "run")
+    assert answers == [200]
