@@ -28,6 +28,14 @@ class ChaosApi(Api):
         """Start a run."""
         self.start(dag_id, run_id, conf)
 
+    def limit_in_flight(self, tasks: int) -> None:
+        """Let so many tasks of this Airflow run or wait at once."""
+        body = {"pool": "default_pool", "slots": tasks, "include_deferred": True}
+        answer = self._asked(
+            "PATCH", "/api/v2/pools/default_pool", params={"update_mask": ["slots", "include_deferred"]}, json=body
+        )
+        answer.raise_for_status()
+
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
         return str(self.get(_run(dag_id, run_id))["state"])

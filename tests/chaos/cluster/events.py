@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil  # type: ignore[import-untyped]  # Airflow brings it
 
@@ -13,6 +13,9 @@ from tests.chaos.cluster.cluster import TRIGGERERS, WORKERS, Cluster
 
 #: Seconds until a dead worker is started anew, and for which PostgreSQL and the gateway are gone.
 ANEW, POSTGRES_GONE, GATEWAY_GONE = 5, 10, 30
+#: A triggerer with fewer waits is not worth killing.
+SOME = 4
+Found = TypeVar("Found", bound=Sized)
 
 
 @dataclass
@@ -37,7 +40,7 @@ def all_of_them(cluster: Cluster, run_id: str) -> Iterator[Recovery]:
 def kill_worker(cluster: Cluster, run_id: str) -> Recovery:
     """SIGKILL a worker and its tasks, and start another one a little later."""
     name = WORKERS[0]
-    tries = cluster.wait(f"{name} runs tasks", lambda: _run_by(cluster, name), seconds=60)
+    tries = cluster.wait(f"{name} runs tasks", lambda: _enough(_run_by(cluster, name), 2), seconds=60)
     since = time.monotonic()
     cluster.kill_component(name)
     time.sleep(ANEW)
@@ -50,14 +53,14 @@ def kill_worker(cluster: Cluster, run_id: str) -> Recovery:
 def kill_triggerer(cluster: Cluster, run_id: str) -> Recovery:
     """SIGKILL a triggerer, and start another one once the other has its waits."""
     name = TRIGGERERS[0]
-    [job, *_] = cluster.rows("SELECT id FROM job WHERE job_type = 'TriggererJob' AND state = 'running' ORDER BY id")
-    waits = cluster.wait(f"{name} has waits", lambda: _waits(cluster, job["id"]), seconds=60)
+    before = cluster.wait("both have waits", lambda: _enough(_waits(cluster), len(TRIGGERERS)), seconds=120)
     since = time.monotonic()
     cluster.kill_component(name)
-    cluster.wait("the other has its waits", lambda: not _waits(cluster, job["id"]), seconds=120)
+    dead = cluster.wait("it is silent", lambda: before.keys() & _silent(cluster), seconds=30).pop()
+    cluster.wait("the other has its waits", lambda: dead not in _waits(cluster), seconds=120)
     took = time.monotonic() - since
     cluster.start_component(name)
-    return Recovery(f"`kill -9` of a triggerer with {waits} waits", "the other one has them", took)
+    return Recovery(f"`kill -9` of a triggerer with {before[dead]} waits", "the other one has them", took)
 
 
 def kill_scheduler(cluster: Cluster, run_id: str) -> Recovery:
@@ -112,6 +115,17 @@ def _running(cluster: Cluster) -> set[tuple[int, int]]:
     return {(row["map_index"], row["try_number"]) for row in rows}
 
 
-def _waits(cluster: Cluster, triggerer: int) -> int:
-    [row] = cluster.rows(f"SELECT count(*) AS waits FROM trigger WHERE triggerer_id = {triggerer:d}")
-    return int(row["waits"])
+def _waits(cluster: Cluster) -> dict[int, int]:
+    """How many waits each triggerer has that has some, by the id of its job."""
+    rows = cluster.rows("SELECT triggerer_id, count(*) AS waits FROM trigger GROUP BY triggerer_id")
+    return {row["triggerer_id"]: row["waits"] for row in rows if row["triggerer_id"] and row["waits"] >= SOME}
+
+
+def _enough(found: Found, number: int) -> Found | None:
+    return found if len(found) >= number else None
+
+
+def _silent(cluster: Cluster) -> set[int]:
+    """The jobs that have shown no heartbeat for a while; which process a job is of stands nowhere."""
+    rows = cluster.rows("SELECT id FROM job WHERE latest_heartbeat < now() - interval '5 seconds'")
+    return {row["id"] for row in rows}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, task
@@ -28,5 +29,9 @@ with DAG("chaos_many", schedule=None, params={"count": Param(3, type="integer")}
         task_id="upscale",
         deferrable=True,
         timeout=900,
-        retries=2,
+        # Enough for a gateway that is gone for half a minute, and a killed process. It may be killed between the
+        # decision to submit and the answer: what the history does not show has not arrived.
+        retries=4,
+        retry_delay=timedelta(seconds=15),
+        on_lost_submit="resubmit",
     ).expand_kwargs(names())
