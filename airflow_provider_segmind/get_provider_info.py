@@ -44,7 +44,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "cli": [f"{package}.cli.definition.get_segmind_cli_commands"],
         "extra-links": [
-            f"{package}.links.segmind.Segmind{link}Link" for link in ("Tab", "Page", "Model", "Output", "Stored")
+            *(f"{package}.links.pages.Segmind{link}Link" for link in ("Tab", "Page")),
+            *(f"{package}.links.segmind.Segmind{link}Link" for link in ("Model", "Output", "Stored")),
         ],
         "config": {
             "segmind": {

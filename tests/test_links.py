@@ -6,16 +6,24 @@ from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_segmind.decorators import segmind as decorators
+from airflow_provider_segmind.links.pages import (
+    SegmindPageLink,
+    SegmindTabLink,
+    operators_with_pages,
+)
 from airflow_provider_segmind.links.segmind import (
     BEFORE_THE_OUTPUT,
     SegmindModelLink,
     SegmindOutputLink,
-    SegmindPageLink,
     SegmindStoredLink,
-    SegmindTabLink,
     console_of,
 )
-from tests.airflow_versions import needs_tabs
+from airflow_provider_segmind.operators import segmind as operators
+from airflow_provider_segmind.operators.upscale import SegmindUpscaleOperator
+from airflow_provider_segmind.sensors import segmind as sensors
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_versions import AIRFLOW, needs_tabs
 
 ODD = SimpleNamespace(dag_id="a/b", run_id="manual__2026-01-01T00:00:00+00:00", task_id="t.x y", map_index=0)
 
@@ -74,3 +82,30 @@ def test_links_are_told_apart_by_their_class():
     """As an operator does that has nothing to show yet."""
     assert SegmindTabLink() in BEFORE_THE_OUTPUT
     assert SegmindOutputLink() not in BEFORE_THE_OUTPUT
+
+
+def test_the_api_server_makes_the_links_into_airflow_for_every_operator_that_has_them():
+    ours = [
+        SegmindUpscaleOperator,
+        SegmindToObjectStorageOperator,
+        *(getattr(operators, name) for name in operators.__all__),
+        *(value for module in (sensors, decorators) for value in vars(module).values()),
+    ]
+    have_one = [cls for cls in ours if SegmindTabLink() in (getattr(cls, "operator_extra_links", None) or ())]
+    assert set(operators_with_pages()) == set(have_one)
+
+
+class Mine(operators.SegmindEsrganOperator):
+    """A class of a user: the API server does not know it."""
+
+
+@pytest.mark.parametrize("cls", [operators.SegmindEsrganOperator, Mine])
+def test_tasks_write_those_links_only_where_the_api_server_cannot_make_them(cls):
+    operator = cls(task_id="t", image="https://example.com/a.jpg")
+    into_airflow = {SegmindTabLink.name, SegmindPageLink.name} if cls is Mine or AIRFLOW < (3, 0) else set()
+    assert {link.name for link in operator.operator_extra_links} == {
+        *into_airflow,
+        SegmindModelLink.name,
+        SegmindOutputLink.name,
+        SegmindStoredLink.name,
+    }

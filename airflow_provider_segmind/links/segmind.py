@@ -1,60 +1,31 @@
 """
-Links on a task instance: to the tab with before and after, the model's page, the output, and where it is stored.
+Links on a task instance that lead out of Airflow: to the model's page, the output, and where it is stored.
 
 Airflow 3 writes them when a task ends, defers or fails; the web server of Airflow 2 asks for them, so those that need
-the result are there once the task has ended. A page that this Airflow's UI does not have gets no link. Those into
-Airflow itself have no leading slash, so that they hold below a path in ``[api] base_url``, too. There is none to a page
-of the request: Segmind documents no such page, only its API; the request id stands in the XCom and in the log.
+the result are there once the task has ended. There is none to a page of the request: Segmind documents no such page,
+only its API; the request id stands in the XCom and in the log.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_segmind.compat import HAS_PAGES, HAS_TABS, returned_on_airflow_2
+from airflow_provider_segmind.compat import returned_on_airflow_2
+from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.wire import is_url
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
 
-#: As the plugin registers its tab and its page.
-_TAB, _PAGE = "segmind-upscaled", "segmind/view.html"
 _CONSOLES = {
     "s3": "https://s3.console.aws.amazon.com/s3/object/{bucket}?prefix={key}",
     "gs": "https://console.cloud.google.com/storage/browser/_details/{bucket}/{key}",
 }
 _SCHEMES = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gs", "gcs": "gs"}
-
-
-class SegmindTabLink(BaseOperatorLink):
-    """The tab of this task instance that shows before and after."""
-
-    name = "Before and after"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the tab's address within Airflow; empty before Airflow 3.1, which has no such tabs."""
-        if not HAS_TABS:
-            return ""
-        task = f"dags/{_part(ti_key.dag_id)}/runs/{_part(ti_key.run_id)}/tasks/{_part(ti_key.task_id)}"
-        index = _map_index(ti_key)
-        return f"{task}/mapped/{index}/plugin/{_TAB}" if index >= 0 else f"{task}/plugin/{_TAB}"
-
-
-class SegmindPageLink(BaseOperatorLink):
-    """The same as a page of its own: for who may not see plugins' tabs (FAB's Viewer and User), and for more room."""
-
-    name = "Before and after, as a page"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the page's address within Airflow; empty on Airflow 2, which serves no pages of this kind."""
-        if not HAS_PAGES:
-            return ""
-        ids = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
-        return f"{_PAGE}?{urlencode(ids | {'map_index': _map_index(ti_key)}, quote_via=quote, safe='')}"
 
 
 class SegmindModelLink(BaseOperatorLink):
@@ -104,7 +75,7 @@ def console_of(uri: str) -> str:
     bucket = authority.rpartition("@")[2]  # before it: the connection
     if scheme not in _SCHEMES or not bucket or not key:
         return ""
-    return _CONSOLES[_SCHEMES[scheme]].format(bucket=_part(bucket), key=quote(key, safe="/"))
+    return _CONSOLES[_SCHEMES[scheme]].format(bucket=quote(bucket, safe=""), key=quote(key, safe="/"))
 
 
 def _is_elsewhere(uri: str) -> bool:
@@ -114,11 +85,3 @@ def _is_elsewhere(uri: str) -> bool:
     from airflow_provider_segmind.storage.paths import object_path
 
     return bool(getattr(object_path(uri, None).fs, "endpoint_url", None))
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
-
-
-def _map_index(ti_key: TaskInstanceKey) -> int:
-    return -1 if ti_key.map_index is None else ti_key.map_index

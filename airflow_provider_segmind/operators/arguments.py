@@ -11,6 +11,7 @@ from airflow_provider_segmind.compat import known_arguments
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
+from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
@@ -109,6 +110,7 @@ class ModelArguments(TellsLineage, BaseOperator):
         self.request_id: str | None = None
         self.output_link: str | None = None
         self.stored_uri: str | None = None
+        self.operator_extra_links = written_by_tasks(self)
         self._check_plain_arguments()
         check_uris(destination=destination)
         self._stores = destination is not None  # a template may render to None, which must not mean "nowhere"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindPageLink, SegmindStoredLink, SegmindTabLink
+from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink
+from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 
 

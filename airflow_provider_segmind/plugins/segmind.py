@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
+from airflow_provider_segmind.compat import HAS_PAGES
+from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink
 from airflow_provider_segmind.plugins.pages import Pages
 
 #: Airflow fills these in. For a task that is not mapped, ``{MAP_INDEX}`` arrives as it stands here.
@@ -25,6 +27,7 @@ class SegmindPlugin(AirflowPlugin):
     """
 
     name = "segmind"
+    operator_extra_links = [SegmindTabLink(), SegmindPageLink()] if HAS_PAGES else []
     fastapi_apps = [{"name": "segmind", "app": Pages(), "url_prefix": "/segmind"}]
     external_views = [
         {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseOperatorLink
 
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import (
@@ -18,6 +18,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.ledger import recall
+from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink
 from airflow_provider_segmind.operators.common import check_numbers, is_final, not_before
 from airflow_provider_segmind.operators.credits import balance_of
@@ -55,7 +56,7 @@ class SegmindRequestSensor(SegmindSensor):
     """
 
     template_fields: Sequence[str] = ("request_id", "model", "segmind_conn_id")
-    operator_extra_links = (*BEFORE_THE_OUTPUT, SegmindOutputLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (*BEFORE_THE_OUTPUT, SegmindOutputLink())
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class SegmindRequestSensor(SegmindSensor):
         self.model = model
         self.expected_duration = expected_duration
         self.output_link: str | None = None
+        self.operator_extra_links = written_by_tasks(self)
         check_numbers(positive={"expected_duration": expected_duration}, not_negative={})
         if is_final(request_id):
             self._check_request_id()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 from pydantic import ValidationError
 
 from airflow_provider_segmind.compat import retry_policy_of
@@ -13,7 +13,8 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindReque
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import recall
 from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
-from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindPageLink, SegmindStoredLink, SegmindTabLink
+from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
+from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
 from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.protocol.wire import Result
@@ -56,7 +57,12 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
         "segmind_conn_id",
     )
     template_fields_renderers = {"result": "json"}
-    operator_extra_links = (SegmindTabLink(), SegmindPageLink(), SegmindOutputLink(), SegmindStoredLink())
+    operator_extra_links: Collection[BaseOperatorLink] = (
+        SegmindTabLink(),
+        SegmindPageLink(),
+        SegmindOutputLink(),
+        SegmindStoredLink(),
+    )
     ui_color = "#eee7ff"
 
     def __init__(
@@ -83,6 +89,7 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
         self.segmind_conn_id = segmind_conn_id
         self.output_link: str | None = None
         self.stored_uri: str | None = None
+        self.operator_extra_links = written_by_tasks(self)
         check_outlets(self.outlets, stores=True)
         if is_final(destination):
             check_placeholders(destination)

@@ -339,6 +339,8 @@ def test_links_after_success(site: Site, run: Any) -> None:
             "Upscaled picture": output,
             "Stored object": None,  # a file has no console
         }
+    mine = links(site, "shown", "by_mine", -1)
+    assert {name: mine[name] for name in into_airflow("shown", "x", -1)} == into_airflow("shown", "by_mine", -1)
     stored = links(site, "shown", "to_bucket", -1)
     assert {name: stored[name] for name in into_airflow("shown", "x", -1)} == into_airflow("shown", "to_bucket", -1)
     assert stored["Stored object"] is None  # another store than AWS, by its endpoint

@@ -30,6 +30,11 @@ with DAG("shown", schedule=None):
         destination_conn_id="pictures_s3",
     )
 
+    class Mine(SegmindEsrganOperator):
+        """A user's own class."""
+
+    Mine(task_id="by_mine", image=f"{PICTURES}/g.jpg", deferrable=True, poll_interval=1)
+
     @task
     def says() -> dict[str, Any]:
         """Return what a test changes then."""
