@@ -47,6 +47,7 @@ SERVICES = (
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
     "exceptions": (),
+    "later": (),
     "compat": (),
     "get_provider_info": (),
     "protocol": (),
@@ -72,7 +73,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
     "emulator": (),
 }
-OPEN_TO_ALL = {"", "exceptions"}
+OPEN_TO_ALL = {"", "exceptions", "later"}
 
 #: What the pure part may import: it computes, and does nothing else.
 PURE = {

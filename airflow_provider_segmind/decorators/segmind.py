@@ -17,14 +17,15 @@ from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.batch import SegmindBatchOperator
 from airflow_provider_segmind.operators.common import permanent_errors_fail
-from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 from airflow_provider_segmind.operators.submit_once import Prepared
+from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.storage.names import stem_of
-from airflow_provider_segmind.storage.sidecar import presentable
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
+
+    from airflow_provider_segmind.operators.delivery import Delivery
 
 
 class _Decorated(DecoratedOperator):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_segmind.lineage.addresses import bare, urls_in
-from airflow_provider_segmind.storage.sidecar import presentable
+from airflow_provider_segmind.protocol.presentable import presentable
 
 #: Fields of a manifest that are an object's own, not its request's.
 _OWN = ("uri", "bytes", "sha256", "content_type", "width", "height", "name")

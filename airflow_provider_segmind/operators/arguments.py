@@ -14,6 +14,8 @@ from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, 
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
+    NEVER_FOUND,
+    IfExists,
     check_inline_output,
     check_numbers,
     check_on_lost_submit,
@@ -21,15 +23,16 @@ from airflow_provider_segmind.operators.common import (
     is_final,
     takes_our_retry_policy,
 )
-from airflow_provider_segmind.operators.delivery import NEVER_FOUND, Delivery, IfExists
 from airflow_provider_segmind.protocol.models import check_known, decode_base64, request_body
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.retries import SegmindRetryPolicy
-from airflow_provider_segmind.storage import MAX_BYTES
+from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders, placeholders
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_segmind.operators.delivery import Delivery
 
 
 class ModelArguments(TellsLineage, BaseOperator):
@@ -228,6 +231,8 @@ class ModelArguments(TellsLineage, BaseOperator):
     def _delivery(self, context: Context) -> Delivery | None:
         if self.destination is None:
             return None
+        from airflow_provider_segmind.operators.delivery import Delivery
+
         return Delivery(
             context=context,
             destination=self.destination,

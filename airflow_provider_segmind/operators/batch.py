@@ -50,7 +50,7 @@ from airflow_provider_segmind.protocol.batch import (
 from airflow_provider_segmind.protocol.events import error_from_dict
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
-from airflow_provider_segmind.storage import MAX_BYTES
+from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from airflow_provider_segmind.protocol.events import CompletedEvent, Event, Fetc
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage import (
     StoredObject,
-    data_uri_size,
     names_in,
     object_path,
     publish_text,
@@ -27,6 +26,7 @@ from airflow_provider_segmind.storage import (
 )
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import probe
+from airflow_provider_segmind.storage.proof import data_uri_size
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook

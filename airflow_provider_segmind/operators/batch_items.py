@@ -12,9 +12,9 @@ from airflow_provider_segmind.lineage import Made, manifest, urls_in
 from airflow_provider_segmind.operators.submit_many import Picture
 from airflow_provider_segmind.protocol.batch import Memory, Row, State, key_of, shown
 from airflow_provider_segmind.protocol.models import request_body
+from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.storage.names import stem_of
-from airflow_provider_segmind.storage.sidecar import presentable
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf, get_current_context, redact
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: The XCom under which the tab in Airflow's UI finds what a task failed with.
 ERROR_KEY = "segmind_error"
+IfExists = Literal["overwrite", "skip", "fail"]
+NEVER_FOUND = "skip_existing never finds a destination with {request_id}: leave that out"
 
 
 def is_final(value: Any) -> bool:

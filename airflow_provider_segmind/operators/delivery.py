@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
-from airflow_provider_segmind.operators.common import claim_target, file_name, serves_previews
+from airflow_provider_segmind.operators.common import NEVER_FOUND, IfExists, claim_target, file_name, serves_previews
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
 
-IfExists = Literal["overwrite", "skip", "fail"]
-NEVER_FOUND = "skip_existing never finds a destination with {request_id}: leave that out"
 #: Stands for what is not known before the output is there.
 _LATER = {"request_id": "request", "ext": "bin"}
 #: Format of the output, as the models' pages name it -> ending.

@@ -26,9 +26,9 @@ from airflow_provider_segmind.operators.common import (
 from airflow_provider_segmind.operators.submit_once import LIMIT_WITHOUT_RESET, Prepared, SubmitOnce
 from airflow_provider_segmind.operators.wait import DEFERRAL_MARGIN, WaitsForRequest
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event, read_gate_event
+from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.storage import data_uri_size
-from airflow_provider_segmind.storage.sidecar import presentable
+from airflow_provider_segmind.storage.proof import data_uri_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -1,9 +1,10 @@
-"""The operators, under their public names. Each is imported when it is asked for: task processes pay for imports."""
+"""The operators, under their public names. Each is imported when it is asked for."""
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_segmind.later import imported_later
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.operators.batch import SegmindBatchOperator
@@ -36,8 +37,4 @@ _HOMES = {
     "check_credits": "credits",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"airflow_provider_segmind.operators.{_HOMES[name]}"), name)
+__getattr__ = imported_later("airflow_provider_segmind.operators", _HOMES)

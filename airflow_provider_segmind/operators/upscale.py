@@ -18,8 +18,7 @@ from airflow_provider_segmind.protocol.models import (
     request_body,
 )
 from airflow_provider_segmind.protocol.pictures import data_uri
-from airflow_provider_segmind.storage import MAX_INPUT_BYTES, Picture, goes_inside, load_picture, object_path
-from airflow_provider_segmind.storage.inputs import read_input
+from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 
 #: Seconds: Segmind keeps a request for an hour, and a presigned URL outlives that, or the time-out, by a while.
 _RECORDS_LIVE, _SIGNED_LONGER = 3600.0, 900.0
@@ -96,6 +95,9 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
     def _read_input(self) -> bytes | None:
         if self.input_path is None:
             return super()._read_input()
+        from airflow_provider_segmind.storage.inputs import read_input
+        from airflow_provider_segmind.storage.paths import object_path
+
         return read_input(object_path(self.input_path, self.input_conn_id), self.max_input_bytes)
 
     def _prepare(self) -> Prepared:
@@ -104,8 +106,12 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
         prepared = super()._prepare()
         if self.input_path is None:
             return prepared
+        from airflow_provider_segmind.storage.inputs import goes_inside, load_picture
+
         picture = load_picture(self.input_path, self.input_conn_id, max_bytes=self.max_input_bytes)
-        transport = self._transport(picture)
+        transport = self.input_transport
+        if transport == "auto":
+            transport = "data" if goes_inside(picture, self.parameters_of) else "upload"
         body = dict(prepared.body)
         if transport == "data":
             body["image"] = data_uri(picture.content)
@@ -128,11 +134,6 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
                 "transport": transport,
             },
         )
-
-    def _transport(self, picture: Picture) -> Transport:
-        if self.input_transport != "auto":
-            return self.input_transport
-        return "data" if goes_inside(picture, self.parameters_of) else "upload"
 
 
 class SegmindEsrganOperator(SegmindUpscaleOperator):

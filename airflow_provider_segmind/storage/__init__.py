@@ -1,34 +1,31 @@
-"""Pictures from storage and into it: whole and proved on both ways, for any store that ``ObjectStoragePath`` knows."""
+"""
+Pictures from storage and into it: whole and proved on both ways, for any store that ``ObjectStoragePath`` knows.
+
+Each name is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
-from airflow_provider_segmind.storage.inputs import (
-    MAX_INPUT_BYTES,
-    Picture,
-    data_uri_size,
-    goes_inside,
-    list_pictures,
-    load_picture,
-    read_picture,
-)
-from airflow_provider_segmind.storage.outputs import (
-    MAX_BYTES,
-    StoredObject,
-    names_in,
-    publish_text,
-    read_text,
-    remove,
-    store_result,
-)
-from airflow_provider_segmind.storage.paths import object_path
-from airflow_provider_segmind.storage.proof import picture_size
+from typing import TYPE_CHECKING
+
+from airflow_provider_segmind.later import imported_later
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.storage.inputs import Picture, goes_inside, list_pictures, load_picture, read_picture
+    from airflow_provider_segmind.storage.outputs import (
+        StoredObject,
+        names_in,
+        publish_text,
+        read_text,
+        remove,
+        store_result,
+    )
+    from airflow_provider_segmind.storage.paths import object_path
+    from airflow_provider_segmind.storage.proof import picture_size
 
 __all__ = [
-    "MAX_BYTES",
-    "MAX_INPUT_BYTES",
     "Picture",
     "StoredObject",
-    "data_uri_size",
     "goes_inside",
     "list_pictures",
     "load_picture",
@@ -41,3 +38,12 @@ __all__ = [
     "remove",
     "store_result",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("Picture", "goes_inside", "list_pictures", "load_picture", "read_picture"), "inputs"),
+    **dict.fromkeys(("StoredObject", "names_in", "publish_text", "read_text", "remove", "store_result"), "outputs"),
+    "object_path": "paths",
+    "picture_size": "proof",
+}
+
+__getattr__ = imported_later(__name__, _HOMES)

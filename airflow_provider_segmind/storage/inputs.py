@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_segmind.compat import connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
-from airflow_provider_segmind.protocol.models import decode_base64
 from airflow_provider_segmind.protocol.previews import is_preview
 from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 from airflow_provider_segmind.storage.paths import fresh, object_path, refused_early
 from airflow_provider_segmind.storage.proof import picture_size
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes; a larger input is refused. It is held in memory, and base64 makes it a third larger on the wire.
-MAX_INPUT_BYTES = 64 * 1024**2
 #: Bytes up to which a picture goes inside the request, where the model's page takes that.
 SMALL = 1024**2
 #: Names of what the models take end so.
@@ -122,17 +120,6 @@ def read_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BY
     """Return an input picture's bytes, and its width and height in pixels; see :func:`load_picture`."""
     picture = load_picture(uri, conn_id, max_bytes=max_bytes)
     return picture.content, picture.size
-
-
-def data_uri_size(image: Any) -> tuple[int, int] | None:
-    """Return width and height of a picture that is given as text; None for a URL, and for what is no picture."""
-    content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
-    if content is None:
-        return None
-    try:
-        return picture_size(io.BytesIO(content))
-    except SegmindOutputError as error:
-        raise SegmindConfigError(f"image: {error.detail}") from error
 
 
 def list_pictures(uri: str, conn_id: str | None = None) -> list[str]:

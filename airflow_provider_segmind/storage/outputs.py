@@ -23,6 +23,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS, HEAD, content_type, is_imposter, is_picture
 from airflow_provider_segmind.protocol.sources import Source, sources_of
+from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import fresh, object_path, storage_errors, temporary
 from airflow_provider_segmind.storage.proof import picture_size
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes; a larger output is refused. Settable wherever something is stored.
-MAX_BYTES = 2 * 1024**3
 _COPY = 1 << 20  # bytes copied at a time
 _BLOCK = 6 << 20  # bytes of one part of an upload, and of one read; a few of them lie in memory
 _S3 = ("s3", "s3a", "s3n")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_provider_segmind.exceptions import SegmindOutputError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
+from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.wire import is_url
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,3 +57,14 @@ def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Imag
             return Image.open(file, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def data_uri_size(image: Any) -> tuple[int, int] | None:
+    """Return width and height of a picture that is given as text; None for a URL, and for what is no picture."""
+    content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
+    if content is None:
+        return None
+    try:
+        return picture_size(io.BytesIO(content))
+    except SegmindOutputError as error:
+        raise SegmindConfigError(f"image: {error.detail}") from error

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind import __version__
-from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.pictures import HEAD, is_picture
 from airflow_provider_segmind.protocol.previews import moved
 from airflow_provider_segmind.protocol.resume import without_query
-from airflow_provider_segmind.protocol.wire import Metrics, OutputFile, is_url
+from airflow_provider_segmind.protocol.wire import Metrics, OutputFile
 from airflow_provider_segmind.storage.paths import fresh, refused_early
 
 if TYPE_CHECKING:
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LONGEST_TEXT = 4096  # characters of a parameter; what is longer may be a file
 _LARGEST = 1024**2  # bytes; a larger file is no sidecar
 
 
@@ -124,19 +119,3 @@ def find_done(path: ObjectStoragePath, fingerprint: str) -> dict[str, Any] | Non
             preview = {"preview": seen} if (seen := moved(item.pop("preview", None), str(there))) else {}
             stored.append({**item, "uri": str(there)} | preview)
     return found.skipped(stored) if stored else None
-
-
-def presentable(value: Any) -> Any:
-    """Return parameters as they may be kept: a hash for each picture in them, URLs without their queries."""
-    if isinstance(value, Mapping):
-        return {name: presentable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [presentable(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    if is_url(value):
-        return without_query(value)
-    content = decode_base64(value)
-    if (content and is_picture(content[:HEAD])) or value[:5].lower() == "data:" or len(value) > _LONGEST_TEXT:
-        return f"sha256:{hashlib.sha256(content or value.encode()).hexdigest()}"
-    return value

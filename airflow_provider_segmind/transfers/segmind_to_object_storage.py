@@ -18,7 +18,7 @@ from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindSto
 from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
 from airflow_provider_segmind.operators.delivery import Delivery
 from airflow_provider_segmind.protocol.wire import Result
-from airflow_provider_segmind.storage import MAX_BYTES
+from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:

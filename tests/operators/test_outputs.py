@@ -16,8 +16,8 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
+from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.storage.names import check_placeholders, fill, safe, stem_of
-from airflow_provider_segmind.storage.sidecar import presentable
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_env import run_dag
 from tests.buckets import BUCKET, CONN
