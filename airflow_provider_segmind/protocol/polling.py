@@ -22,7 +22,8 @@ LONGEST = 30.0
 _STEP_UNKNOWN = 0.1
 #: Seconds to the first look where nothing is known of the model: the vendor's advice.
 _FIRST = 1.0
-#: The first look is moved by at most this share of its time, so that requests of one moment are not seen in one tick.
+#: The first look is moved by at most this share of its time, so that requests of one moment are not seen in one tick;
+#: by no more than half a step to either side, where that is known: requests that are all alike have short steps.
 _SPREAD = 0.08
 #: Completed requests that are remembered: the estimate follows a model that changes within some dozen requests.
 _REMEMBERED = 100
@@ -156,9 +157,13 @@ class PollSchedule:
     @property
     def _due(self) -> float:
         """Seconds from the submit to the first look."""
-        by_knowledge = self.known.first if self.known else _FIRST
-        due = by_knowledge if self.poll_interval is None else self.poll_interval
-        return max(SHORTEST, due * (1 + _SPREAD * (2 * self.phase - 1)))
+        if self.poll_interval is not None or self.known is None:
+            due = _FIRST if self.poll_interval is None else self.poll_interval
+            spread = _SPREAD * due
+        else:
+            due = self.known.first
+            spread = min(_SPREAD * due, self.known.step / 2)
+        return max(SHORTEST, due + spread * (2 * self.phase - 1))
 
     def _step(self, elapsed: float) -> float:
         if self.poll_interval is not None:

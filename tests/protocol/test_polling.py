@@ -66,6 +66,12 @@ def test_requests_of_one_moment_are_looked_at_in_different_moments():
     assert max(sum(1 for first in firsts if round(first, 1) == tenth) for tenth in tenths) < 200
 
 
+def test_where_durations_are_all_alike_the_first_look_is_hardly_moved():
+    alike = Known(30.0, 0.03)
+    firsts = [PollSchedule(alike, phase=phase).first(0.0) for phase in (0.0, 0.5, 1.0)]
+    assert firsts == pytest.approx([alike.first - alike.step / 2, alike.first, alike.first + alike.step / 2])
+
+
 def test_waits_that_are_taken_up_late_look_soon_but_not_all_at_once():
     """A triggerer that was restarted takes up all of its waits in one moment."""
     known = Known(12.0)
