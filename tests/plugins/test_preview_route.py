@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_segmind.plugins.preview_route import Budget
+from airflow_provider_segmind.compat import HAS_TABS
 from airflow_provider_segmind.protocol.previews import MAX_BYTES, Reference, is_genuine, marker
 from airflow_provider_segmind.storage.previews import small
 from tests.buckets import BUCKET, Bucket
@@ -308,12 +309,13 @@ def links(site: Site, dag_id: str, task_id: str, map_index: int) -> dict[str, st
     return site.api.links(quote(RUN, safe=""), task_id, map_index, dag_id)
 
 
-def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str]:
+def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | None]:
     run_id = "manual__2026-11-21T10%3A00%3A00%2B00%3A00"
     mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
     ids = f"dag_id={dag_id}&run_id={run_id}&task_id={task_id}&map_index={map_index}"
+    tab = f"dags/{dag_id}/runs/{run_id}/tasks/{task_id}{mapped}/plugin/segmind-upscaled"
     return {
-        "Before and after": f"dags/{dag_id}/runs/{run_id}/tasks/{task_id}{mapped}/plugin/segmind-upscaled",
+        "Before and after": tab if HAS_TABS else None,
         "Before and after, as a page": f"segmind/view.html?{ids}",
     }
 
