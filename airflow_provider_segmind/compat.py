@@ -24,18 +24,14 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow import __version__ as airflow_version
 from airflow.providers.common.compat import sdk
+
+from airflow_provider_segmind.airflow_version import AIRFLOW
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, Context, ObjectStoragePath, TaskInstanceKey
 
 log = logging.getLogger(__name__)
-
-#: Major and minor version, for what no attribute tells.
-_AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
-#: Whether the UI has tabs of plugins on a task instance, and whether the API server serves pages of plugins.
-HAS_TABS, HAS_PAGES = _AIRFLOW >= (3, 1), _AIRFLOW >= (3, 0)
 
 HAS_RETRY_POLICIES = hasattr(sdk, "RetryPolicy")
 
@@ -54,9 +50,7 @@ else:
 
 
 __all__ = [
-    "HAS_PAGES",
     "HAS_RETRY_POLICIES",
-    "HAS_TABS",
     "ChainRetryPolicy",
     "RetryDecision",
     "RetryPolicy",
@@ -169,7 +163,7 @@ def event_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
 
     Before 3.1 Airflow puts the values into a set, when the task has succeeded: one that cannot be hashed fails it then.
     """
-    if _AIRFLOW >= (3, 1):
+    if AIRFLOW >= (3, 1):
         return dict(extra)
     return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in extra.items()}
 
@@ -180,7 +174,7 @@ def returned_on_airflow_2(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
 
     It has the operator as the DAG file made it. Airflow 3 asks in the task's own process: empty there.
     """
-    if _AIRFLOW >= (3, 0):
+    if AIRFLOW >= (3, 0):
         return {}
     from airflow.models.xcom import XCom
 

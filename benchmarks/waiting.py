@@ -94,9 +94,7 @@ class _Stopwatch(selectors.DefaultSelector):
 async def _measure(wait: Wait, server: Gateway, count: int, stopwatch: _Stopwatch) -> Measured:
     jobs = server.submit(MODEL, count)
     cpu_there = server.stats()["cpu_seconds"]
-    # A full collection of all that Airflow has loaded takes 0.2 s, in whichever contender's run it happens to fall.
     gc.collect()
-    gc.freeze()
     memory = asyncio.create_task(_memory())
     await asyncio.sleep(0)
     stopwatch.worst = 0.0

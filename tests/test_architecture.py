@@ -48,6 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
     "exceptions": (),
     "later": (),
+    "airflow_version": (),
     "compat": (),
     "get_provider_info": (),
     "protocol": (),
@@ -73,7 +74,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
     "emulator": (),
 }
-OPEN_TO_ALL = {"", "exceptions", "later"}
+OPEN_TO_ALL = {"", "exceptions", "later", "airflow_version"}
 
 #: What the pure part may import: it computes, and does nothing else.
 PURE = {

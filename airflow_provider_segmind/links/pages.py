@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink
 
-from airflow_provider_segmind.compat import HAS_PAGES, HAS_TABS
+from airflow_provider_segmind.airflow_version import HAS_PAGES, HAS_TABS
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey

@@ -3,14 +3,14 @@ The Airflow plugin: a tab on every task instance, and a gallery in the navigatio
 
 Both are static pages in an iframe of Airflow's UI that read Airflow's own REST API with the session of whoever looks,
 so nobody sees more here than there. Airflow finds the plugin by the entry point ``airflow.plugins`` and imports it in
-every process, tasks included: nothing beyond what ``airflow.sdk`` has loaded is imported here.
+every process, tasks included: of Airflow, nothing but the two base classes is imported here.
 """
 
 from __future__ import annotations
 
 from airflow.providers.common.compat.sdk import AirflowPlugin
 
-from airflow_provider_segmind.compat import HAS_PAGES
+from airflow_provider_segmind.airflow_version import HAS_PAGES
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink
 from airflow_provider_segmind.plugins.pages import Pages
 

@@ -84,7 +84,7 @@ def test_the_plugin_names_pages_that_are_there() -> None:
 IMPORT = """
 import sys, time
 import airflow.sdk
-from airflow.providers.common.compat.sdk import AirflowPlugin
+from airflow.providers.common.compat.sdk import AirflowPlugin, BaseOperatorLink
 before, began = set(sys.modules), time.perf_counter()
 import airflow_provider_segmind.plugins.segmind
 spent = time.perf_counter() - began

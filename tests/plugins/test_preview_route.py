@@ -16,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from airflow_provider_segmind.compat import HAS_TABS
+from airflow_provider_segmind.airflow_version import HAS_TABS
 from airflow_provider_segmind.plugins.preview_route import Budget
 from airflow_provider_segmind.protocol.previews import MAX_BYTES, Reference, is_genuine, marker
 from airflow_provider_segmind.storage.previews import small
