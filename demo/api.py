@@ -43,7 +43,7 @@ class Api:
         """Send JSON once."""
         return self._http.post(path, json=body)
 
-    def start(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
+    def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """Start a run, once: where an earlier try has arrived after all, the server refuses another of the same id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         answer = self._asked("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
@@ -73,7 +73,7 @@ class Api:
 
     def trigger(self, run_id: str, conf: dict[str, Any]) -> None:
         """Start a run of the DAG."""
-        self.start(DAG_ID, run_id, conf)
+        self.trigger_dag(DAG_ID, run_id, conf)
 
     def run_state(self, run_id: str) -> str:
         """Return the state of a run."""

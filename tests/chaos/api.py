@@ -24,10 +24,6 @@ class ChaosApi(Api):
         health = self.get("/api/v2/monitor/health")
         return all(health[part]["status"] == "healthy" for part in ("scheduler", "triggerer", "dag_processor"))
 
-    def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
-        """Start a run."""
-        self.start(dag_id, run_id, conf)
-
     def limit_in_flight(self, tasks: int) -> None:
         """Let so many tasks of this Airflow run or wait at once."""
         body = {"pool": "default_pool", "slots": tasks, "include_deferred": True}

@@ -199,7 +199,7 @@ def busy_server() -> Iterator[tuple[str, list[int]]]:
 def test_a_run_starts_though_the_database_was_locked(busy_server, came):
     url, answers = busy_server
     answers += came
-    Api(url).start("dag", "run")
+    Api(url).trigger_dag("dag", "run")
     assert not answers
 
 
@@ -207,5 +207,5 @@ def test_a_run_that_is_refused_is_not_asked_for_again(busy_server):
     url, answers = busy_server
     answers += [404, 200]
     with pytest.raises(httpx.HTTPStatusError, match="404"):
-        Api(url).start("dag", "run")
+        Api(url).trigger_dag("dag", "run")
     assert answers == [200]
