@@ -62,8 +62,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the whole pipeline on this machine
 	@$(BIN)/python -m demo $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
-test: setup ## every test but the long chaos runs
-	@$(BIN)/python -m pytest -m "not chaos and not cluster" $(ARGS)
+# A failure of the last run is tested first, and each is shown when it happens. -n: tests/conftest.py says how many.
+PYTEST := $(BIN)/python -m pytest --failed-first --instafail
+SPREAD := -n auto --dist worksteal
+
+test: setup ## every test that needs no more than one whole Airflow
+	@$(PYTEST) $(SPREAD) -m "not e2e and not ui and not chaos and not cluster" $(ARGS)
 
 ui: setup ## the tab and the gallery in a real browser
 	@$(BIN)/python -m pytest -m ui tests/ui $(ARGS)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests import templates
+
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
@@ -70,14 +72,11 @@ def discard(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def make_database() -> None:
-    """Create the tables, in this process: a subprocess would import Airflow once more."""
-    from airflow.utils.db import initdb
-
+def make_database(home: Path) -> None:
+    """Put a migrated database into the home that ``prepare`` made."""
     from tests import airflow_versions
 
-    with _captured():
-        initdb()
+    templates.copy_database(home)
     airflow_versions.set_up_logging()
     airflow_versions.keep_one_api()
 

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import airflow_env
+from tests import airflow_env, tiers
 
 if TYPE_CHECKING:
     from tests.buckets import Bucket
 
 _HOME = airflow_env.prepare()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch what each test starts."""
+    config.pluginmanager.register(tiers.Watch())
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: a test waits for a third of its time."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the tests of the whole Airflow, which take longest, so that no worker is left alone with them."""
+    items.sort(key=lambda item: item.get_closest_marker("standalone") is None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -27,7 +44,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def airflow_db() -> Path:
     """Airflow's database, empty at first; the value is Airflow's home. DAGs run on it by ``run_dag``."""
-    airflow_env.make_database()
+    airflow_env.make_database(_HOME)
     return _HOME
 
 

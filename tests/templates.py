@@ -1,0 +1,49 @@
+"""
+A migrated database of Airflow, made once for each version and copied: a migration costs each home ten seconds.
+
+The copies are of one SQLite file in ``.templates`` (``make clean`` removes it). Tests in several processes wait for
+the one that makes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+_FOLDER = Path(__file__).parents[1] / ".templates"
+_AIRFLOW = Path(sys.executable).with_name("airflow")
+#: Airflow's default, below its home.
+DATABASE = "airflow.db"
+
+
+def copy_database(home: Path) -> None:
+    """Put a migrated, empty database where an Airflow with this home looks for it by default."""
+    shutil.copyfile(_migrated(), home / DATABASE)
+
+
+def _migrated() -> Path:
+    made = _FOLDER / f"airflow-{metadata.version('apache-airflow')}.db"
+    _FOLDER.mkdir(exist_ok=True)
+    with (_FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            _migrate(made)
+    return made
+
+
+def _migrate(target: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="segmind-template-") as folder:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "_AIRFLOW"))}
+        settings = {"AIRFLOW_HOME": folder, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        done = subprocess.run([_AIRFLOW, "db", "migrate"], env=kept | settings, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"airflow db migrate failed:\n{done.stdout}\n{done.stderr}")
+        part = target.with_suffix(".part")
+        shutil.copyfile(Path(folder) / DATABASE, part)
+        part.replace(target)
