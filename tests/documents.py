@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import os
+import io
 import re
 import shlex
-import socket
-import subprocess
+import signal
 import sys
-import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.cli.terminal import environment, started
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.emulator import Emulator
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -145,70 +146,42 @@ def check_environment(assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert conf.get(section, option) == value, f"who reads {name}?"
 
 
-def check_emulator(arguments: list[str]) -> None:
-    """It starts with these arguments, and answers."""
+def check_emulator(arguments: list[str], folder: Path) -> None:
+    """It starts with these arguments, and answers; the port is a free one."""
     import httpx
 
-    with emulator(arguments) as url:
+    words = shlex.split(re.sub(r"--port[= ]\d+", "--port 0", shlex.join(arguments)))
+    program = (sys.executable, "-m", "airflow_provider_segmind.emulator")
+    with started(*words, cwd=folder, env=environment(folder), program=program) as emulator:
+        url = emulator.said(r"^Segmind emulator on (http://\S+)")[1]
         answer = httpx.get(f"{url}/v1/get-user-credits", trust_env=False)
-    assert answer.status_code == 401  # no key was sent
+        assert answer.status_code == 401  # no key was sent
+        assert emulator.end(signal.SIGTERM).code == 0
 
 
-def check_curl(address: str) -> None:
+def check_curl(address: str, emulator: Emulator) -> None:
     """The emulator knows this address."""
     import httpx
 
-    with emulator([]) as url:
-        httpx.get(re.sub(r"http://127\.0\.0\.1:\d+", url, address), trust_env=False).raise_for_status()
-
-
-@contextmanager
-def emulator(arguments: list[str]) -> Iterator[str]:
-    """The command, on a free port; its address."""
-    import httpx
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    given = re.sub(r"--port[= ]\d+", "", shlex.join(arguments))
-    command = [sys.executable, "-m", "airflow_provider_segmind.emulator", *shlex.split(given), "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/_emulator/stats", trust_env=False)
-                break
-            except httpx.ConnectError:
-                assert process.poll() is None, "it has ended"
-                assert time.monotonic() < deadline, "it does not answer"
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    there = re.sub(r"http://127\.0\.0\.1:\d+", emulator.url, address)
+    assert there.startswith(f"{emulator.url}/")
+    httpx.get(there, trust_env=False).raise_for_status()
 
 
 def check_airflow(arguments: list[str]) -> None:
-    """The subcommand is there, and knows the options."""
-    subcommand: list[str] = []
-    for word in arguments:
-        if not re.fullmatch(r"[a-z][a-z-]*", word):
-            break
-        subcommand.append(word)
-    while subcommand:  # the last words may be arguments, such as a DAG's id
-        if said := said_by_help(str(Path(sys.executable).with_name("airflow")), *subcommand):
-            options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
-            assert options <= set(re.findall(r"--[\w-]+", said))
-            return
-        subcommand.pop()
-    pytest.fail(f"airflow knows no {' '.join(arguments)}")
+    """Airflow's own parser takes it, with every option spelt out."""
+    _, complaint = read_by_airflow(arguments)
+    assert not complaint, f"airflow does not take {' '.join(arguments)}:\n{complaint}"
+    said, _ = read_by_airflow([*arguments, "--help"])
+    options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    assert options <= set(re.findall(r"--[\w-]+", said))
 
 
-@functools.cache
-def said_by_help(*command: str) -> str:
-    """What ``--help`` says of a command; nothing where there is no such command."""
-    done = subprocess.run(
-        [*command, "--help"], capture_output=True, text=True, env=os.environ, timeout=120, check=False
-    )
-    return "" if done.returncode else done.stdout
+def read_by_airflow(arguments: list[str]) -> tuple[str, str]:
+    """What Airflow's parser writes to stdout and to stderr: both are empty where it takes the arguments."""
+    from airflow.cli.cli_parser import get_parser
+
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), suppress(SystemExit):
+        get_parser().parse_args(arguments)
+    return out.getvalue(), err.getvalue()

@@ -1,15 +1,8 @@
-"""Each command as a process, against the emulator over real sockets."""
+"""Each command, called in this process, against the emulator over real sockets; test_processes.py has the rest."""
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 from PIL import Image
@@ -18,34 +11,7 @@ from airflow_provider_segmind.cli.arguments import COMMANDS
 from airflow_provider_segmind.cli.parameters import parameters_of
 from airflow_provider_segmind.protocol.models import MODELS
 from tests.airflow_versions import needs_provider_commands
-from tests.cli.terminal import AIRFLOW, MODULE, ROOT, environment, segmind, start
-
-
-@pytest.fixture
-def here(tmp_path, photos):
-    """A folder with a picture."""
-    shutil.copy(photos / "cat.jpg", tmp_path / "cat.jpg")  # 300 x 200
-    return tmp_path
-
-
-@pytest.fixture
-def env(here, segmind_emulator):
-    return environment(here, segmind_emulator)
-
-
-@pytest.fixture
-def run(here, env, segmind_emulator):
-    """Runs a command; whatever it says, no key is in it, no colour and no traceback."""
-
-    def command(*words, **changes):
-        done = segmind(*words, **{"cwd": here, "env": env, **changes})
-        for text in (done.out, done.err):
-            assert segmind_emulator.api_key not in text
-            assert "Traceback" not in text
-            assert "\x1b" not in text
-        return done
-
-    return command
+from tests.cli.terminal import ROOT, airflow, call, environment
 
 
 def sent(emulator):
@@ -55,22 +21,10 @@ def sent(emulator):
 # --- what needs no request --------------------------------------------------------------------------------------
 
 
-def test_help_imports_no_airflow(here, env):
-    code = (
-        "import sys\nfrom airflow_provider_segmind.cli.main import main\n"
-        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "print('HEAVY', sorted({'airflow', 'httpx', 'aiohttp', 'starlette', 'PIL'} & set(sys.modules)))"
-    )
-    for words in (["--help"], ["run", "--help"], ["models"]):
-        done = segmind(*words, cwd=here, env=env, program=(sys.executable, "-c", code))
-        assert done.out.rstrip().endswith("HEAVY []"), done
-
-
-def test_credits(run, here):
+def test_credits(run):
     done = run("credits")
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines()[0] == "100 credits"
-    assert not list(here.rglob("*.db"))  # no database was made, or asked
 
 
 def test_models_shows_every_parameter(run, here):
@@ -92,19 +46,6 @@ def test_the_options_are_the_models_parameters(run):
     for model in MODELS.values():
         for name in set(model.model_fields) - {"image"}:
             assert f"--{name.replace('_', '-')}" in shown
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_emulator(here, env, number):
-    process = start((*MODULE, "emulator", "--port", "0", "--credits", "7"), cwd=here, env=env)
-    try:
-        url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-        assert segmind("credits", cwd=here, env=env | {"SEGMIND_GATEWAY": url[0]}).out.startswith("7 credits")
-        process.send_signal(number)
-        assert process.wait(10) == 0
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_emulator_with_a_mistake(run):
@@ -132,7 +73,6 @@ def test_run(run, here, segmind_emulator):
     assert segmind_emulator.url in before
     assert request.request_id in after
     assert (segmind_emulator.stats.uploads, segmind_emulator.stats.billed) == (1, 1)
-    assert not list(here.rglob("*.db"))
 
 
 def test_run_names_the_result_itself_and_takes_what_is_inside_the_answer(run, here, segmind_emulator):
@@ -183,13 +123,6 @@ def test_mistakes_cost_nothing(run, here, segmind_emulator, words, code, said):
     assert sent(segmind_emulator) == segmind_emulator.stats.uploads == 0
 
 
-def test_no_key(run, here):
-    done = run("credits", env=environment(here))
-    assert (done.code, done.out) == (1, "")
-    assert "SEGMIND_API_KEY is not set, and there is no Airflow connection 'segmind_default'" in done.err
-    assert "--conn-id ID" in done.err
-
-
 def test_a_wrong_key(run, env):
     done = run("run", "esrgan", "cat.jpg", env=env | {"SEGMIND_API_KEY": "wrong-key-of-mine"})
     assert (done.code, done.out) == (1, "")
@@ -211,43 +144,6 @@ def test_it_failed(run, segmind_emulator):
     assert " -o " not in done.err  # there is nothing to fetch
 
 
-@pytest.mark.segmind_emulator(latency=900.0)
-def test_interrupted_and_fetched_later(run, here, env, segmind_emulator):
-    process = start((*MODULE, "run", "esrgan", "cat.jpg", "-o", "out.png"), cwd=here, env=env)
-    try:
-        said = ""
-        while not (found := re.search(r"^request +(\S+)$", said, re.M)):
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        time.sleep(0.5)  # it is waiting
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
-    hint = re.search(r"python -m airflow_provider_segmind (request (\S+) -o out\.png)", rest)
-    assert process.returncode == 130
-    assert "Traceback" not in rest
-    assert "billed if it completes" in rest
-    assert hint[2] == found[1]
-
-    still = run("request", found[1])
-    assert (still.code, still.out) in [(0, f"{found[1]}: {state}\n") for state in ("QUEUED", "PROCESSING")]
-    segmind_emulator.advance(900)
-    done = run(*hint[1].split())
-    assert done.code == 0, done.err
-    with Image.open(here / "out.png") as picture:
-        assert (picture.size, picture.format) == ((600, 400), "PNG")
-    assert sent(segmind_emulator) == 1
-
-    segmind_emulator.advance(3600)  # now the record is gone
-    later = run("request", found[1], "-o", "later.png")
-    assert later.code == 0, later.err
-    assert "says the request history" in later.out
-    assert (here / "later.png").read_bytes() == (here / "out.png").read_bytes()
-
-
 def test_an_unknown_request(run):
     done = run("request", "7c9e6679-7425-40de-944b-e07fc1f90ae7")
     assert (done.code, done.out) == (1, "")
@@ -260,6 +156,7 @@ def test_a_request_that_is_finished(run, segmind_emulator):
     with SegmindHook() as hook:
         accepted = hook.submit("esrgan", {"image": segmind_emulator.add_picture(ROOT / "tests/photos/cat.jpg")})
     segmind_emulator.advance(1)
+    assert segmind_emulator.stats.billed == 1  # this waits until the picture is made
     done = run("request", accepted.request_id)
     assert (done.code, done.err) == (0, "")
     state, url, bill = done.out.splitlines()
@@ -269,49 +166,21 @@ def test_a_request_that_is_finished(run, segmind_emulator):
 
 
 @pytest.mark.segmind_emulator(latency=1.5)
-def test_on_a_terminal_there_is_a_bar(here, env):
-    main_end, terminal = pty.openpty()
-    words = [*MODULE, "run", "bria-increase-resolution", "cat.jpg", "-o", "out.png"]
-    with subprocess.Popen(words, cwd=here, env=env | {"TERM": "xterm"}, stdout=terminal, stderr=terminal) as process:
-        os.close(terminal)
-        seen = b""
-        try:
-            while chunk := os.read(main_end, 65536):
-                seen += chunk
-        except OSError:  # Linux says so when the other end is closed
-            pass
-    os.close(main_end)
-    text = seen.decode()
-    assert process.returncode == 0, text
-    assert "━" in text
-    assert "submitted" in text
-    assert "0:00:01" in text
+def test_the_bar_fills_with_the_models_usual_time(here, env, quick_polls, monkeypatch):
+    monkeypatch.setattr(MODELS["bria-increase-resolution"], "expected_seconds", 2.0)
+    terminal = env | {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}  # a terminal, for rich; without colours
+    done = call("run", "bria-increase-resolution", "cat.jpg", "-o", "out.png", cwd=here, env=terminal)
+    assert done.code == 0, done.err
+    widths = [len(bar) for bar in re.findall("━+", done.err)]
+    assert widths == sorted(widths)
+    assert len(set(widths)) > 2
+    assert widths[-1] < 40  # of 40: Segmind has not said yet that it is finished
 
 
 # --- connections, and Airflow's own command ----------------------------------------------------------------------
 
 
-def test_a_connection_of_airflows_database(airflow_db, here, run, segmind_emulator):
-    from airflow.models.connection import Connection
-    from airflow.utils.session import create_session
-
-    kept = {name: value for name, value in os.environ.items() if name != "AIRFLOW_CONN_SEGMIND_DEFAULT"}
-    with create_session() as session:
-        session.add(
-            Connection(
-                conn_id="of_the_database",
-                conn_type="segmind",
-                host=segmind_emulator.url,
-                password=segmind_emulator.api_key,
-            )
-        )
-    env = kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}  # those of Airflow 2, which this is not about
-    done = run("credits", "--conn-id", "of_the_database", env=env)
-    assert (done.code, done.err) == (0, "")
-    assert "connection of_the_database" in done.out
-
-
-def test_a_connection_that_is_not_there_is_not_replaced_by_the_environments_key(run, env):
+def test_a_connection_that_is_not_there_is_not_replaced_by_the_environments_key(run, airflow_db):
     done = run("credits", "--conn-id", "nowhere")
     assert (done.code, done.out) == (1, "")
     assert "there is no Airflow connection 'nowhere'" in done.err
@@ -319,10 +188,10 @@ def test_a_connection_that_is_not_there_is_not_replaced_by_the_environments_key(
 
 @needs_provider_commands
 def test_airflow_segmind(run, segmind_emulator):
-    done = run("credits", program=AIRFLOW)
+    done = run("credits", program=airflow)
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == "100 credits"
-    done = run("run", "esrgan", "dog.jpg", program=AIRFLOW)
+    done = run("run", "esrgan", "dog.jpg", program=airflow)
     assert (done.code, done.out) == (1, "")
     assert "dog.jpg: FileNotFoundError" in done.err
     assert sent(segmind_emulator) == 0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import sys
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.airflow_versions import needs_provider_commands
-from tests.cli.terminal import AIRFLOW, MODULE, ROOT, environment, segmind, start
+from tests.cli.terminal import ROOT, airflow, call, environment, module, started
 
 TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 LINES = [
@@ -36,7 +36,7 @@ def test_every_block_is_run():
 @pytest.mark.parametrize(
     "line", [pytest.param(line, marks=needs_provider_commands if line.startswith("airflow ") else ()) for line in LINES]
 )
-def test_line(line, tmp_path, photos, segmind_emulator):
+def test_line(line, tmp_path, photos, segmind_emulator, quick_polls):
     shutil.copy(photos / "cat.jpg", tmp_path / "photo.jpg")
     env = environment(tmp_path, segmind_emulator)
     words = shlex.split(line)
@@ -46,18 +46,15 @@ def test_line(line, tmp_path, photos, segmind_emulator):
         env[name] = env[name] if name == "SEGMIND_GATEWAY" else value
         words = ["python", "-m", "airflow_provider_segmind", "credits"]
     if "emulator" in words:
-        process = start((sys.executable, *words[1:-1], "0"), cwd=tmp_path, env=env)
-        try:
-            assert "Segmind emulator on http://" in process.stdout.readline()
-        finally:
-            process.terminate()
-            process.communicate(timeout=20)
+        with started(*words[3:-1], "0", cwd=tmp_path, env=env) as emulator:
+            emulator.said("^Segmind emulator on http://")
+            assert emulator.end(signal.SIGTERM).code == 0
         return
     if UUID.search(line):
-        first = segmind("run", "esrgan", "photo.jpg", cwd=tmp_path, env=env)
+        first = call("run", "esrgan", "photo.jpg", cwd=tmp_path, env=env)
         words = [UUID.sub(UUID.search(first.err)[0], word) for word in words]
-    program, arguments = (AIRFLOW, words[2:]) if words[0] == "airflow" else (MODULE, words[3:])
-    done = segmind(*arguments, cwd=tmp_path, env=env, program=program)
+    program, arguments = (airflow, words[2:]) if words[0] == "airflow" else (module, words[3:])
+    done = call(*arguments, cwd=tmp_path, env=env, program=program)
     assert done.code == 0, done.err
     if "-o" in words:
         out = tmp_path / words[words.index("-o") + 1]
