@@ -20,14 +20,16 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
+.PHONY: help setup demo test test-all coverage ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
 	@echo "make demo         run the whole pipeline on this machine: Airflow, the DAG, an emulator; no key needed"
 	@echo "make demo KEEP=1  the same, and leave Airflow's web UI up until Ctrl-C"
-	@echo "make test         run the tests; make test ARGS=\"-k upload\" passes arguments to pytest"
-	@echo "make ui           only the tests that drive Airflow's UI in a headless Chromium (make test runs them, too)"
+	@echo "make test         run the tests, in five minutes on two cores; make test ARGS=\"-k upload\" passes arguments to pytest"
+	@echo "make test-all     run the rest, in 25 minutes: whole Airflows, a browser, the oldest Airflow and 3.1, kills"
+	@echo "make coverage     run make test and show the lines and branches of the package that it does not run"
+	@echo "make ui           run only the tests that drive Airflow's UI in a headless Chromium"
 	@echo "make screenshots  renew the documentation's pictures of that UI"
 	@echo "make matrix       the same on every Airflow, each in an environment of its own; VERSIONS=\"2.11 3.0\" PYTHONS= FAST=1"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
@@ -69,8 +71,16 @@ SPREAD := -n auto --dist worksteal
 test: setup ## every test that needs no more than one whole Airflow
 	@$(PYTEST) $(SPREAD) -m "not e2e and not ui and not chaos and not cluster" $(ARGS)
 
+test-all: setup ## the rest: whole Airflows as processes, a browser, two other Airflows, kills
+	@$(PYTEST) -n 2 --dist loadgroup -m "e2e or ui" $(ARGS)
+	@$(MAKE) --no-print-directory matrix-ends
+	@$(MAKE) --no-print-directory chaos
+
+coverage: setup ## lines and branches of the package that make test runs
+	@$(PYTEST) $(SPREAD) -m "not e2e and not ui and not chaos and not cluster" --cov --cov-report=term $(ARGS)
+
 ui: setup ## the tab and the gallery in a real browser
-	@$(BIN)/python -m pytest -m ui tests/ui $(ARGS)
+	@$(PYTEST) -m ui tests/ui $(ARGS)
 
 screenshots: setup ## the documentation's pictures of the UI, taken by its tests
 	@SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -m ui tests/ui/test_screenshots.py $(ARGS)
@@ -82,7 +92,7 @@ matrix-ends: setup ## the fast tests on the oldest Airflow and one in the middle
 	@$(BIN)/python -m tests.matrix --versions "2.11 3.1" --fast $(ARGS)
 
 chaos: setup ## kill, throttle and break a whole Airflow at every point
-	@$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+	@$(PYTEST) -p no:randomly -m chaos tests/chaos $(ARGS)
 
 cluster-test: setup ## a cluster on CeleryExecutor, Redis and PostgreSQL, whose parts die while it works
 	@$(BIN)/python -m pytest -m cluster tests/chaos/cluster $(ARGS)
@@ -111,7 +121,9 @@ lint: setup ## style and types
 	@$(BIN)/zizmor --offline --quiet --persona=auditor .github
 
 build: setup ## what a release is made of, and proof that it works
-	@$(BIN)/python -m release $(ARGS)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .release
+	@$(BIN)/uv pip install --quiet --python .release/bin/python -c constraints.txt -e ".[release]"
+	@.release/bin/python -m release $(ARGS)
 
 freeze: setup ## tests/wire/written/<version>.json
 	@$(BIN)/python tests/freeze_shapes.py
@@ -124,7 +136,7 @@ constraints: setup ## renew constraints.txt
 	@set -e; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(BIN)/python -m venv "$$fresh/venv"; \
 	"$$fresh/venv/bin/python" -m pip install --quiet uv; \
-	"$$fresh/venv/bin/uv" pip compile --quiet --python-version 3.11 --extra dev --no-header --no-annotate \
+	"$$fresh/venv/bin/uv" pip compile --quiet --python-version 3.11 --extra dev --extra release --no-header --no-annotate \
 		--no-emit-index-url --output-file "$$fresh/found.txt" pyproject.toml; \
 	{ echo "# Versions that the set-up installs (names and versions only): make constraints renews it."; \
 	  grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$fresh/found.txt"; } > constraints.txt; \
@@ -134,5 +146,5 @@ pins: setup ## renew the constraints of the other Airflows
 	@$(MATRIX) --pin
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .matrix .demo .cluster .cluster.log .cluster-status.json .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist docs/_build *.egg-info
+	rm -rf $(VENV) .release .matrix .demo .cluster .cluster.log .cluster-status.json .templates .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage build dist docs/_build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
