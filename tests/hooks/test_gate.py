@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import time
 
@@ -12,6 +11,12 @@ import pytest
 from airflow_provider_segmind.hooks import gate as gates
 from airflow_provider_segmind.hooks import waiting
 from airflow_provider_segmind.hooks.gate import Gate, gate_for, note_closed, noted_closed
+
+
+def check_one_by_one(passed: list[float], *, start: float, pace: float) -> None:
+    """No slot is used before its time. A busy machine may use one later, and so closer to the next."""
+    early = [(number, at) for number, at in enumerate(passed) if at < start + number * pace - 0.005]
+    assert early == []
 
 
 def test_one_by_one_after_the_reset():
@@ -29,9 +34,7 @@ def test_one_by_one_after_the_reset():
         return passed
 
     passed = sorted(asyncio.run(run()))
-    assert passed[0] >= 0.2
-    gaps = [later - earlier for earlier, later in itertools.pairwise(passed)]
-    assert min(gaps) > 0.03
+    check_one_by_one(passed, start=0.2, pace=0.05)
     assert passed[-1] < 2
 
 
@@ -83,9 +86,7 @@ def test_closed_meanwhile_they_queue_up_again_one_by_one():
         await asyncio.gather(*waiting)
         return sorted(passed)
 
-    passed = asyncio.run(run())
-    assert passed[0] >= 0.4
-    assert min(later - earlier for earlier, later in itertools.pairwise(passed)) > 0.03
+    check_one_by_one(asyncio.run(run()), start=0.4, pace=0.05)
 
 
 def passes(gate: Gate, waits: int, looks: int, deadline: float) -> list[tuple[float, int]]:
