@@ -25,6 +25,8 @@ from tests.chaos.outcomes import (
 )
 from tests.chaos.rig import Rig
 
+pytestmark = pytest.mark.chaos
+
 BEFORE_3_3 = AIRFLOW < (3, 3)
 #: What a retry says that has nothing written down to read.
 NO_LEDGER = "There is no ledger to read here: looking for an earlier try's request"

@@ -61,8 +61,10 @@ def _run(airflow: Airflow, python: str, further: list[str], *, fast: bool, keep:
     junit = runs.parents[1] / "junit.xml"
     chosen = FAST if fast else FULL
     command = [str(runs), "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-W", "ignore", "--tb=short"]
-    # The long runs of a whole Airflow are of the set-up's own environment: make test and make chaos.
-    command += ["-m", "not chaos and not cluster and not e2e", f"--junitxml={junit}", *(further or chosen)]
+    command += ["-n", "2", "--dist", "loadgroup"]
+    # What starts a whole Airflow runs in the set-up's own environment, but for the kills among the chosen files.
+    command += ["-m", "not standalone and not e2e and not ui and not cluster", f"--junitxml={junit}"]
+    command += further or chosen
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     began = time.monotonic()
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
