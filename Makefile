@@ -66,18 +66,18 @@ demo: setup ## the whole pipeline on this machine
 
 # A failure of the last run is tested first, and each is shown when it happens. -n: tests/conftest.py says how many.
 PYTEST := $(BIN)/python -m pytest --failed-first --instafail
-SPREAD := -n auto --dist worksteal
+QUICK  := -n auto --dist worksteal -m "not e2e and not ui and not chaos and not cluster"
 
 test: setup ## every test that needs no more than one whole Airflow
-	@$(PYTEST) $(SPREAD) -m "not e2e and not ui and not chaos and not cluster" $(ARGS)
+	@$(PYTEST) $(QUICK) $(ARGS)
 
 test-all: setup ## the rest: whole Airflows as processes, a browser, two other Airflows, kills
 	@$(PYTEST) -n 2 --dist loadgroup -m "e2e or ui" $(ARGS)
-	@$(MAKE) --no-print-directory matrix-ends
+	@$(MAKE) --no-print-directory matrix-ends ARGS=
 	@$(MAKE) --no-print-directory chaos
 
 coverage: setup ## lines and branches of the package that make test runs
-	@$(PYTEST) $(SPREAD) -m "not e2e and not ui and not chaos and not cluster" --cov --cov-report=term $(ARGS)
+	@$(PYTEST) $(QUICK) --cov --cov-report=term $(ARGS)
 
 ui: setup ## the tab and the gallery in a real browser
 	@$(PYTEST) -m ui tests/ui $(ARGS)
