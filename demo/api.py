@@ -14,11 +14,16 @@ _FINAL = {"success", "failed"}
 
 
 class Api:
-    """One Airflow's API on loopback. What may be sent twice is repeated while the server is busy or starting."""
+    """
+    One Airflow's API on loopback, the only client for it: requests are repeated while the server is busy or starting.
 
-    def __init__(self, url: str) -> None:
+    :param url: the server's address, with the path below which it is, if there is one.
+    :param cookies: to send with each request.
+    """
+
+    def __init__(self, url: str, cookies: dict[str, str] | None = None) -> None:
         # Without certificates: there is no TLS here, and reading them is what takes longest.
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False)  # noqa: S501
+        self._http = httpx.Client(base_url=url, cookies=cookies, timeout=30, trust_env=False, verify=False)  # noqa: S501
 
     def close(self) -> None:
         """Close the connections."""
@@ -37,22 +42,26 @@ class Api:
 
     def get(self, path: str, **query: Any) -> Any:
         """Read JSON."""
-        return self._asked("GET", path, params=query).raise_for_status().json()
+        return self.request("GET", path, params=query).raise_for_status().json()
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """Send JSON once."""
-        return self._http.post(path, json=body)
+        """Send JSON that may arrive twice."""
+        return self.request("POST", path, json=body)
 
     def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """Start a run, once: where an earlier try has arrived after all, the server refuses another of the same id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
-        answer = self._asked("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        answer = self.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
         if answer.status_code != 409:
             answer.raise_for_status()
 
-    def _asked(self, method: str, path: str, **content: Any) -> httpx.Response:
-        # Five times, because on SQLite a write can fail with "database is locked": Airflow's API server waits for the
-        # lock (5 s) on the event loop where another request would have to go on to release it.
+    def request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """
+        Send a request that may arrive twice, and return the response, whatever its status.
+
+        Up to five times, because on SQLite a write can fail with "database is locked": Airflow's API server waits for
+        the lock (5 s) on the event loop where another request would have to go on to release it.
+        """
         for attempt in range(5):
             try:
                 answer = self._http.request(method, path, **content)

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import airflow_env, tiers
+from tests import airflow_env, groups, tiers
 
 if TYPE_CHECKING:
     from tests.buckets import Bucket
+    from tests.shared_airflow import SharedAirflow
 
 _HOME = airflow_env.prepare()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch what each test starts."""
+    """Watch what each test starts, and say which tests go to one worker."""
     config.pluginmanager.register(tiers.Watch())
+    config.pluginmanager.register(groups.Distribution())
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -113,3 +115,12 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     found.client.create_bucket(Bucket=BUCKET)
     found.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     return found
+
+
+@pytest.fixture(scope="session")
+def shared_airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedAirflow]:
+    """The whole Airflow of the e2e and UI tests: started once, and left as it was by each of them."""
+    from tests.shared_airflow import started
+
+    with started(tmp_path_factory.mktemp("airflow") / "home") as running:
+        yield running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from demo.api import Api
 
@@ -17,7 +18,23 @@ class ChaosApi(Api):
         """The names of the DAG files whose DAGs are known; raise where one could not be read."""
         if errors := self.get("/api/v2/importErrors")["import_errors"]:
             raise RuntimeError(errors[0]["stack_trace"])
-        return {Path(dag["fileloc"]).stem for dag in self.get("/api/v2/dags")["dags"]}
+        return {Path(dag["fileloc"]).stem for dag in self.dags()}
+
+    def dags(self) -> list[dict[str, Any]]:
+        """Every DAG that is known."""
+        found: list[dict[str, Any]] = self.get("/api/v2/dags", limit=_PAGE)["dags"]
+        return found
+
+    def dag_runs(self, dag_id: str) -> list[dict[str, Any]]:
+        """The runs of a DAG."""
+        found: list[dict[str, Any]] = self.get(f"/api/v2/dags/{dag_id}/dagRuns", limit=_PAGE)["dag_runs"]
+        return found
+
+    def create_connection(self, connection_id: str, fields: dict[str, Any]) -> None:
+        """Write a connection, which must be new, into Airflow's database."""
+        response = self.post("/api/v2/connections", {"connection_id": connection_id, **fields})
+        if response.status_code != 409:  # an earlier try has arrived after all
+            response.raise_for_status()
 
     def is_healthy(self) -> bool:
         """Whether scheduler, triggerer and DAG processor have shown a heartbeat."""
@@ -27,10 +44,10 @@ class ChaosApi(Api):
     def limit_in_flight(self, tasks: int) -> None:
         """Let so many tasks of this Airflow run or wait at once."""
         body = {"pool": "default_pool", "slots": tasks, "include_deferred": True}
-        answer = self._asked(
+        response = self.request(
             "PATCH", "/api/v2/pools/default_pool", params={"update_mask": ["slots", "include_deferred"]}, json=body
         )
-        answer.raise_for_status()
+        response.raise_for_status()
 
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
@@ -65,4 +82,4 @@ class ChaosApi(Api):
 
 
 def _run(dag_id: str, run_id: str) -> str:
-    return f"/api/v2/dags/{dag_id}/dagRuns/{run_id}"
+    return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from cryptography.fernet import Fernet
 from demo.airflow_home import Home, free_ports, wait_for
 from tests.chaos.api import ChaosApi
 from tests.chaos.hosts import PictureHost
+from tests.templates import copy_database
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,16 +99,23 @@ class Rig(Home):
         """Make the database and start every part; return when all of them answer and every DAG is known."""
         self.port, self._worker_logs, self._trigger_logs = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
-        made = self._start([AIRFLOW, "db", "migrate"], subprocess.DEVNULL, "migrate.log")
-        if made.wait(timeout=180):
-            raise RuntimeError(f"airflow db migrate failed:\n{self.tail('migrate.log')}")
-        self.processes.remove(made)
+        self.make_database()
         for component in self.parts:
             self.start_component(component)
         self.api = self.new_api()
-        self.wait("the API answers", self.api.sign_in, seconds=120)
-        self.wait("every DAG is read", lambda: self.api.dag_files() == set(self.dags), seconds=90)
-        self.wait("every part is healthy", self.api.is_healthy, seconds=60)
+        self.wait("the API answers", self.api.sign_in, seconds=240)
+        self.wait("every DAG is read", lambda: self.api.dag_files() == set(self.dags), seconds=240)
+        self.wait("every part is healthy", self.api.is_healthy, seconds=120)
+
+    def make_database(self) -> None:
+        """Make the tables: by a copy where the database is Airflow's default, a file in its home."""
+        if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in self.environment():
+            copy_database(self.path)
+            return
+        migration = self._start([AIRFLOW, "db", "migrate"], subprocess.DEVNULL, "migrate.log")
+        if migration.wait(timeout=180):
+            raise RuntimeError(f"airflow db migrate failed:\n{self.tail('migrate.log')}")
+        self.processes.remove(migration)
 
     def new_api(self) -> ChaosApi:
         """Return a client of this Airflow's API, not signed in yet."""
@@ -177,7 +184,8 @@ class Rig(Home):
         try:
             return wait_for(what, ready, home=self, seconds=seconds)
         except Exception as error:
-            logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in self.parts)
+            names = dict.fromkeys((*self.parts, *self.components))  # those that were killed, and further ones, too
+            logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in names)
             raise TimeoutError(f"{error}\n{logs}\n{self._said_by_tasks()}") from error
 
     def run(self, dag_id: str, run_id: str, *, seconds: float, conf: dict[str, Any] | None = None) -> str:
@@ -214,11 +222,25 @@ class Rig(Home):
         """Accepted submits by the name of their picture."""
         return Counter(urlsplit(seen["parameters"]["image"]).path[1:] for seen in self.emulator("requests"))
 
-    def wait_until_deferred(self, dag_id: str, run_id: str, *, seconds: float = 60) -> None:
-        """Wait until every task of the run waits in the triggerer."""
+    def wait_until_deferred(self, dag_id: str, run_id: str, *, seconds: float = 120) -> None:
+        """
+        Wait until every task of the run waits in the triggerer, and the scheduler knows that its process has ended.
+
+        Where a task goes on before that, the scheduler takes it for killed.
+        """
 
         def all_deferred() -> bool:
-            return {ti["state"] for ti in self.api.instances(dag_id, run_id)} == {"deferred"}
+            instances = self.api.instances(dag_id, run_id)
+            if {ti["state"] for ti in instances} != {"deferred"}:
+                return False
+            log = (self.path / "scheduler.log").read_text(errors="replace")
+            return all(_executor_event(dag_id, run_id, ti) in log for ti in instances)
 
         self.wait(f"{dag_id} {run_id} is deferred", all_deferred, seconds=seconds)
-        time.sleep(1.5)  # until the scheduler knows it, too
+
+
+def _executor_event(dag_id: str, run_id: str, ti: dict[str, Any]) -> str:
+    """What the scheduler logs when it hears from the executor that a task's process has ended."""
+    names = f"dag_id={dag_id!r}, task_id={ti['task_id']!r}, run_id={run_id!r}"
+    key = f"TaskInstanceKey({names}, try_number={ti['try_number']}, map_index={ti['map_index']})"
+    return f"Received executor event with state success for task instance {key}"

@@ -1,30 +1,28 @@
-"""Every file of dags_examples on one real ``airflow standalone``, with the emulator as a process beside it."""
+"""Every file of dags_examples on the shared Airflow, with the emulator as a process beside it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from demo.airflow_home import PROJECT, Home, wait_for
-from demo.api import emulator_stats
-from tests.chaos.api import ChaosApi
-from tests.chaos.hosts import PictureHost
+from demo.airflow_home import PROJECT
+from demo.api import MODELS
 from tests.databases import postgres, postgres_binaries
+from tests.shared_airflow import EXAMPLES, SharedAirflow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.e2e
 
-EXAMPLES = sorted(path for path in (PROJECT / "dags_examples").glob("*.py") if path.name != "__init__.py")
 RUN = "example"
 #: File -> the run's parameters, so small that all of them take a minute. A DAG that is scheduled on assets has none:
 #: it has to start by what another example stores. In them: a picture's URL, a folder of pictures, a folder of days'
@@ -43,25 +41,6 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 
 @dataclass
-class ExamplesHome(Home):
-    """
-    An Airflow that reads every example.
-
-    :param environ: further variables for every process.
-    """
-
-    environ: dict[str, str] = field(default_factory=dict, repr=False)
-
-    def prepare(self) -> None:
-        super().prepare()
-        for file in EXAMPLES:
-            shutil.copy(file, self.path / "dags")
-
-    def environment(self) -> dict[str, str]:
-        return super().environment() | self.environ
-
-
-@dataclass
 class Ran:
     """What became of every DAG that the examples define."""
 
@@ -69,69 +48,65 @@ class Ran:
     dags: dict[str, list[str]]
     #: DAG id -> its runs by id, each with its state and the states of its task instances.
     runs: dict[str, dict[str, tuple[str, list[str]]]]
-    stats: dict[str, Any]
+    #: What the emulator counted of the examples' models meanwhile, by model.
+    counted: dict[str, Counter[str]]
     errors: str
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(shared_airflow: SharedAirflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     folder = tmp_path_factory.mktemp("examples")
     today = datetime.now(UTC)
     days = [folder / "days" / f"{day:%Y-%m-%d}" for day in (today, today + timedelta(days=1))]
     for pictures in [folder / "pictures", *days]:
         pictures.mkdir(parents=True)
         shutil.copy(PROJECT / "tests" / "photos" / "cat.jpg", pictures)
-    with ExitStack() as stack:
-        host = PictureHost()
-        host.start()
-        stack.callback(host.stop)
-        home = stack.enter_context(ExamplesHome(folder / "airflow"))
-        if binaries := postgres_binaries():
-            catalogue = stack.enter_context(postgres(binaries)).connection
-        else:
-            catalogue = f"sqlite://{folder / 'catalogue.db'}"
-        home.environ["AIRFLOW_CONN_SEGMIND_CATALOGUE"] = catalogue
-        home.start_emulator("--latency", "1")
-        home.start_airflow()
-        api = ChaosApi(home.url)
-        stack.callback(api.close)
-        places = {
-            "picture": f"{host.url}/cat.jpg",
-            "folder": (folder / "pictures").as_uri(),
-            "days": (folder / "days").as_uri(),
-        }
-        try:
-            yield run_all(home, api, places, folder / "out")
-        except Exception:
-            sys.stderr.write(home.tail(lines=80))  # pytest shows it with the failure
-            raise
+    places = {
+        "picture": f"{shared_airflow.pictures.url}/example.jpg",
+        "folder": (folder / "pictures").as_uri(),
+        "days": (folder / "days").as_uri(),
+    }
+    with catalogue(folder) as connection:
+        shared_airflow.api.create_connection("segmind_catalogue", connection)
+        yield run_all(shared_airflow, places, folder / "out")
 
 
-def run_all(home: ExamplesHome, api: ChaosApi, places: dict[str, str], out: Path) -> Ran:
+@contextmanager
+def catalogue(folder: Path) -> Iterator[dict[str, Any]]:
+    """The connection of a database for the catalogue's example."""
+    if binaries := postgres_binaries():
+        with postgres(binaries) as server:
+            yield json.loads(server.connection)
+    else:
+        yield {"conn_type": "sqlite", "host": str(folder / "catalogue.db")}
+
+
+def run_all(rig: SharedAirflow, places: dict[str, str], out: Path) -> Ran:
     """Start every example that nothing else starts, and wait until each has run."""
-    wait_for("the API", api.sign_in, home=home, seconds=240)
+    before = counted_of(rig)
     files = {file.stem for file in EXAMPLES}
-    wait_for("the DAGs", lambda: api.dag_files() == files, home=home, seconds=240)
-    dags = {str(dag["dag_id"]): dag for dag in api.get("/api/v2/dags", limit=100)["dags"]}
+    dags = {str(dag["dag_id"]): dag for dag in rig.api.dags() if Path(dag["fileloc"]).stem in files}
     for dag_id, dag in dags.items():
         if not is_started_by_assets(dag):
             name = Path(dag["fileloc"]).stem
             assert name in PARAMETERS, f"{name}.py is new: say in PARAMETERS with what it is to be run"
-            api.trigger_dag(dag_id, RUN, filled(PARAMETERS[name], places | {"out": (out / name).as_uri()}))
+            rig.api.trigger_dag(dag_id, RUN, filled(PARAMETERS[name], places | {"out": (out / name).as_uri()}))
 
     def runs_of(dag_id: str) -> dict[str, str]:
-        runs = {run["dag_run_id"]: run["state"] for run in api.get(f"/api/v2/dags/{dag_id}/dagRuns")["dag_runs"]}
-        # A DAG with a timetable is started by the scheduler, too, with the folders of its defaults: not our affair.
-        return runs if is_started_by_assets(dags[dag_id]) else {RUN: runs[RUN]}
+        """Without those of other tests, and those that a timetable starts, with the folders of the defaults."""
+        runs = {run["dag_run_id"]: run["state"] for run in rig.api.dag_runs(dag_id)}
+        if not is_started_by_assets(dags[dag_id]):
+            return {RUN: runs[RUN]}
+        return {run_id: state for run_id, state in runs.items() if RUN in started_by(rig, dag_id, run_id)}
 
     def all_ended() -> bool:
         states = [set(runs_of(dag_id).values()) for dag_id in dags]
         return all(found and found <= {"success", "failed"} for found in states)
 
-    wait_for("every example's run", all_ended, home=home, seconds=420)
+    rig.wait("every example's run", all_ended, seconds=420)
     found = {
         dag_id: {
-            run_id: (state, [str(ti["state"]) for ti in api.instances(dag_id, run_id)])
+            run_id: (state, [str(ti["state"]) for ti in rig.api.instances(dag_id, run_id)])
             for run_id, state in runs_of(dag_id).items()
         }
         for dag_id in dags
@@ -139,8 +114,22 @@ def run_all(home: ExamplesHome, api: ChaosApi, places: dict[str, str], out: Path
     by_file: dict[str, list[str]] = {}
     for dag_id, dag in dags.items():
         by_file.setdefault(Path(dag["fileloc"]).stem, []).append(dag_id)
-    errors = "\n".join(f"--- {path.relative_to(home.path)}\n{said}" for path, said in home.task_errors())
-    return Ran(by_file, found, emulator_stats(home.emulator_url), errors)
+    errors = "\n".join(f"--- {path.relative_to(rig.path)}\n{said}" for path, said in rig.task_errors())
+    counted = {model: count - before[model] for model, count in counted_of(rig).items()}
+    return Ran(by_file, found, counted, errors)
+
+
+def started_by(rig: SharedAirflow, dag_id: str, run_id: str) -> set[str]:
+    """The ids of the runs whose assets started this one."""
+    events = rig.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents")["asset_events"]
+    return {event["source_run_id"] for event in events}
+
+
+def counted_of(rig: SharedAirflow) -> dict[str, Counter[str]]:
+    """What the emulator has counted of the three upscalers: every test waits for the end of what it submits to them."""
+    found = rig.stats()["by_model"]
+    names = ("attempted", "accepted", "billed")
+    return {model: Counter({name: found.get(model, {}).get(name, 0) for name in names}) for model in MODELS.values()}
 
 
 def is_started_by_assets(dag: dict[str, Any]) -> bool:
@@ -168,5 +157,10 @@ def test_example_runs_green(ran: Ran, name: str) -> None:
 
 
 def test_each_submit_was_paid_once(ran: Ran) -> None:
-    assert ran.stats["submits_attempted"] == ran.stats["submits_accepted"] == ran.stats["billed"] > 0
-    assert ran.stats["keys_seen_on_downloads"] == ran.stats["keys_seen_elsewhere"] == 0
+    for model, counted in ran.counted.items():
+        assert counted["attempted"] == counted["accepted"] == counted["billed"] > 0, model
+
+
+def test_no_key_went_to_another_host_or_a_download(ran: Ran, shared_airflow: SharedAirflow) -> None:
+    stats = shared_airflow.stats()
+    assert stats["keys_seen_on_downloads"] == stats["keys_seen_elsewhere"] == 0

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,113 +12,72 @@ import pytest
 from PIL import Image
 
 from demo.airflow_home import PROJECT
-from tests.chaos.rig import Rig
+from tests.e2e.backend import Backend
+from tests.shared_airflow import SharedAirflow
 
 pytestmark = pytest.mark.e2e
 
-DAGS = [
-    PROJECT / "dags_examples" / "daily_folder.py",
-    PROJECT / "dags_examples" / "contact_sheet.py",
-    Path(__file__).parent / "dags" / "lineage_all.py",
-]
+DAY_RUN, ALL_RUN = "daily", "all"
 PHOTOS = PROJECT / "tests" / "photos"
 NAMES = ("astronaut", "cat")
 ENDINGS = {"astronaut": "png", "cat": "jpg"}
 SIZES = {"astronaut": (512, 512), "cat": (600, 400)}
 
 
-class Backend:
-    """A host that takes OpenLineage events, as its HTTP transport sends them."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        said = self.said
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                said.append(self.rfile.read(int(self.headers["content-length"])).decode())
-                self.send_response(201)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def events(self, job: str, kind: str) -> list[dict[str, Any]]:
-        """The events of a task."""
-        found = [json.loads(text) for text in self.said]
-        return [event for event in found if event["job"]["name"] == job and event["eventType"] == kind]
-
-
-class LineageRig(Rig):
-    """The chaos suite's Airflow with these DAGs."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        for file in DAGS:
-            shutil.copy(file, self.path / "dags")
-        self.dags = [file.stem for file in DAGS]
+@pytest.fixture(scope="module")
+def rig(shared_airflow: SharedAirflow) -> SharedAirflow:
+    return shared_airflow
 
 
 @pytest.fixture(scope="module")
-def backend() -> Iterator[Backend]:
-    found = Backend()
-    yield found
-    found.stop()
+def backend(rig: SharedAirflow) -> Backend:
+    return rig.lineage
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> Iterator[Rig]:
-    settings = {
-        "TRANSPORT": json.dumps({"type": "http", "url": backend.url, "endpoint": "api/v1/lineage"}),
-        "NAMESPACE": "rig",
-        "INCLUDE_FULL_TASK_INFO": "True",  # every attribute of the operators
-        "EXECUTION_TIMEOUT": "60",
-    }
-    environ = {f"AIRFLOW__OPENLINEAGE__{name}": value for name, value in settings.items()}
-    with LineageRig(tmp_path_factory.mktemp("lineage") / "home", environ=environ) as running:
-        yield running
-    assert not running.running(), "processes are left behind"
-
-
-@pytest.fixture(scope="module")
-def day(rig: Rig) -> str:
-    """The day of a producer's run that has ended, with the runs of the consumer that it started."""
+def day(rig: SharedAirflow) -> str:
+    """The day of a producer's run that has ended; it starts the consumer."""
     day = datetime.now(UTC).date().isoformat()
     source = rig.path / "days" / day
     source.mkdir(parents=True)
     for name in NAMES:
         shutil.copy(PHOTOS / f"{name}.{ENDINGS[name]}", source)
-    conf = {"source": f"file://{source.parent}", "destination": f"file://{rig.out}"}
-    assert rig.run("segmind_daily_folder", "daily", seconds=180, conf=conf) == "success"
+    conf = {"source": f"file://{source.parent}", "destination": f"file://{_out(rig)}"}
+    assert rig.run("segmind_daily_folder", DAY_RUN, seconds=240, conf=conf) == "success"
     return day
 
 
-def _asset_events(rig: Rig, dag_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = rig.api.get("/api/v2/assets/events", source_dag_id=dag_id)["asset_events"]
+@pytest.fixture(scope="module")
+def everything(rig: SharedAirflow) -> None:
+    """A run of the DAG with every other operator has ended."""
+    state = rig.run("lineage_all", ALL_RUN, seconds=240)
+    states = {ti["task_id"]: ti["state"] for ti in rig.api.instances("lineage_all", ALL_RUN)}
+    assert state == "failed"
+    assert {task for task, found in states.items() if found == "failed"} == {"fails"}
+
+
+def _out(rig: SharedAirflow) -> Path:
+    return rig.out / "lineage"
+
+
+def _asset_events(rig: SharedAirflow, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+    query = {"source_dag_id": dag_id, "source_run_id": run_id}
+    found: list[dict[str, Any]] = rig.api.get("/api/v2/assets/events", **query)["asset_events"]
     return sorted(found, key=lambda event: event["source_map_index"])
 
 
 def test_each_picture_is_an_asset_event(rig, day):
-    events = _asset_events(rig, "segmind_daily_folder")
+    events = _asset_events(rig, "segmind_daily_folder", DAY_RUN)
     assert [event["source_map_index"] for event in events] == [0, 1]
     for index, (event, name) in enumerate(zip(events, NAMES, strict=True)):
-        value = rig.api.returned("segmind_daily_folder", "daily", "upscale", index)
+        value = rig.api.returned("segmind_daily_folder", DAY_RUN, "upscale", index)
         [stored] = value["stored"]
-        target = rig.out / day / f"{name}.png"
+        target = _out(rig) / day / f"{name}.png"
         width, height = SIZES[name]
         assert (stored["bytes"], stored["width"], stored["height"]) == (target.stat().st_size, width, height)
         assert event["uri"] == event["name"] == target.as_uri()
         assert event["source_task_id"] == "upscale"
-        assert event["source_run_id"] == "daily"
+        assert event["source_run_id"] == DAY_RUN
         assert event["extra"] == {
             **stored,
             "model": "esrgan",
@@ -133,28 +89,28 @@ def test_each_picture_is_an_asset_event(rig, day):
 
 
 def test_the_events_start_the_consumer(rig, day):
-    sheet, small = rig.out / day / "contact-sheet.jpg", rig.out / day / "thumbnails"
+    sheet, small = _out(rig) / day / "contact-sheet.jpg", _out(rig) / day / "thumbnails"
 
     def done() -> bool:
-        runs = rig.api.get("/api/v2/dags/segmind_contact_sheet/dagRuns")["dag_runs"]
         made = sheet.exists() and len(list(small.iterdir())) == len(NAMES)
-        return bool(made and runs and {run["state"] for run in runs} == {"success"})
+        return made and {run["state"] for run in rig.api.dag_runs("segmind_contact_sheet")} == {"success"}
 
-    rig.wait("the consumer's runs end", done, seconds=120)
-    runs = rig.api.get("/api/v2/dags/segmind_contact_sheet/dagRuns")["dag_runs"]
+    rig.wait("the consumer's runs end", done, seconds=180)
+    runs = rig.api.dag_runs("segmind_contact_sheet")
     assert {run["run_type"] for run in runs} == {"asset_triggered"}
     seen = [rig.api.returned("segmind_contact_sheet", run["dag_run_id"], "list_new") for run in runs]
-    assert sorted(uri for uris in seen for uri in uris) == [f"file://{rig.out}/{day}/{name}.png" for name in NAMES]
+    ours = sorted(uri for uris in seen for uri in uris if uri.startswith(f"file://{_out(rig)}/"))
+    assert ours == [f"file://{_out(rig)}/{day}/{name}.png" for name in NAMES]
     with Image.open(sheet) as picture:
         assert picture.size == (480, 240)
 
 
 def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
     job = "segmind_daily_folder.upscale"
-    rig.wait("OpenLineage's events", lambda: len(backend.events(job, "COMPLETE")) == 2, seconds=30)
-    events = sorted(backend.events(job, "COMPLETE"), key=lambda event: event["outputs"][0]["name"])
+    rig.wait("OpenLineage's events", lambda: len(backend.events(job, "COMPLETE", DAY_RUN)) == 2, seconds=60)
+    events = sorted(backend.events(job, "COMPLETE", DAY_RUN), key=lambda event: event["outputs"][0]["name"])
     for index, (event, name) in enumerate(zip(events, NAMES, strict=True)):
-        value = rig.api.returned("segmind_daily_folder", "daily", "upscale", index)
+        value = rig.api.returned("segmind_daily_folder", DAY_RUN, "upscale", index)
         [stored], metrics = value["stored"], value["metrics"]
         source = f"{rig.path}/days/{day}/{name}.{ENDINGS[name]}"
         assert event["job"]["namespace"] == "rig"
@@ -172,7 +128,7 @@ def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
         }
         assert [(found["namespace"], found["name"]) for found in event["inputs"]] == [("file", source)]
         [output] = event["outputs"]
-        assert (output["namespace"], output["name"]) == ("file", f"{rig.out}/{day}/{name}.png")
+        assert (output["namespace"], output["name"]) == ("file", f"{_out(rig)}/{day}/{name}.png")
         assert _plain(output["facets"]["segmind_picture"]) == {
             "uri": stored["uri"],
             "bytes": stored["bytes"],
@@ -188,19 +144,14 @@ def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
         assert _plain(output["outputFacets"]["outputStatistics"]) == {"size": stored["bytes"], "fileCount": 1}
 
 
-def test_the_other_operators_tell_it_as_well(rig, backend, day):
-    state = rig.run("lineage_all", "all", seconds=180)
-    states = {ti["task_id"]: ti["state"] for ti in rig.api.instances("lineage_all", "all")}
-    assert state == "failed"
-    assert {task for task, found in states.items() if found == "failed"} == {"fails"}
-
+def test_the_other_operators_tell_it_as_well(rig, backend, everything):
     def told(task: str, kind: str = "COMPLETE") -> Any:
-        rig.wait(f"the event of {task}", lambda: backend.events(f"lineage_all.{task}", kind), seconds=30)
-        [event] = backend.events(f"lineage_all.{task}", kind)
+        rig.wait(f"the event of {task}", lambda: backend.events(f"lineage_all.{task}", kind, ALL_RUN), seconds=60)
+        [event] = backend.events(f"lineage_all.{task}", kind, ALL_RUN)
         return event
 
     batch = told("batch")
-    value = rig.api.returned("lineage_all", "all", "batch")
+    value = rig.api.returned("lineage_all", ALL_RUN, "batch")
     assert sorted(found["name"] for found in batch["inputs"]) == [f"batch-{number}.jpg" for number in range(3)]
     pairs = {found["facets"]["segmind_picture"]["inputs"][0]: found["name"] for found in batch["outputs"]}
     for number in range(3):
@@ -209,11 +160,11 @@ def test_the_other_operators_tell_it_as_well(rig, backend, day):
     assert (facet["model"], facet["cost"]) == ("esrgan", value["metrics"]["cost"])
     assert facet["batch"]["manifest"] == value["manifest"]
     assert (facet["batch"]["total"], facet["batch"]["stored"], facet["batch"]["failed"]) == (3, 3, 0)
-    assert len(_asset_events(rig, "lineage_all")) == 3
+    assert len(_asset_events(rig, "lineage_all", ALL_RUN)) == 3
 
     taskflow = told("taskflow")
     assert [found["name"] for found in taskflow["inputs"]] == ["taskflow.jpg"]
-    assert [found["name"] for found in taskflow["outputs"]] == [f"{rig.out}/taskflow.png"]
+    assert [found["name"] for found in taskflow["outputs"]] == [f"{_out(rig)}/taskflow.png"]
     assert taskflow["run"]["facets"]["segmind_request"]["parameters"] == {
         "image": f"{rig.pictures.url}/taskflow.jpg",
         "scale": 2,
@@ -227,14 +178,15 @@ def test_the_other_operators_tell_it_as_well(rig, backend, day):
     left = [(found["namespace"], found["name"]) for found in upscale["outputs"]]
     assert left == [(found["namespace"], found["name"]) for found in store["inputs"]]
     assert left[0][0] == rig.emulator_url
-    assert [found["name"] for found in store["outputs"]] == [f"{rig.out}/store.jpg"]
+    assert [found["name"] for found in store["outputs"]] == [f"{_out(rig)}/store.jpg"]
 
     failed = told("fails", "FAIL")
     assert failed["outputs"] == []
     assert failed["run"]["facets"]["segmind_request"]["requestId"]
 
 
-def test_no_event_tells_a_secret(rig, backend, day):
+def test_no_event_tells_a_secret(rig, backend, day, everything):
+    rig.wait("the last event", lambda: backend.events("lineage_all.fails", "FAIL", ALL_RUN), seconds=60)
     assert len(backend.said) > 20
     assert rig.api_key
     for text in backend.said:
@@ -244,7 +196,7 @@ def test_no_event_tells_a_secret(rig, backend, day):
         for event in map(json.loads, backend.said)
     ]
     assert "5ec7e7" not in "".join(lineage)
-    assert "5ec7e7" not in json.dumps(_asset_events(rig, "lineage_all"))
+    assert "5ec7e7" not in json.dumps(_asset_events(rig, "lineage_all", ALL_RUN))
 
 
 def _plain(facet: dict[str, Any]) -> dict[str, Any]:

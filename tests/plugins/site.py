@@ -1,18 +1,15 @@
-"""An Airflow with previews on, users with passwords, and a bucket: what the tests of the plugin look at."""
+"""An API server with users, as each of them sees it: what the tests of previews look at."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import httpx
 
+from demo.api import Api
 from tests.chaos.api import ChaosApi
-from tests.chaos.rig import Rig
-
-USERS = {"admin": "admin", "viewer": "viewer", "nobody": ""}
+from tests.shared_airflow import Server, SharedAirflow
 
 
 class SignedIn(ChaosApi):
@@ -25,55 +22,59 @@ class SignedIn(ChaosApi):
 
     def sign_in(self) -> bool:
         try:
-            answer = self._http.post("/auth/token", json={"username": self.user, "password": f"of-{self.user}"})
+            response = self.post("/auth/token", {"username": self.user, "password": f"of-{self.user}"})
         except httpx.TransportError:
             return False
-        if answer.status_code != 201:
+        if response.status_code != 201:
             return False
-        self.token = answer.json()["access_token"]
+        self.token = response.json()["access_token"]
         self._http.headers["Authorization"] = f"Bearer {self.token}"
         return True
 
     def change_result(self, path: str, value: Any) -> None:
         """Write another XCom in a task's name, as whoever may write XComs can."""
-        answer = self._http.patch(f"/api/v2/{path}/xcomEntries/return_value", json={"value": value, "map_index": -1})
-        answer.raise_for_status()
-
-    def links(self, run_id: str, task_id: str, map_index: int, dag_id: str = "shown") -> dict[str, str | None]:
-        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/links"
-        found: dict[str, str | None] = self.get(path, map_index=map_index)["extra_links"]
-        return found
+        body = {"value": value, "map_index": -1}
+        self.request("PATCH", f"/api/v2/{path}/xcomEntries/return_value", json=body).raise_for_status()
 
 
-@dataclass
-class Site(Rig):
-    """A rig with users, and with the plugin; use it as a context manager."""
+class Site:
+    """
+    One server, and its users.
 
-    signed_in: dict[str, SignedIn] = field(default_factory=dict)
+    :param airflow: which has the runs.
+    :param server: one with users.
+    """
 
-    def prepare(self) -> None:
-        super().prepare()
-        (self.path / "passwords.json").write_text(json.dumps({name: f"of-{name}" for name in USERS}))
+    def __init__(self, airflow: SharedAirflow, server: Server) -> None:
+        self.airflow, self.url = airflow, server.url
+        self.out = airflow.out / "previews"
+        self._log = airflow.path / f"{server.name}.log"
+        self._signed_in: dict[str, SignedIn] = {}
 
-    def new_api(self) -> ChaosApi:
-        return SignedIn(self.url, "admin")
+    @property
+    def api(self) -> SignedIn:
+        """The API as ``admin`` sees it."""
+        return self.user("admin")
 
     def user(self, name: str) -> SignedIn:
         """The API as this user sees it, who signs in once."""
-        if name not in self.signed_in:
-            self.signed_in[name] = SignedIn(self.url, name)
-            if not self.signed_in[name].sign_in():
-                raise RuntimeError(f"{name} cannot sign in")
-        return self.signed_in[name]
+        if name not in self._signed_in:
+            api = SignedIn(self.url, name)
+            self.airflow.wait(f"{name} is signed in", api.sign_in, seconds=60)
+            self._signed_in[name] = api
+        return self._signed_in[name]
 
-    def environment(self) -> dict[str, str]:
-        return super().environment() | {"CHAOS_PHOTOS": str(Path(__file__).parents[1] / "photos")}
+    def log(self) -> str:
+        """What the server has logged."""
+        return self._log.read_text(errors="replace")
 
-    def _airflow_settings(self) -> dict[str, str]:
-        return super()._airflow_settings() | {
-            "AIRFLOW__CORE__AUTH_MANAGER": "tests.plugins.strict.StrictAuthManager",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in USERS.items()),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.path / "passwords.json"),
-            "AIRFLOW__SEGMIND__SERVE_PREVIEWS": "True",
-        }
+    def preview(self, user: str | None, headers: dict[str, str] | None, query: dict[str, Any]) -> httpx.Response:
+        """Ask for a preview, by the cookie, as the page's pictures do."""
+        cookies = {"_token": self.user(user).token} if user else {}
+        with closing(Api(self.url, cookies)) as client:
+            return client.request("GET", "/segmind/preview", params=query, headers=headers)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for api in self._signed_in.values():
+            api.close()

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +21,12 @@ from airflow_provider_segmind.airflow_version import HAS_TABS
 from airflow_provider_segmind.plugins.preview_route import Budget
 from airflow_provider_segmind.protocol.previews import MAX_BYTES, Reference, is_genuine, marker
 from airflow_provider_segmind.storage.previews import small
+from demo.api import Api
 from tests.buckets import BUCKET, Bucket
 
 pytest.importorskip("airflow.api_fastapi", reason="an API server that serves pages: Airflow 3.0 and later")
-from tests.plugins.site import SignedIn, Site  # imports it
+from tests.plugins.site import Site  # imports it
+from tests.shared_airflow import SharedAirflow
 
 RUN = "manual__2026-11-21T10:00:00+00:00"  # as Airflow makes them, with signs that have to be quoted
 MODEL = "https://www.segmind.com/models/esrgan"
@@ -39,32 +42,26 @@ def store(_s3_process: str) -> Bucket:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, store: Bucket) -> Iterator[Site]:
-    home = tmp_path_factory.mktemp("previews") / "home"
-    faults = ("submit:fail:out of paint%nomos-upscaler", "submit:stuck%bria-increase-resolution")
-    options = [option for fault in faults for option in ("--fault", fault)]
-    dags = Path(__file__).with_name("dags")
-    with Site(home, dags=("pictures",), dags_from=dags, emulator_options=options) as site:
-        connection = {  # in the database: so the API server has to look there, too
-            "connection_id": "pictures_s3",
-            "conn_type": "aws",
-            "login": "testing",
-            "password": "testing",
-            "extra": json.dumps({"endpoint_url": store.client.meta.endpoint_url, "region_name": "us-east-1"}),
-        }
-        site.api.post("/api/v2/connections", connection).raise_for_status()
+def site(shared_airflow: SharedAirflow, store: Bucket) -> Iterator[Site]:
+    connection = {  # in the database: so the API server has to look there, too
+        "conn_type": "aws",
+        "login": "testing",
+        "password": "testing",
+        "extra": json.dumps({"endpoint_url": store.client.meta.endpoint_url, "region_name": "us-east-1"}),
+    }
+    with closing(Site(shared_airflow, shared_airflow.with_users())) as site:
+        site.api.create_connection("pictures_s3", connection)
         yield site
-    assert not site.running(), "processes are left behind"
 
 
 @pytest.fixture(scope="module")
 def run(site: Site) -> None:
-    """All runs have ended, but for the one that waits for ever."""
-    for dag_id in ("shown", "private", "fails", "waits"):
-        site.api.trigger_dag(dag_id, RUN)
-    states = [site.finish(dag_id, quote(RUN, safe=""), seconds=240) for dag_id in ("shown", "private", "fails")]
-    assert states == ["success", "success", "failed"]
-    site.wait_until_deferred("waits", quote(RUN, safe=""), seconds=120)
+    """All runs have ended, but for the one that waits for long."""
+    ended = {"shown": "success", "previews_private": "success", "previews_fail": "failed"}
+    site.airflow.api.trigger_dag("previews_wait", RUN)
+    states = site.airflow.run_all(*((dag_id, RUN) for dag_id in ended))
+    assert states == {(dag_id, RUN): state for dag_id, state in ended.items()}
+    site.airflow.wait_until_deferred("previews_wait", RUN, seconds=240)
 
 
 def path_of(dag_id: str, task_id: str) -> str:
@@ -72,16 +69,13 @@ def path_of(dag_id: str, task_id: str) -> str:
 
 
 def ask(site: Site, user: str | None, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
-    """Ask for a preview, by the cookie, as the page's pictures do."""
-    cookies = {"_token": site.user(user).token} if user else {}
+    """Ask for a preview: unless told, that of the first mapped task."""
     wanted: dict[str, Any] = {"dag_id": "shown", "run_id": RUN, "task_id": "mapped", "map_index": 0, "which": "after"}
-    with httpx.Client(base_url=site.url, cookies=cookies, trust_env=False, verify=False, timeout=30) as client:
-        return client.get("/segmind/preview", params=wanted | query, headers=headers)
+    return site.preview(user, headers, wanted | query)
 
 
 def returned(site: Site, task_id: str, map_index: int = -1, dag_id: str = "shown") -> Any:
-    path = f"/api/v2/{path_of(dag_id, task_id)}/xcomEntries/return_value"
-    return site.api.get(path, map_index=map_index, stringify=False)["value"]
+    return site.api.returned(dag_id, RUN, task_id, map_index)
 
 
 def is_none(answer: httpx.Response) -> None:
@@ -133,23 +127,23 @@ def test_a_token_does_as_well(site: Site, run: Any) -> None:
 
 @pytest.mark.e2e
 def test_who_may_not_read_the_dag_sees_nothing(site: Site, run: Any) -> None:
-    private: dict[str, Any] = {"dag_id": "private", "task_id": "one", "map_index": -1}
+    private: dict[str, Any] = {"dag_id": "previews_private", "task_id": "one", "map_index": -1}
     assert ask(site, "admin", **private).status_code == 200
     assert ask(site, "viewer", **private).status_code == 403
     assert ask(site, "nobody", **private).status_code == 403
     assert ask(site, "nobody").status_code == 403  # signed in, without any right
     assert ask(site, None).status_code == 401
     assert ask(site, None, {"Authorization": "Bearer nonsense"}).status_code in (401, 403)
-    for odd in (["shown", "private"], ["private", "shown"]):
+    for odd in (["shown", "previews_private"], ["previews_private", "shown"]):
         answer = ask(site, "viewer", **{**private, "dag_id": odd})
-        assert answer.status_code == (403 if odd[-1] == "private" else 404)
+        assert answer.status_code == (403 if odd[-1] == "previews_private" else 404)
 
 
 @pytest.mark.e2e
 def test_another_dags_preview_is_not_to_be_had_by_its_address(site: Site, run: Any) -> None:
     """Whoever may write XComs of their own DAG, and knows everything about the other one."""
-    stolen = returned(site, "one", dag_id="private")
-    SignedIn.change_result(site.user("admin"), path_of("shown", "says"), stolen)
+    stolen = returned(site, "one", dag_id="previews_private")
+    site.user("admin").change_result(path_of("shown", "says"), stolen)
     is_none(ask(site, "viewer", task_id="says", map_index=-1))
     is_none(ask(site, "admin", task_id="says", map_index=-1))
 
@@ -232,7 +226,7 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200)).save(photo, "WEBP")
     (tmp_path / "d.preview.webp").write_bytes(photo.getvalue())  # a picture, but none of ours
     refused(f"file://{tmp_path}/d", photo.getvalue())
-    foreign, of = small(photo, marker("private"))
+    foreign, of = small(photo, marker("previews_private"))
     (tmp_path / "e.preview.webp").write_bytes(foreign)  # ours, of another DAG
     refused(f"file://{tmp_path}/e", foreign, size=of)
 
@@ -253,7 +247,7 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
     refused("s3://no_such_connection@pictures/x", secret)
     for uri in ("http://127.0.0.1:9/x", "https://example.invalid/x", "memory://x/y", "nowhere://x/y", "s3://"):
         refused(uri, secret)
-    said = (site.path / "api-server.log").read_text()
+    said = site.log()
     assert "is not the one that DAG shown has stored" in said
     assert "root:x" not in said
 
@@ -286,12 +280,12 @@ def test_the_budget_of_a_user() -> None:
 
 @pytest.mark.e2e
 def test_too_many_at_once(site: Site, run: Any) -> None:
-    token = site.user("viewer").token
+    """By a user of its own: the others' previews are served at any time."""
     query = {"dag_id": "shown", "run_id": RUN, "task_id": "not_there", "which": "after"}
     statuses: list[int] = []
-    with httpx.Client(base_url=site.url, cookies={"_token": token}, trust_env=False, verify=False) as client:
+    with closing(Api(site.url, {"_token": site.user("hasty").token})) as client:
         for _ in range(900):
-            answer = client.get("/segmind/preview", params=query)
+            answer = client.request("GET", "/segmind/preview", params=query)
             statuses.append(answer.status_code)
             if answer.status_code == 429:
                 break
@@ -305,8 +299,9 @@ def test_too_many_at_once(site: Site, run: Any) -> None:
 
 
 def links(site: Site, dag_id: str, task_id: str, map_index: int) -> dict[str, str | None]:
-    assert isinstance(site.api, SignedIn)
-    return site.api.links(quote(RUN, safe=""), task_id, map_index, dag_id)
+    path = f"/api/v2/{path_of(dag_id, task_id)}/links"
+    found: dict[str, str | None] = site.api.get(path, map_index=map_index)["extra_links"]
+    return found
 
 
 def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | None]:
@@ -322,12 +317,13 @@ def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | N
 
 @pytest.mark.e2e
 def test_links_while_deferred(site: Site, run: Any) -> None:
+    dag = "previews_wait"
     model = {"Segmind model": "https://www.segmind.com/models/bria-increase-resolution"}
     nothing_yet = {"Upscaled picture": None, "Stored object": None}
     for task, index in (("mapped", 0), ("mapped", 1), ("single", -1)):
         # Written one by one, a moment after the state.
-        site.wait("the last link", lambda at=(task, index): links(site, "waits", *at)["Segmind model"], seconds=60)
-        assert links(site, "waits", task, index) == {**into_airflow("waits", task, index), **model, **nothing_yet}
+        site.airflow.wait("the last link", lambda at=(task, index): links(site, dag, *at)["Segmind model"], seconds=60)
+        assert links(site, dag, task, index) == {**into_airflow(dag, task, index), **model, **nothing_yet}
 
 
 @pytest.mark.e2e
@@ -346,23 +342,26 @@ def test_links_after_success(site: Site, run: Any) -> None:
     stored = links(site, "shown", "to_bucket", -1)
     assert {name: stored[name] for name in into_airflow("shown", "x", -1)} == into_airflow("shown", "to_bucket", -1)
     assert stored["Stored object"] is None  # another store than AWS, by its endpoint
-    assert (stored["Upscaled picture"] or "").startswith(site.emulator_url)
+    assert (stored["Upscaled picture"] or "").startswith(site.airflow.emulator_url)
 
 
 @pytest.mark.e2e
 def test_links_after_failure(site: Site, run: Any) -> None:
+    dag = "previews_fail"
     model = {"Segmind model": "https://www.segmind.com/models/nomos-upscaler"}
     nothing = {"Upscaled picture": None, "Stored object": None}
     for task, index in (("deferred", -1), ("here", 0)):
-        assert links(site, "fails", task, index) == {**into_airflow("fails", task, index), **model, **nothing}
+        assert links(site, dag, task, index) == {**into_airflow(dag, task, index), **model, **nothing}
 
 
 @pytest.mark.e2e
 def test_off_unless_it_is_switched_on(site: Site, run: Any) -> None:
-    """The last one: it starts the API server anew, without the setting."""
-    site.kill_component("api-server")
-    site.environ["AIRFLOW__SEGMIND__SERVE_PREVIEWS"] = "False"
-    site.start_component("api-server")
-    site.wait("the API answers", site.api.sign_in, seconds=120)
-    is_none(ask(site, "admin"))
-    is_none(ask(site, None))
+    """Asked of a server without the setting."""
+    assert ask(site, "admin").status_code == 200
+    off = site.airflow.serve(**site.airflow.user_settings(), AIRFLOW__SEGMIND__SERVE_PREVIEWS="False")
+    try:
+        with closing(Site(site.airflow, off)) as without:
+            is_none(ask(without, "admin"))
+            is_none(ask(without, None))
+    finally:
+        site.airflow.kill_component(off.name)

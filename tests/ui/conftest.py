@@ -1,4 +1,4 @@
-"""One Airflow with two addresses, at the root and below a path, and one headless Chromium for the browser tests."""
+"""The shared Airflow with two addresses, at the root and below a path, and one headless Chromium for the browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.ui.rig import UiRig
+from tests.shared_airflow import SharedAirflow
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Frame, Page
@@ -50,13 +50,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def airflow(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UiRig]:
+def airflow(browser: Browser, shared_airflow: SharedAirflow) -> SharedAirflow:
     """A running Airflow. After the fixture ``browser``: where there is none, nothing needs to start."""
-    home = tmp_path_factory.mktemp("ui") / "home"
-    with UiRig(home, dags=("ui_pictures",)) as rig:
-        rig.urls["/team"] = rig.serve("/team")
-        yield rig
-    assert not rig.running(), "processes are left behind"
+    return shared_airflow
 
 
 #: The run ids hold what has to be escaped in an address.
@@ -66,10 +62,18 @@ FAILED = [("fails", RUN), ("attack", RUN)]
 
 
 @pytest.fixture(scope="session")
-def runs(airflow: UiRig) -> None:
+def runs(airflow: SharedAirflow) -> None:
     """What there is to be seen: every kind of task, done or failed."""
     ended = airflow.run_all(*DONE, *FAILED)
     assert ended == dict.fromkeys(DONE, "success") | dict.fromkeys(FAILED, "failed")
+
+
+def drawn(frame: Frame) -> None:
+    """Return when what the frame's scripts had planned is on the screen; a page that is hidden never draws."""
+    frame.evaluate(
+        "() => Promise.race([new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),"
+        " new Promise((done) => setTimeout(done, 1000))])"
+    )
 
 
 @dataclass
@@ -104,6 +108,14 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
         frame.wait_for_selector("main:not([aria-busy])", timeout=PATIENCE)
         return frame
 
+    def let_scripts_run(self, frame: Frame) -> None:
+        """Return when a picture that cannot be loaded has said so: a script that waits for that has run by then."""
+        frame.evaluate("""() => new Promise((done) => {
+            const late = Object.assign(new Image(), {onload: done, onerror: done});
+            late.src = "x";
+        })""")
+        drawn(frame)
+
     def frame(self, name: str) -> Frame:
         """The frame in which one of our pages is, once it is there."""
         handle = self.page.wait_for_selector(f'iframe[src*="segmind/{name}"]', timeout=PATIENCE)
@@ -135,7 +147,7 @@ def contexts(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 
 @pytest.fixture
-def look(airflow: UiRig, base: str, contexts: Callable[..., BrowserContext]) -> Iterator[Look]:
+def look(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserContext]) -> Iterator[Look]:
     """Open the UI: ``look(theme="dark")``. Errors of scripts and breaches of the policy fail the test."""
     pages: list[Page] = []
     wrong: list[str] = []
@@ -147,7 +159,7 @@ def look(airflow: UiRig, base: str, contexts: Callable[..., BrowserContext]) -> 
         page.set_default_timeout(PATIENCE)
         page.add_init_script(f"localStorage.setItem('theme', '{theme}');{WATCHED}")
         page.on("pageerror", lambda error: wrong.append(f"{error}"))
-        return Look_(page, airflow.urls[base])
+        return Look_(page, airflow.address(base))
 
     yield open_ui
     for page in pages:

@@ -17,7 +17,7 @@ SAFE = """() => [...document.querySelectorAll("a[href], img, script")]
 def test_markup_and_scripts_are_text(look: Look, task: str) -> None:
     ui = look()
     frame = ui.tab("attack", RUN, task, alone=task != "script")
-    frame.wait_for_timeout(300)
+    ui.let_scripts_run(frame)
     assert EVIL in frame.locator("main").inner_text()
     assert frame.evaluate(SAFE) == []
     assert frame.locator("main script, main [onerror], main img").count() == 0
@@ -26,10 +26,11 @@ def test_markup_and_scripts_are_text(look: Look, task: str) -> None:
 
 
 def test_in_the_gallery_too(look: Look) -> None:
-    frame = look().gallery()
+    ui = look()
+    frame = ui.gallery()
     frame.get_by_label("DAG").select_option("attack")
     frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
-    frame.wait_for_timeout(300)
+    ui.let_scripts_run(frame)
     said = frame.locator("main").inner_text()
     assert EVIL in said
     assert EVIL in frame.get_by_label("Model").inner_text()
@@ -42,8 +43,7 @@ def test_the_watch_would_see_it(look: Look) -> None:
     ui = look()
     frame = ui.tab("attack", RUN, "markup")
     frame.evaluate("html => { document.querySelector('main').innerHTML = html; }", EVIL)
-    frame.wait_for_timeout(300)
-    seen = ui.page.evaluate("window.breaches")
-    assert any(breach.startswith("script-src") for breach in seen)
+    ui.page.wait_for_function("window.breaches.some((breach) => breach.startsWith('script-src'))")
+    ui.let_scripts_run(frame)
     assert ui.page.evaluate("window.hacked") is None
     ui.page.evaluate("window.breaches = []")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.plugins.site import USERS, SignedIn
+from tests.plugins.site import Site
+from tests.shared_airflow import SharedAirflow
 from tests.ui.conftest import PATIENCE, RUN
-from tests.ui.rig import UiRig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,32 +23,23 @@ IDS = urlencode({"dag_id": "private", "run_id": RUN, "task_id": "kept", "map_ind
 
 
 @pytest.fixture(scope="module")
-def strict(airflow: UiRig) -> str:
-    """The address of an API server with users, of whom only ``admin`` may read the DAG ``private``."""
-    passwords = airflow.path / "passwords.json"
-    passwords.write_text(json.dumps({name: f"of-{name}" for name in USERS}))
-    return airflow.serve(
-        "/strict",
-        AIRFLOW__CORE__AUTH_MANAGER="tests.plugins.strict.StrictAuthManager",
-        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="False",
-        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS=",".join(f"{name}:{role}" for name, role in USERS.items()),
-        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE=str(passwords),
-    )
+def strict(airflow: SharedAirflow) -> Iterator[Site]:
+    """An API server with users, of whom only ``admin`` may read the DAG ``private``."""
+    with closing(Site(airflow, airflow.with_users())) as site:
+        yield site
 
 
-def opened(contexts: Callable[..., BrowserContext], url: str, user: str) -> tuple[Page, list[tuple[str, int]]]:
+def opened(contexts: Callable[..., BrowserContext], site: Site, user: str) -> tuple[Page, list[tuple[str, int]]]:
     """Open the page as a user; return it with the previews that it asked for, and how each was answered."""
-    api = SignedIn(url, user)
-    assert api.sign_in()
-    page = contexts(extra_http_headers={"Authorization": f"Bearer {api.token}"}).new_page()
+    page = contexts(extra_http_headers={"Authorization": f"Bearer {site.user(user).token}"}).new_page()
     asked: list[tuple[str, int]] = []
     page.on("response", lambda got: asked.append((got.url, got.status)) if "/segmind/preview" in got.url else None)
-    page.goto(f"{url}/segmind/view.html?{IDS}")
+    page.goto(f"{site.url}/segmind/view.html?{IDS}")
     page.wait_for_selector("main:not([aria-busy])", timeout=PATIENCE)
     return page, asked
 
 
-def test_who_may_read_the_dag_sees_both_previews(strict: str, contexts: Callable[..., BrowserContext]) -> None:
+def test_who_may_read_the_dag_sees_both_previews(strict: Site, contexts: Callable[..., BrowserContext]) -> None:
     page, asked = opened(contexts, strict, "admin")
     page.wait_for_function("[...document.querySelectorAll('.stage > img')].filter(i => i.naturalWidth).length === 2")
     sizes = page.evaluate(
@@ -59,7 +51,7 @@ def test_who_may_read_the_dag_sees_both_previews(strict: str, contexts: Callable
     page.close()
 
 
-def test_who_may_not_read_the_dag_gets_none(strict: str, contexts: Callable[..., BrowserContext]) -> None:
+def test_who_may_not_read_the_dag_gets_none(strict: Site, contexts: Callable[..., BrowserContext]) -> None:
     page, asked = opened(contexts, strict, "viewer")
     assert page.locator("img").count() == 0
     status = page.evaluate("async ids => (await fetch(`preview?${ids}&which=after`)).status", IDS)

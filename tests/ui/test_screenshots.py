@@ -6,14 +6,15 @@ Everywhere else they go into the test's own folder; what is checked is that each
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.ui.conftest import RUN, Look
-from tests.ui.rig import UiRig
+from tests.shared_airflow import SharedAirflow
+from tests.ui.conftest import RUN, Look, drawn
 
 pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
 
@@ -26,15 +27,15 @@ AGES = {("enlarge", 0): 5, ("thumbnails", -1): 4, ("enlarge", 1): 3, ("enlarge",
 
 
 @pytest.fixture(scope="module")
-def a_week(airflow: UiRig, runs: None) -> None:
-    """Some of the tasks have another start date in Airflow's database."""
-    for (task, index), days in AGES.items():
-        when = datetime.now(UTC) - timedelta(days=days)
-        airflow.write(
-            "UPDATE task_instance SET start_date = ? "
-            "WHERE dag_id = 'product_photos' AND run_id = ? AND task_id = ? AND map_index = ?",
-            (when.replace(tzinfo=None).isoformat(" "), RUN, task, index),
-        )
+def a_week(airflow: SharedAirflow, runs: None) -> Iterator[None]:
+    """Some of the tasks have another start date in Airflow's database, for the tests of this file."""
+    of = "dag_id = 'product_photos' AND run_id = ? AND task_id = ? AND map_index = ?"
+    change = f"UPDATE task_instance SET start_date = ? WHERE {of}"
+    dates = {of_: airflow.rows(f"SELECT start_date FROM task_instance WHERE {of}", RUN, *of_) for of_ in AGES}
+    now = datetime.now(UTC).replace(tzinfo=None)
+    airflow.write(change, *(((now - timedelta(days=days)).isoformat(" "), RUN, *of_) for of_, days in AGES.items()))
+    yield
+    airflow.write(change, *((rows[0]["start_date"], RUN, *of_) for of_, rows in dates.items()))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -60,7 +61,8 @@ def test_the_gallery(look: Look, shots: Path, theme: str) -> None:
     assert len(frame.get_by_role("img", name="Cost by day").locator("rect").all()) == 5
     frame.locator("h1").click()
     frame.wait_for_function("[...document.querySelectorAll('li.item img')].slice(0, 10).every((img) => img.complete)")
-    frame.wait_for_timeout(300)
+    frame.wait_for_function("document.getAnimations().every((one) => one.playState !== 'running')")
+    drawn(frame)
     keep(ui.page.screenshot(path=shots / "gallery.png"), shots / f"airflow-gallery-{theme}.webp", shots / "gallery.png")
 
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.shared_airflow import SharedAirflow
 from tests.ui.conftest import RUN, Look, Look_
-from tests.ui.rig import UiRig
 
 if TYPE_CHECKING:
     from playwright.sync_api import Frame, JSHandle
@@ -181,13 +181,16 @@ def test_expired_and_misconfigured(look: Look) -> None:
 
 
 @pytest.mark.parametrize("task", ["in_worker", "deferred"])
-def test_waiting_turns_to_done_by_itself(look: Look, airflow: UiRig, task: str, base: str) -> None:
+def test_waiting_turns_to_done_by_itself(look: Look, airflow: SharedAirflow, task: str) -> None:
     run = f"now+{uuid4().hex[:8]}"
-    airflow.hold()
-    try:
+
+    def both_wait() -> bool:
+        states = {ti["task_id"]: ti["state"] for ti in airflow.api.instances("waits", run)}
+        return states == {"in_worker": "running", "deferred": "deferred"}
+
+    with airflow.held():
         airflow.api.trigger_dag("waits", run)
-        state = {"in_worker": "running"}.get(task, "deferred")
-        airflow.wait("it waits", lambda: airflow.state_of("waits", run, task) == state, seconds=60)
+        airflow.wait("both tasks wait", both_wait, seconds=120)
         frame = look().tab("waits", run, task)
         title = frame.get_by_role("heading", name="Waiting for Segmind" if task == "deferred" else "At work")
         title.wait_for()
@@ -196,10 +199,9 @@ def test_waiting_turns_to_done_by_itself(look: Look, airflow: UiRig, task: str, 
         first = frame.locator(".clock").inner_text()
         assert natural(frame, "") == (256, 256)
         frame.wait_for_function("first => document.querySelector('.clock').textContent !== first", arg=first)
-    finally:
-        airflow.release()
-    frame.get_by_role("slider").wait_for(timeout=45_000)
+    frame.get_by_role("slider").wait_for(timeout=90_000)
     assert natural(frame, ":not(.before)") == (512, 512)
+    assert airflow.finish("waits", run, seconds=120) == "success"
 
 
 def test_what_is_not_there(look: Look) -> None:

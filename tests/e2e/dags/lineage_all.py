@@ -10,7 +10,7 @@ from airflow.sdk import DAG, AssetAlias, task
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
-PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+PICTURES, OUT = os.environ["CHAOS_PICTURES"], f"{os.environ['CHAOS_OUT']}/lineage"
 SIGNED = "?X-Amz-Signature=5ec7e75ec7e7"
 
 with DAG("lineage_all", schedule=None, default_args={"retries": 0, "outlets": [], "poll_interval": 1}):
@@ -30,4 +30,4 @@ with DAG("lineage_all", schedule=None, default_args={"retries": 0, "outlets": []
     upscale = SegmindEsrganOperator(task_id="upscale", image=f"{PICTURES}/upscale.jpg{SIGNED}", deferrable=True)
     SegmindToObjectStorageOperator(task_id="store", result=upscale.output, destination=f"file://{OUT}/store.jpg")
     # Refused by the emulator after it was submitted: what is known of it is told, too.
-    SegmindEsrganOperator(task_id="fails", image=f"{PICTURES}/private/fails.jpg{SIGNED}", deferrable=True)
+    SegmindEsrganOperator(task_id="fails", image=f"{os.environ['UI_PHOTOS']}/not-there.jpg{SIGNED}", deferrable=True)

@@ -15,12 +15,14 @@ from airflow_provider_segmind.operators.segmind import (
 )
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
-PICTURES, OUT, PHOTOS = (os.environ[f"CHAOS_{name}"] for name in ("PICTURES", "OUT", "PHOTOS"))
+PICTURES, PHOTOS = os.environ["CHAOS_PICTURES"], os.environ["UI_PHOTO_FILES"]
+NO_PICTURE = f"{os.environ['UI_PHOTOS']}/not-there.jpg"
+OUT = f"{os.environ['CHAOS_OUT']}/previews"
 
 with DAG("shown", schedule=None):
     SegmindEsrganOperator.partial(
         task_id="mapped", destination=f"file://{OUT}/{{stem}}.{{ext}}", deferrable=True, poll_interval=1
-    ).expand(input_path=[f"file://{PHOTOS}/{name}" for name in ("cat.jpg", "astronaut.png")])
+    ).expand(input_path=[f"{PHOTOS}/{name}" for name in ("cat.jpg", "astronaut.png")])
     SegmindToObjectStorageOperator(
         task_id="to_bucket",
         result=SegmindRunModelOperator(
@@ -42,20 +44,22 @@ with DAG("shown", schedule=None):
 
     says()
 
-# The emulator is told to let this model run for ever.
-with DAG("waits", schedule=None):
-    SegmindBriaIncreaseResolutionOperator.partial(task_id="mapped", deferrable=True, timeout=3600).expand(
+# These wait for longer than any test: they do not poll before.
+LONG: dict[str, Any] = {"deferrable": True, "poll_interval": 3000, "timeout": 3600}
+with DAG("previews_wait", schedule=None):
+    SegmindBriaIncreaseResolutionOperator.partial(task_id="mapped", **LONG).expand(
         image=[f"{PICTURES}/d.jpg", f"{PICTURES}/e.jpg"]
     )
     SegmindBriaIncreaseResolutionOperator(
-        task_id="single", image=f"{PICTURES}/f.jpg", deferrable=True, timeout=3600, destination=f"file://{OUT}/f.png"
+        task_id="single", image=f"{PICTURES}/f.jpg", destination=f"file://{OUT}/f.png", **LONG
     )
 
-# And this one fail.
-with DAG("fails", schedule=None):
-    SegmindNomosUpscalerOperator(task_id="deferred", image=f"{PICTURES}/b.jpg", deferrable=True, poll_interval=1)
-    SegmindNomosUpscalerOperator.partial(task_id="here", poll_interval=1).expand(image=[f"{PICTURES}/c.jpg"])
+# There is no such picture, so that the requests fail. (A host that asks for a password would do, too, but then the
+# browser of the UI tests, which shows what went in, asks for it, and no page gets a click any more.)
+with DAG("previews_fail", schedule=None):
+    SegmindNomosUpscalerOperator(task_id="deferred", image=NO_PICTURE, deferrable=True, poll_interval=1)
+    SegmindNomosUpscalerOperator.partial(task_id="here", poll_interval=1).expand(image=[NO_PICTURE])
 
 # Not everybody may read this one.
-with DAG("private", schedule=None):
-    SegmindEsrganOperator(task_id="one", input_path=f"file://{PHOTOS}/cat.jpg", destination=f"file://{OUT}/private.jpg")
+with DAG("previews_private", schedule=None):
+    SegmindEsrganOperator(task_id="one", input_path=f"{PHOTOS}/cat.jpg", destination=f"file://{OUT}/private.jpg")
