@@ -91,6 +91,11 @@ class Run:
     log: str
 
     @property
+    def run_id(self) -> str:
+        """The DAG run's id."""
+        return str(self.dag_run.run_id)
+
+    @property
     def state(self) -> str:
         """How the run ended: ``success`` or ``failed``."""
         return str(self.dag_run.state)
@@ -129,9 +134,9 @@ class Run:
 
     def again(self, *task_ids: str) -> Run:
         """Clear these tasks (all their map indexes) and run them again, as a user does in the same DAG run."""
-        with _captured() as captured:
+        with captured() as said:
             dag_run = _clear_and_run(self.dag, self.dag_run.run_id, task_ids)
-        log = captured.getvalue()
+        log = said.getvalue()
         print(log)
         return Run(self.dag, dag_run, log)
 
@@ -147,11 +152,11 @@ def run_dag(dag: DAG, **kwargs: Any) -> Run:
     """
     from tests import airflow_versions
 
-    with _captured():
+    with captured():
         airflow_versions.register(dag)
-    with _captured() as captured:
+    with captured() as said:
         dag_run = dag.test(**kwargs)
-    log = captured.getvalue()
+    log = said.getvalue()
     print(log)  # pytest shows it where a test fails
     return Run(dag, dag_run, log)
 
@@ -195,7 +200,7 @@ def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
 
 
 @contextmanager
-def _captured() -> Iterator[io.StringIO]:
+def captured() -> Iterator[io.StringIO]:
     """
     Collect what is logged and printed.
 

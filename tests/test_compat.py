@@ -14,8 +14,8 @@ from airflow_provider_segmind import compat
 from airflow_provider_segmind.ledger import batch, entry
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.retries import SegmindRetryPolicy
-from tests.airflow_env import run_dag
 from tests.airflow_versions import AIRFLOW
+from tests.task_runner import run_tasks
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 
@@ -58,7 +58,7 @@ def test_a_retry_without_a_store_finds_what_is_paid_for(
             poll_interval=0.25,
             **RETRY,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 1
@@ -81,7 +81,7 @@ def test_a_retry_without_a_store_takes_from_the_history_what_segmind_has_forgott
             retries=1,
             retry_delay=timedelta(seconds=2),
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert segmind_emulator.stats.submits_accepted == 1
     assert run.xcom("upscale")["metrics"]["cost"] == 0.005
@@ -99,7 +99,7 @@ def test_a_retry_without_a_store_attaches_to_what_runs(airflow_db, segmind_emula
             timeout=1.2,
             **RETRY,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed", "it did not finish in either try"
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 1
@@ -118,7 +118,7 @@ def test_a_retry_without_a_store_waits_for_a_history_that_is_silent(airflow_db, 
             lost_submit_wait=0.0,
             **RETRY,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert "cannot be found out" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
@@ -148,7 +148,7 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
             poll_interval=0.25,
             **RETRY,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 2
@@ -169,7 +169,7 @@ def test_what_a_process_has_pushed_tells_of_it(airflow_db):
                 raise ConnectionError("once")
 
         look()
-    assert run_dag(dag).state == "success"
+    assert run_tasks(dag).state == "success"
     assert told == [False, AIRFLOW >= (3, 0)]
 
 
@@ -185,7 +185,7 @@ def test_a_permanent_error_fails_at_once_whatever_the_policy(airflow_db, segmind
             retry_policy=SegmindRetryPolicy(wait_for_credits=timedelta(hours=1)),
             **RETRY,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("upscale").try_number == 1
     assert segmind_emulator.stats.submits_attempted == 1

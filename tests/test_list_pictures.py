@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
-from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 from airflow_provider_segmind.storage import list_pictures, object_path
-from tests.airflow_env import run_dag
 from tests.buckets import BUCKET, CONN
 
 NAMES = ["b.png", "a cat.JPG", "c[1].webp", "notes.txt", "b.png.json", "sub/d.jpeg", ".hidden"]
@@ -92,16 +89,3 @@ def test_a_store_that_is_down(airflow_db, monkeypatch):
     with pytest.raises(SegmindStorageError) as caught:
         list_pictures("s3://pictures/in/", "list_down_s3")
     assert caught.value.retryable
-
-
-def test_expand(airflow_db, segmind_emulator, bucket, photos):
-    for name in ("cat.jpg", "astronaut.png"):
-        bucket.client.put_object(Bucket=BUCKET, Key=f"in/{name}", Body=(photos / name).read_bytes())
-    for prefix, states in (("in/", ["success"] * 2), ("nothing/", ["skipped"])):
-        with DAG("expand", schedule=None) as dag:
-            SegmindEsrganOperator.partial(
-                task_id="upscale", poll_interval=0.25, destination=f"s3://{CONN}@{BUCKET}/out/{{stem}}.{{ext}}"
-            ).expand(input_path=task(list_pictures)(f"s3://{CONN}@{BUCKET}/{prefix}"))
-        run = run_dag(dag)
-        assert run.states() == {"list_pictures": ["success"], "upscale": states}
-    assert {key for key in bucket.objects() if key.startswith("out/")} == {"out/astronaut.jpg", "out/cat.jpg"}

@@ -22,8 +22,8 @@ from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, 
 from airflow_provider_segmind.storage import list_pictures
 from airflow_provider_segmind.storage.previews import small
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import run_dag
 from tests.buckets import BUCKET, CONN
+from tests.task_runner import run_tasks
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos):
             task = operator(task_id="t", poll_interval=0.25, **arguments)
             if transfer:
                 SegmindToObjectStorageOperator(task_id="store", result=task.output, destination=transfer)
-        return run_dag(dag)
+        return run_tasks(dag)
 
     return run
 

@@ -97,7 +97,7 @@ def test_dag(
     block: Block, localised: Any, airflow_db: Path, quick_polls: None, tmp_path: Path, segmind_emulator: Emulator
 ) -> None:
     """Parsed as a DAG file, run, and what it returns has the keys that the README's JSON shows."""
-    from tests.airflow_env import run_dag
+    from tests.task_runner import run_tasks
 
     file = tmp_path / "readme_dag.py"
     file.write_text(localised(block.text), encoding="utf-8")
@@ -105,12 +105,13 @@ def test_dag(
     assert bag.import_errors == {}
     assert bag.dags, "no DAG in this block"
     for dag in bag.dags.values():
-        run = run_dag(dag, logical_date=DAY)
+        run = run_tasks(dag, logical_date=DAY)
         assert {state for states in run.states().values() for state in states} == {"success"}, run.log
         results = [
             value
-            for ti in run.dag_run.get_task_instances()
-            if isinstance(value := run.xcom(ti.task_id, ti.map_index), dict) and "request_id" in value
+            for task_id, states in run.states().items()
+            for index in [-1, *range(len(states))]
+            if isinstance(value := run.xcom(task_id, index), dict) and "request_id" in value
         ]
         for result in results:
             for shown in shown_results(block.document):
@@ -156,6 +157,7 @@ def test_other_python(block: Block | None, localised: Any, airflow_db: Path) -> 
 
 
 @needs_airflow_sdk
+@pytest.mark.e2e  # a reader's own project runs its Airflow in a process of its own
 @pytest.mark.parametrize("page", PROJECTS, ids=lambda page: page.stem)
 def test_project(page: Path, tmp_path: Path) -> None:
     """The files of a page in a folder of their own, and pytest in it, as a reader would: every test passes."""

@@ -18,7 +18,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.retries import SegmindRetryPolicy
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 policies = pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="retry policies: Airflow 3.3 and later")
 ExceptionRetryPolicy, RetryAction, RetryRule = policies.ExceptionRetryPolicy, policies.RetryAction, policies.RetryRule
@@ -97,7 +97,7 @@ def test_a_permanent_error_fails_at_once_with_and_without_it(airflow_db, segmind
         SegmindEsrganOperator(
             task_id="t", image="https://x/y", retry_policy=policy, retries=3, retry_delay=timedelta(0)
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("t").try_number == 1
     assert segmind_emulator.stats.submits_attempted == 1

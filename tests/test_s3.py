@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.airflow_env import Run, run_dag
 from tests.airflow_versions import forget_stores
 from tests.buckets import BUCKET, CONN, Bucket
+from tests.task_runner import AnyRun, run_tasks
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.emulator import Emulator
 
 
 @pytest.fixture
-def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, photos: Path) -> Callable[..., Run]:
+def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, photos: Path) -> Callable[..., AnyRun]:
     """Runs one ESRGAN task with these arguments, and a transfer of its result where one is asked for."""
 
-    def run(transfer: dict[str, Any] | None = None, **arguments: Any) -> Run:
+    def run(transfer: dict[str, Any] | None = None, **arguments: Any) -> AnyRun:
         from airflow.providers.common.compat.sdk import DAG
 
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
@@ -41,7 +41,7 @@ def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, pho
             task = SegmindEsrganOperator(task_id="upscale", **arguments)
             if transfer is not None:
                 SegmindToObjectStorageOperator(task_id="store", result=task.output, **transfer)
-        return run_dag(dag)
+        return run_tasks(dag)
 
     return run
 
@@ -64,20 +64,20 @@ def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = f"{CONN}
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
-def test_destination(upscale: Callable[..., Run], bucket: Bucket, deferrable: bool) -> None:
+def test_destination(upscale: Callable[..., AnyRun], bucket: Bucket, deferrable: bool) -> None:
     run = upscale(destination=f"s3://{CONN}@{BUCKET}/some/folder/", deferrable=deferrable)
     assert run.state == "success"
     check(bucket, run.xcom("upscale")["stored"][0], "some/folder/upscale.png")
 
 
-def test_connection_as_an_argument(upscale: Callable[..., Run], bucket: Bucket) -> None:
+def test_connection_as_an_argument(upscale: Callable[..., AnyRun], bucket: Bucket) -> None:
     run = upscale(destination=f"s3://{BUCKET}/a.png", destination_conn_id="other_s3")
     assert run.state == "success"
     check(bucket, run.xcom("upscale")["stored"][0], "a.png", conn="other_s3@")
 
 
 def test_credentials_of_the_machine(
-    upscale: Callable[..., Run], bucket: Bucket, s3_server: str, monkeypatch: pytest.MonkeyPatch
+    upscale: Callable[..., AnyRun], bucket: Bucket, s3_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with an instance's role: no connection at all."""
     forget_stores(monkeypatch)
@@ -90,7 +90,7 @@ def test_credentials_of_the_machine(
 
 
 def test_input_from_a_bucket(
-    upscale: Callable[..., Run], bucket: Bucket, photos: Path, segmind_emulator: Emulator
+    upscale: Callable[..., AnyRun], bucket: Bucket, photos: Path, segmind_emulator: Emulator
 ) -> None:
     bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     run = upscale(
@@ -104,7 +104,7 @@ def test_input_from_a_bucket(
     assert segmind_emulator.stats.uploads == 1
 
 
-def test_transfer_writes_once(upscale: Callable[..., Run], bucket: Bucket, segmind_emulator: Emulator) -> None:
+def test_transfer_writes_once(upscale: Callable[..., AnyRun], bucket: Bucket, segmind_emulator: Emulator) -> None:
     run = upscale(transfer={"destination": f"s3://{CONN}@{BUCKET}/deep/er/cat.png"})
     assert run.state == "success"
     result = run.xcom("store")
@@ -122,7 +122,7 @@ def test_transfer_writes_once(upscale: Callable[..., Run], bucket: Bucket, segmi
     assert segmind_emulator.stats.billed == 1
 
 
-def test_missing_bucket(upscale: Callable[..., Run], bucket: Bucket, segmind_emulator: Emulator) -> None:
+def test_missing_bucket(upscale: Callable[..., AnyRun], bucket: Bucket, segmind_emulator: Emulator) -> None:
     destination = f"s3://{CONN}@no-such-bucket/folder/cat.png"
     run = upscale(transfer={"destination": destination})
     assert run.states() == {"store": ["failed"], "upscale": ["success"]}
@@ -162,7 +162,7 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
     ids=["unknown scheme", "no scheme", "provider not installed"],
 )
 def test_wrong_scheme_costs_nothing(
-    upscale: Callable[..., Run], segmind_emulator: Emulator, destination: str, says: str
+    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, says: str
 ) -> None:
     run = upscale(destination=destination)
     assert run.state == "failed"

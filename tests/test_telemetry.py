@@ -26,9 +26,9 @@ from airflow_provider_segmind.protocol.wire import Metrics, Result
 from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import Run, run_dag
 from tests.airflow_versions import needs_task_state_store, start_metrics
 from tests.collectors import Metric, StatsdServer
+from tests.task_runner import AnyRun, run_tasks
 
 TIMES = {"airflow.segmind.inference_time", "airflow.segmind.queue_time"}
 LINE = re.compile(r"Segmind request (\S+) \([^)]+\) (completed|skipped|failed|blocked|timeout|expired|lost|error): ")
@@ -75,7 +75,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return {name: value for name, value in (span.attributes or {}).items() if name.startswith(("segmind.", "error."))}
 
 
-def lines(run: Run) -> list[tuple[str, str]]:
+def lines(run: AnyRun) -> list[tuple[str, str]]:
     """Request id and outcome of each line that tells of an end."""
     return LINE.findall(run.log)
 
@@ -95,7 +95,7 @@ def spent(metrics: list[Metric]) -> int:
     return sum(int(metric.value) for metric in metrics if metric.name == "airflow.segmind.cost")
 
 
-def check_one(run: Run, metrics: list[Metric], emulator: Any, *, model: str = "esrgan") -> None:
+def check_one(run: AnyRun, metrics: list[Metric], emulator: Any, *, model: str = "esrgan") -> None:
     """One completed request: one line, and each metric once, with what XCom says."""
     [request] = emulator.requests
     assert lines(run) == [(request.request_id, "completed")]
@@ -125,7 +125,7 @@ def test_an_operator(statsd, exporter, segmind_emulator, quick_polls, photos, tm
             deferrable=deferrable,
         )
     with as_a_task(exporter) as spans:
-        run = run_dag(dag)
+        run = run_tasks(dag)
     check_one(run, statsd.read(), segmind_emulator)
     [span] = spans
     result = run.xcom("upscale")
@@ -147,13 +147,13 @@ def test_taskflow(statsd, segmind_emulator, quick_polls, photos):
             return {"image": image}
 
         upscale()
-    check_one(run_dag(dag), statsd.read(), segmind_emulator)
+    check_one(run_tasks(dag), statsd.read(), segmind_emulator)
 
 
 def test_a_workflow(statsd, segmind_emulator, quick_polls, photos):
     with DAG("tell_flow", schedule=None) as dag:
         SegmindRunWorkflowOperator(task_id="upscale", workflow="my-flow", inputs={"prompt": "hello"})
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert [outcome for _, outcome in lines(run)] == ["completed"]
     metrics = statsd.read()
     assert counted(metrics) == {("my-flow", "completed"): 1}
@@ -172,7 +172,7 @@ def test_a_sensor_tells_and_those_beside_it_do_not(statsd, segmind_emulator, qui
             task_id="wait", request_id=submit.output, model="esrgan", poke_interval=0.3, deferrable=deferrable
         )
         SegmindToObjectStorageOperator(task_id="store", result=wait.output, destination=f"file://{tmp_path}/")
-    check_one(run_dag(dag), statsd.read(), segmind_emulator)
+    check_one(run_tasks(dag), statsd.read(), segmind_emulator)
 
 
 def test_a_sensor_that_finds_nothing(statsd, exporter, segmind_emulator, monkeypatch):
@@ -180,7 +180,7 @@ def test_a_sensor_that_finds_nothing(statsd, exporter, segmind_emulator, monkeyp
     with DAG("tell_nothing", schedule=None) as dag:
         SegmindRequestSensor(task_id="wait", request_id="no-such-request", deferrable=False)
     with as_a_task(exporter) as spans:
-        run = run_dag(dag)
+        run = run_tasks(dag)
     assert run.state == "failed"
     assert lines(run) == [("no-such-request", "expired")]
     assert counted(statsd.read()) == {("unknown", "expired"): 1}
@@ -211,7 +211,7 @@ def test_what_goes_wrong(statsd, exporter, segmind_emulator, quick_polls, quick_
     with DAG("tell_wrong", schedule=None) as dag:
         SegmindEsrganOperator(task_id="upscale", image=image, deferrable=deferrable, **{"timeout": 20, **arguments})
     with as_a_task(exporter) as spans:
-        run = run_dag(dag)
+        run = run_tasks(dag)
     assert run.state == "failed"
     request_id = None if outcome == "lost" else segmind_emulator.requests[-1].request_id
     if request_id:
@@ -230,7 +230,7 @@ def test_a_refused_submit_is_no_request(statsd, segmind_emulator, photos):
     segmind_emulator.faults.add("submit", "status:401")
     with DAG("tell_refused", schedule=None) as dag:
         SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_picture(photos / "cat.jpg"))
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert lines(run) == statsd.read() == []
 
@@ -241,8 +241,8 @@ def test_what_is_there_already(statsd, segmind_emulator, quick_polls, photos, tm
         SegmindEsrganOperator(
             task_id="upscale", image=image, destination=f"file://{tmp_path}/", skip_existing=True, deferrable=True
         )
-    check_one(run_dag(dag), statsd.read(), segmind_emulator)
-    again = run_dag(dag)
+    check_one(run_tasks(dag), statsd.read(), segmind_emulator)
+    again = run_tasks(dag)
     assert lines(again) == [(segmind_emulator.requests[0].request_id, "skipped")]
     metrics = statsd.read()
     tags = {"model": "esrgan", "outcome": "skipped"}
@@ -268,7 +268,7 @@ def test_a_retry_adds_no_second_cost(
             retries=3,
             retry_delay=timedelta(0),
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.task("upscale").try_number > 1
     check_one(run, statsd.read(), segmind_emulator)
 
@@ -284,7 +284,7 @@ def test_a_request_that_is_taken_up_again(statsd, segmind_emulator, quick_polls,
             retries=3,
             retry_delay=timedelta(0),
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     [request] = segmind_emulator.requests
     metrics = statsd.read()
@@ -305,7 +305,7 @@ def test_a_batch(statsd, exporter, segmind_emulator, quick_polls, photos, tmp_pa
             task_id="upscale", model="esrgan", items=items, destination=f"file://{tmp_path}", max_failures=1
         )
     with as_a_task(exporter) as spans:
-        run = run_dag(dag)
+        run = run_tasks(dag)
     outcomes = {
         request.request_id: "completed" if request.billed else "failed" for request in segmind_emulator.requests
     }
@@ -328,7 +328,7 @@ def test_a_batch(statsd, exporter, segmind_emulator, quick_polls, photos, tmp_pa
         assert span.status.is_ok is not failed
         assert ("segmind.cost" in span.attributes) is not failed
 
-    again = run_dag(dag)
+    again = run_tasks(dag)
     assert again.xcom("upscale")["stored"] == 4
     assert [outcome for _, outcome in lines(again)] == ["completed"]
     assert counted(statsd.read()) == {("esrgan", "completed"): 1}

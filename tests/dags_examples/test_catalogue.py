@@ -94,7 +94,8 @@ def objects(bucket: Bucket, pictures: Path) -> Objects:
 
 
 @pytest.mark.parametrize(
-    ("store", "database"), [("files", "sqlite"), ("files", "postgresql"), ("objects", "postgresql")]
+    ("store", "database"),
+    [("files", "sqlite"), pytest.param("objects", "postgresql", marks=pytest.mark.e2e)],  # a server beside the tests
 )
 def test_catalogue(
     run_example: Callable[..., Run],

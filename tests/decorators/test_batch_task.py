@@ -7,7 +7,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind.decorators.segmind import segmind_task
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 
 def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick_polls):
@@ -23,7 +23,7 @@ def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick
             return [{"image": image} for image in images]
 
         upscale(first, second)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     found = run.xcom("upscale")
     assert (found["total"], found["stored"], found["failed"]) == (2, 2, 0)
@@ -43,7 +43,7 @@ def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, 
             return returned
 
         upscale()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert said in run.log
     assert segmind_emulator.stats.submits_attempted == 0

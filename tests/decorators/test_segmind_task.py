@@ -17,8 +17,8 @@ from airflow_provider_segmind.get_provider_info import get_provider_info
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
 from airflow_provider_segmind.protocol.pictures import data_uri
 from airflow_provider_segmind.storage.names import stem_of
-from tests.airflow_env import run_dag
 from tests.airflow_versions import needs_task_state_store, no_new_try, task_decorators
+from tests.task_runner import run_tasks
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 
@@ -66,7 +66,7 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
         size(upscale(picture, scale="{{ params.scale }}"))
 
     assert dag.task_dict["upscale"].doc_md == "Upscale one picture."
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.xcom("size") == [1200, 800]
     value = run.xcom("upscale")
@@ -99,7 +99,7 @@ def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos
             return {"image": image, "scale": 4}
 
         upscale()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     stem = stem_of(image, otherwise="")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.jpg", f"{stem}.jpg.json"}
@@ -109,7 +109,7 @@ def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos
     assert told["image"].startswith("sha256:" if inside else segmind_emulator.url)
     assert "secret" not in sidecar
     # Another run finds it all done.
-    again = run_dag(dag)
+    again = run_tasks(dag)
     assert again.xcom("upscale")["skipped"] is True
     assert segmind_emulator.stats.submits_attempted == 1
     assert len(calls.read_text().splitlines()) == 2
@@ -124,7 +124,7 @@ def test_what_it_returns_is_no_template(airflow_db, segmind_emulator, deferrable
             return {"prompt": "{{ conn.segmind_default.password }}"}
 
         echo()
-    assert run_dag(dag).state == "success"
+    assert run_tasks(dag).state == "success"
     assert segmind_emulator.requests[0].parameters == {"prompt": "{{ conn.segmind_default.password }}"}
 
 
@@ -140,7 +140,7 @@ def test_mapped_and_overridden(airflow_db, segmind_emulator, photos, tmp_path, d
         nomos = upscale.override(task_id="other", model="echo-model", destination=None)
         nomos(image="x", scale=1)
 
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.states() == {"other": ["success"], "upscale": ["success", "success"]}
     assert [run.xcom("upscale", index)["stored"][0]["width"] for index in (0, 1)] == [600, 512]
     assert run.xcom("other")["model"] == "echo-model"
@@ -161,7 +161,7 @@ def test_multiple_outputs(airflow_db, segmind_emulator, photos, deferrable):
             return url
 
         show(upscale()["output"])
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.xcom("show") == run.xcom("upscale")["output"]
 
@@ -178,7 +178,7 @@ def test_a_retry_takes_over_the_request(airflow_db, segmind_emulator, photos, tm
             return {"image": picture}
 
         upscale()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert (run.state, run.task("upscale").try_number) == ("success", 2)
     assert len(calls.read_text().splitlines()) == 2, "once in each try"
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == 1
@@ -197,7 +197,7 @@ def test_a_function_that_changes_its_mind_pays_anew_and_the_log_says_so(
             return {"image": picture, "quality": 80 + note(calls)}
 
         upscale()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert "the parameters changed: request" in run.log
     assert "is left behind, and billed if it completes" in run.log
@@ -214,7 +214,7 @@ def test_after_a_rate_limit_the_function_is_asked_again(airflow_db, segmind_emul
             return {"prompt": "x"}
 
         echo()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert (run.state, run.task("echo").try_number) == ("success", 1)
     assert len(calls.read_text().splitlines()) == (2 if deferrable else 1)
     assert segmind_emulator.stats.submits_accepted == 1
@@ -228,7 +228,7 @@ def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator
             return {"prompt": "x"}
 
         echo()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.xcom("echo") == segmind_emulator.requests[0].request_id
 
 
@@ -251,7 +251,7 @@ def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmin
             return returned
 
         upscale()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert (run.state, run.task("upscale").try_number) == ("failed", 1)
     assert says in run.log
     assert segmind_emulator.stats.submits_attempted == 0
@@ -267,7 +267,7 @@ def test_an_error_of_the_function_is_retried_as_ever(airflow_db, segmind_emulato
             return {"prompt": "x"}
 
         echo()
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert (run.state, run.task("echo").try_number) == ("success", 2)
 
 

@@ -17,8 +17,8 @@ from airflow_provider_segmind.lineage.addresses import asset_uri, bare, dataset_
 from airflow_provider_segmind.lineage.openlineage import MOST, lineage_of
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import run_dag
 from tests.airflow_versions import lineage_collector
+from tests.task_runner import run_tasks
 
 EMPTY_BATCH = {"total": 0, "stored": 0}
 
@@ -178,7 +178,7 @@ def test_hook_lineage(airflow_db, segmind_emulator, quick_polls, photos, tmp_pat
             deferrable=deferrable,
             sidecar=True,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert bool(run.deferrals) is deferrable
     found = collector.collected_assets
     assert [info.asset.uri for info in found.inputs] == [f"file://{photos}/cat.jpg"]
@@ -196,7 +196,7 @@ def test_hook_lineage_of_transfer_and_batch(airflow_db, segmind_emulator, quick_
         store >> SegmindBatchOperator(
             task_id="batch", model="esrgan", items=[f"{astronaut}?sig=5ec7e7"], destination=f"file://{tmp_path}/batch/"
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     left = run.xcom("upscale")["output"]
     [in_batch] = [path for path in (tmp_path / "batch").iterdir() if path.suffix == ".jpg"]
     found = collector.collected_assets

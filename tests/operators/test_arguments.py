@@ -18,7 +18,7 @@ from airflow_provider_segmind.operators.segmind import (
 )
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 URL = "https://www.segmind.com/butterfly.png"
 UPSCALERS = [SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaIncreaseResolutionOperator]
@@ -116,7 +116,7 @@ def test_what_renders_wrong_costs_nothing(airflow_db, segmind_emulator, photos, 
             arguments = {**arguments, "input_path": f"file://{tmp_path / name}.png"}
     with DAG("renders_wrong", schedule=None) as dag:
         SegmindEsrganOperator(task_id="t", deferrable=deferrable, retries=2, retry_delay=timedelta(0), **arguments)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert says in run.log
     assert run.task("t").try_number == 1, "a retry cannot mend it"
@@ -144,7 +144,7 @@ def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_pat
         SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/out/").expand(
             result=upscaled.output
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert segmind_emulator.stats.submits_accepted == 2
     for index, size in enumerate([(600, 400), (512, 512)]):
@@ -162,7 +162,7 @@ def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_pat
 def test_any_other_model_takes_a_free_dict(airflow_db, segmind_emulator):
     with DAG("free", schedule=None) as dag:
         SegmindRunModelOperator(task_id="t", model="echo-model", parameters={"prompt": "{{ dag.dag_id }}", "n": [1, 2]})
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert segmind_emulator.requests[0].parameters == {"prompt": "free", "n": [1, 2]}
     assert run.xcom("t")["output"] is None

@@ -22,7 +22,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindRunModelOperator,
 )
 from airflow_provider_segmind.protocol.waiting import Watch
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 DOWN = ("status:500", "status:502", "status:503", "status:504", "status:429", "garbage", "drop_before")
 
@@ -125,7 +125,7 @@ def test_case(airflow_db, segmind_emulator, photos, tmp_path, case, deferrable):
         arguments["input_path"] = f"file://{photos / 'cat.jpg'}"
     with DAG("both_modes", schedule=None) as dag:
         case.operator(task_id="upscale", deferrable=deferrable, retries=1, retry_delay=timedelta(0), **arguments)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     stats = segmind_emulator.stats
     assert run.state == case.state
     assert (run.deferrals > 0) is (deferrable and stats.polls > 0)
@@ -177,7 +177,7 @@ def test_the_request_id_is_known_while_the_task_waits(airflow_db, segmind_emulat
             wait_for_completion=False,
             deferrable=deferrable,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     [request] = segmind_emulator.requests
     assert run.xcom("submit") == request.request_id
     assert run.xcom("submit", key="request_id") == request.request_id
@@ -195,7 +195,7 @@ def test_a_short_look_spares_the_deferral(airflow_db, segmind_emulator):
             defer_after=5,
             poll_interval=0.25,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.deferrals == 0
 
@@ -211,7 +211,7 @@ def test_after_a_short_look_in_vain_it_defers(airflow_db, segmind_emulator):
             defer_after=0.5,
             poll_interval=0.25,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.deferrals == 1
     assert segmind_emulator.stats.submits_accepted == 1
@@ -240,7 +240,7 @@ def test_end_from_trigger_runs_under_dag_test_as_well(airflow_db, segmind_emulat
             deferrable=True,
             end_from_trigger=True,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.xcom("t")["status"] == "COMPLETED"
 

@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind import retrying
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 #: status, the vendor's words, how often Airflow tries, how often the submit is sent, what the log says.
 #: Retried inside a try six times where nothing was accepted, and then by Airflow where it may pass.
@@ -50,7 +50,7 @@ def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, su
             retries=1,
             retry_delay=timedelta(0),
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("t").try_number == tries
     stats = segmind_emulator.stats

@@ -19,9 +19,9 @@ from airflow_provider_segmind.operators.segmind import (
 )
 from airflow_provider_segmind.protocol.answers import clean
 from airflow_provider_segmind.storage.inputs import Picture
-from tests.airflow_env import run_dag
 from tests.airflow_versions import forget_stores
 from tests.buckets import BUCKET, CONN
+from tests.task_runner import run_tasks
 
 ESRGAN, NOMOS, BRIA = SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaIncreaseResolutionOperator
 
@@ -36,7 +36,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls):
     def run(operator=ESRGAN, **arguments):
         with DAG("inputs", schedule=None) as dag:
             operator(task_id="t", retries=2, retry_delay=timedelta(0), poll_interval=0.25, **arguments)
-        return run_dag(dag)
+        return run_tasks(dag)
 
     return run
 
@@ -163,7 +163,7 @@ def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
     for arguments in ({"input_path": "{{ none }}"}, {"image": "{{ none }}"}):
         with DAG("none", schedule=None, render_template_as_native_obj=True) as dag:
             ESRGAN(task_id="t", **arguments)
-        run = run_dag(dag)
+        run = run_tasks(dag)
         assert run.state == "failed"
         assert "a template rendered to nothing" in run.log
     assert segmind_emulator.stats.submits_attempted == 0

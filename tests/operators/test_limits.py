@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_segmind.hooks import gate
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
 from airflow_provider_segmind.protocol import waiting
-from tests.airflow_env import run_dag
 from tests.airflow_versions import no_new_try
+from tests.task_runner import run_tasks
 
 both = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 
@@ -42,7 +42,7 @@ def test_a_limit_is_waited_out_without_a_retry(airflow_db, segmind_emulator, def
     segmind_emulator.faults.add("submit", "status:429", times=2, headers={"retry-after": "1"})
     with DAG("limit", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.task("t").try_number == 1
     assert segmind_emulator.stats.submits_accepted == 1
@@ -56,7 +56,7 @@ def test_a_limit_beyond_the_time_out_is_said_at_once(airflow_db, segmind_emulato
     segmind_emulator.faults.add("submit", "status:429", headers={"retry-after": "500"})
     with DAG("limit_too_long", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0, timeout=5)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert "rate limit is reached" in run.log
     assert segmind_emulator.stats.submits_attempted == 1
@@ -67,7 +67,7 @@ def test_other_tasks_of_the_machine_do_not_knock_at_a_closed_gate(airflow_db, se
     with DAG("closed_gate", schedule=None) as dag:
         for n in range(3):
             echo(task_id=f"t{n}", deferrable=True, retries=0)
-    assert run_dag(dag).state == "success"
+    assert run_tasks(dag).state == "success"
     assert segmind_emulator.stats.submits_accepted == 3
     assert segmind_emulator.stats.submits_attempted == 4
 
@@ -77,7 +77,7 @@ def test_queue_timeout_is_separate(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.reset(latency=100, queue_share=0.9)
     with DAG("queue", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0, queue_timeout=0.6, timeout=60)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert "was still QUEUED" in run.log
 
@@ -87,7 +87,7 @@ def test_a_shorter_execution_timeout_shortens_the_deadline(airflow_db, segmind_e
     segmind_emulator.reset(latency=100)
     with DAG("execution", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0, execution_timeout=timedelta(seconds=3), timeout=60)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert "The request did not finish in time" in run.log
     assert segmind_emulator.requests[0].request_id in run.log
@@ -99,7 +99,7 @@ def test_the_next_try_attaches_after_a_time_out(airflow_db, segmind_emulator, de
     segmind_emulator.reset(latency=2.0)
     with DAG("attach", schedule=None) as dag:
         echo(deferrable=deferrable, retries=3, timeout=0.9)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert run.task("t").try_number > 1
     assert segmind_emulator.stats.submits_attempted == 1
@@ -115,7 +115,7 @@ def test_a_budget_is_checked_before_the_submit(airflow_db, segmind_emulator, mon
         monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", uri)
     with DAG("budget", schedule=None) as dag:
         echo(deferrable=deferrable, **({} if extra else {"min_remaining_credits": 5}))
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("t").try_number == 1
     assert "the balance is 3 credits, min_remaining_credits asks for 5" in run.log
@@ -136,7 +136,7 @@ def test_a_cleared_task_with_a_changed_picture_sends_the_new_one(airflow_db, seg
     picture.write_bytes((photos / "astronaut.png").read_bytes())
     with DAG("changed", schedule=None) as dag:
         SegmindEsrganOperator(task_id="t", input_path=f"file://{picture}", poll_interval=0.25)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     picture.write_bytes((photos / "portrait-alpha.png").read_bytes())
     again = run.again("t")
     assert (run.state, again.state) == ("success", "success")
@@ -149,7 +149,7 @@ def test_lost_answers_do_not_buy_without_end(airflow_db, segmind_emulator):
     segmind_emulator.faults.add("submit", "drop_before")
     with DAG("lost_twice", schedule=None) as dag:
         echo(retries=0, on_lost_submit="resubmit", lost_submit_wait=0)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert segmind_emulator.stats.submits_attempted == 2
 
@@ -168,7 +168,7 @@ def test_a_request_that_expires_in_the_wait_is_recovered_from_the_history(
             retries=0,
             poll_interval=1.0,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert "its history knows the output" in run.log
     assert run.xcom("t")["output"].startswith(segmind_emulator.url)

@@ -19,8 +19,8 @@ from airflow_provider_segmind.operators.segmind import (
 from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.storage.names import check_placeholders, fill, safe, stem_of
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import run_dag
 from tests.buckets import BUCKET, CONN
+from tests.task_runner import run_tasks
 
 ESRGAN = SegmindEsrganOperator
 URL = "https://www.segmind.com/butterfly.png"
@@ -42,7 +42,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
                 operator.partial(task_id="t", **arguments).expand(**expand)
             else:
                 operator(task_id="t", **arguments)
-        return run_dag(dag)
+        return run_tasks(dag)
 
     return run
 
@@ -167,7 +167,7 @@ def test_sidecar_and_metadata_on_s3(upscale, bucket, photos, segmind_emulator, d
     assert found["provider"].startswith("airflow-provider-segmind ")
     assert found["task"] == {
         "dag_id": "outputs",
-        "run_id": run.dag_run.run_id,
+        "run_id": run.run_id,
         "task_id": "t",
         "map_index": -1,
         "try_number": 1,
@@ -387,7 +387,7 @@ def test_the_probe_leaves_nothing_and_makes_no_folder(airflow_db, tmp_path, buck
 def test_a_destination_that_renders_to_none_is_not_nowhere(airflow_db, segmind_emulator):
     with DAG("none", schedule=None, render_template_as_native_obj=True) as dag:
         ESRGAN(task_id="t", image=URL, destination="{{ none }}")
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert "destination: a template rendered to nothing" in run.log
     assert segmind_emulator.stats.submits_attempted == 0
@@ -421,23 +421,7 @@ def test_an_existing_folder_without_a_slash_is_no_conflict(upscale, photos, tmp_
     assert files(tmp_path) == ["t_0.jpg", "t_1.jpg"]
 
 
-def test_the_transfer_fills_placeholders_and_keeps_targets_apart(airflow_db, segmind_emulator, photos, tmp_path):
-    for name, states in (
-        ("{model}/{map_index}-{request_id}.{ext}", ["success"] * 2),
-        ("same.jpg", ["failed", "success"]),
-    ):
-        with DAG("transfer", schedule=None) as dag:
-            upscaled = ESRGAN.partial(task_id="upscale", poll_interval=0.25).expand(
-                input_path=[f"file://{photos}/{picture}" for picture in ("cat.jpg", "astronaut.png")]
-            )
-            SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/{name}").expand(
-                result=upscaled.output
-            )
-        run = run_dag(dag)
-        assert sorted(run.states()["store"]) == states
-        if "{" in name:
-            ids = [run.xcom("upscale", index)["request_id"] for index in range(2)]
-            assert files(tmp_path) == [f"esrgan/{index}-{ids[index]}.jpg" for index in range(2)]
+def test_a_wrong_placeholder_of_a_transfer_breaks_the_import():
     with pytest.raises(SegmindConfigError, match="unknown placeholder"):
         SegmindToObjectStorageOperator(task_id="t", result={}, destination="s3://b/{name}.png")
 

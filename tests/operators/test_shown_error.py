@@ -12,7 +12,7 @@ from airflow_provider_segmind.emulator import Emulator
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestFailedError
 from airflow_provider_segmind.operators.common import ERROR_KEY, permanent_errors_fail
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
 
@@ -21,7 +21,7 @@ def failed_with(emulator: Emulator, photos: Path, **arguments: Any) -> Any:
     """Run one task that fails, and return what it left for the tab."""
     with DAG("shown_error", schedule=None) as dag:
         SegmindEsrganOperator(task_id="fails", image=emulator.add_picture(photos / "cat.jpg"), **arguments)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     return run.xcom("fails", key=ERROR_KEY)
 

@@ -13,7 +13,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator, SegmindRunWorkflowOperator
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import run_dag
+from tests.task_runner import run_tasks
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 
@@ -30,7 +30,7 @@ def run_workflow(deferrable, **arguments):
             deferrable=deferrable,
             **{"workflow": "{{ params.slug }}", "timeout": 20, **RETRY, **arguments},
         )
-    return run_dag(dag)
+    return run_tasks(dag)
 
 
 def contents(stored):
@@ -127,7 +127,7 @@ def test_split_mapped_and_stored_by_name(airflow_db, segmind_emulator, photos, t
         results = wait.expand(request_id=submit.output)
         store = SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/")
         store.expand(result=results.output)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "success"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "store_0_caption.txt",
@@ -185,7 +185,7 @@ def test_videos_and_sounds_are_stored(airflow_db, segmind_emulator, tmp_path, de
             destination=f"file://{tmp_path}/",
             deferrable=deferrable,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     [stored] = run.xcom("make")["stored"]
     assert (stored["content_type"], stored["width"]) == (kind, None)
     assert [path.name for path in tmp_path.iterdir()] == [file]
@@ -202,7 +202,7 @@ def test_an_error_page_in_place_of_a_video(airflow_db, segmind_emulator, tmp_pat
             deferrable=deferrable,
             **RETRY,
         )
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("make").try_number == 1
     assert "it is no video/mp4: text/html" in run.log

@@ -14,8 +14,8 @@ from airflow_provider_segmind.protocol.credits import read_credits_event
 from airflow_provider_segmind.sensors import common
 from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
 from airflow_provider_segmind.triggers.credits import SegmindCreditsTrigger
-from tests.airflow_env import run_dag
 from tests.airflow_versions import no_reschedule
+from tests.task_runner import run_tasks
 
 RETRY = {"retries": 1, "retry_delay": timedelta(0)}
 MODES = {
@@ -34,7 +34,7 @@ def mode(request, quick_retries, monkeypatch):
 def wait_for(at_least, mode, **arguments):
     with DAG("credits", schedule=None, params={"least": 50}) as dag:
         SegmindCreditsSensor(task_id="wait", at_least=at_least, **{**RETRY, **mode, **arguments})
-    return run_dag(dag)
+    return run_tasks(dag)
 
 
 @pytest.mark.parametrize("at_least", [100, "{{ params.least * 2 }}", 0])
@@ -142,7 +142,7 @@ def check_then_run(at_least):
     with DAG("checked", schedule=None) as dag:
         check = task(check_credits).override(**RETRY)(at_least)
         check >> SegmindRunModelOperator(task_id="run", model="echo-model", parameters={"prompt": "x"})
-    return run_dag(dag)
+    return run_tasks(dag)
 
 
 def test_check_credits_lets_through(airflow_db, segmind_emulator):

@@ -15,8 +15,8 @@ from airflow_provider_segmind.sensors import common
 from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.airflow_env import run_dag
 from tests.airflow_versions import no_reschedule
+from tests.task_runner import run_tasks
 
 HOUR = 3601.0
 MODES = {
@@ -51,7 +51,7 @@ def wait_for(request_id, mode, **arguments):
             request_id=request_id,
             **{"model": "esrgan", "retries": 1, "retry_delay": timedelta(0), **mode, **arguments},
         )
-    return run_dag(dag)
+    return run_tasks(dag)
 
 
 @pytest.mark.parametrize("latency", [0.0, 1.2], ids=["ready", "running"])
@@ -86,7 +86,7 @@ def test_submit_wait_and_store_in_three_tasks(airflow_db, segmind_emulator, phot
         else:
             ids = SegmindEsrganOperator(**submit, image=images[0]).output
             SegmindToObjectStorageOperator(**store, result=SegmindRequestSensor(**wait, request_id=ids).output)
-    run = run_dag(dag)
+    run = run_tasks(dag)
     count = 2 if mapped else 1
     assert run.states() == {task: ["success"] * count for task in ("store", "submit", "wait")}
     for index in range(count) if mapped else [-1]:
@@ -181,7 +181,7 @@ def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, 
     with DAG("inline", schedule=None) as dag:
         sensor = SegmindRequestSensor(task_id="wait", request_id=request_id, model="nomos-upscaler", **mode)
         SegmindToObjectStorageOperator(task_id="store", result=sensor.output, destination=f"file://{tmp_path}/")
-    run = run_dag(dag)
+    run = run_tasks(dag)
     assert run.xcom("wait")["output"] is None
     [stored] = run.xcom("store")["stored"]
     assert (stored["content_type"], stored["width"]) == ("image/png", 1200)
@@ -220,7 +220,7 @@ def stored_by_id(request_id, tmp_path, **arguments):
             destination=f"file://{tmp_path}/out/",
             **{"model": "esrgan", "retries": 1, "retry_delay": timedelta(0), **arguments},
         )
-    return run_dag(dag)
+    return run_tasks(dag)
 
 
 @pytest.mark.parametrize("age", [0.0, HOUR], ids=["fresh", "past its hour"])
@@ -257,14 +257,14 @@ def test_an_operator_a_sensor_and_the_transfer_by_id_across_dags(airflow_db, seg
         SegmindRunModelOperator(
             task_id="submit", model="video-model", parameters={"prompt": "a cat"}, wait_for_completion=False
         )
-    request_id = run_dag(first).xcom("submit")
+    request_id = run_tasks(first).xcom("submit")
     with DAG("second", schedule=None, params={"request_id": request_id}) as second:
         wait = SegmindRequestSensor(task_id="wait", request_id="{{ params.request_id }}", **mode)
         store = SegmindToObjectStorageOperator(
             task_id="store", request_id="{{ params.request_id }}", destination=f"file://{tmp_path}/out/"
         )
         wait >> store
-    run = run_dag(second)
+    run = run_tasks(second)
     assert run.state == "success"
     assert run.xcom("wait")["outputs"][0]["content_type"] == "video/mp4"
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["store.mp4"]

@@ -1,0 +1,99 @@
+"""
+Tasks through Airflow's own scheduler, database and API server, by ``dag.test()``.
+
+What each operator does is tested by Airflow's task runner alone (``tests.task_runner``); here is what the scheduler
+adds.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
+from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.airflow_env import run_dag
+from tests.buckets import BUCKET, CONN
+
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
+
+
+@pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
+def test_one_picture_is_paid_for_once(segmind_emulator, quick_retries, photos, tmp_path, deferrable):
+    """The first try cannot fetch the output; a retry and a clear go on with what is paid for."""
+    segmind_emulator.faults.add("output", "status:500", times=6)
+    with DAG("once", schedule=None) as dag:
+        SegmindEsrganOperator(
+            task_id="upscale",
+            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            destination=f"file://{tmp_path}/{{{{ dag.dag_id }}}}.png",
+            deferrable=deferrable,
+            poll_interval=0.25,
+            retries=1,
+            retry_delay=timedelta(0),
+        )
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert run.task("upscale").try_number == 2
+    assert run.deferrals == (1 if deferrable else 0)
+    assert run.xcom("upscale")["stored"][0]["uri"] == f"file://{tmp_path}/once.png"
+    assert segmind_emulator.stats.submits_accepted == 1
+    assert segmind_emulator.api_key not in run.log
+
+
+def test_a_batch_is_paid_for_once(segmind_emulator, photos, tmp_path):
+    with DAG("batch", schedule=None) as dag:
+        SegmindBatchOperator(
+            task_id="upscale",
+            model="esrgan",
+            items=[segmind_emulator.add_picture(photos / "cat.jpg", name=f"{number}.jpg") for number in range(4)],
+            destination=f"file://{tmp_path}",
+            max_in_flight=2,
+        )
+    run = run_dag(dag)
+    assert run.states() == {"upscale": ["success"]}
+    assert run.xcom("upscale")["stored"] == 4
+    assert run.deferrals >= 1
+    [lost, *_] = tmp_path.glob("*.jpg")
+    lost.unlink()
+    assert run.again("upscale").xcom("upscale")["stored"] == 4
+    assert lost.exists()
+    assert segmind_emulator.stats.submits_accepted == 4
+    assert segmind_emulator.api_key not in run.log
+
+
+def test_the_transfer_fills_placeholders_and_keeps_targets_apart(airflow_db, segmind_emulator, photos, tmp_path):
+    for name, states in (
+        ("{model}/{map_index}-{request_id}.{ext}", ["success"] * 2),
+        ("same.jpg", ["failed", "success"]),
+    ):
+        with DAG("transfer", schedule=None) as dag:
+            upscaled = SegmindEsrganOperator.partial(task_id="upscale", poll_interval=0.25).expand(
+                input_path=[f"file://{photos}/{picture}" for picture in ("cat.jpg", "astronaut.png")]
+            )
+            SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/{name}").expand(
+                result=upscaled.output
+            )
+        run = run_dag(dag)
+        assert sorted(run.states()["store"]) == states
+        if "{" in name:
+            ids = [run.xcom("upscale", index)["request_id"] for index in range(2)]
+            assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == [
+                f"esrgan/{index}-{ids[index]}.jpg" for index in range(2)
+            ]
+
+
+def test_pictures_of_a_folder_are_mapped(airflow_db, segmind_emulator, bucket, photos):
+    for name in ("cat.jpg", "astronaut.png"):
+        bucket.client.put_object(Bucket=BUCKET, Key=f"in/{name}", Body=(photos / name).read_bytes())
+    for prefix, states in (("in/", ["success"] * 2), ("nothing/", ["skipped"])):
+        with DAG("expand", schedule=None) as dag:
+            SegmindEsrganOperator.partial(
+                task_id="upscale", poll_interval=0.25, destination=f"s3://{CONN}@{BUCKET}/out/{{stem}}.{{ext}}"
+            ).expand(input_path=task(list_pictures)(f"s3://{CONN}@{BUCKET}/{prefix}"))
+        run = run_dag(dag)
+        assert run.states() == {"list_pictures": ["success"], "upscale": states}
+    assert {key for key in bucket.objects() if key.startswith("out/")} == {"out/astronaut.jpg", "out/cat.jpg"}
