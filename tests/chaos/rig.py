@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).parent / "dags"
 #: Of the picture that every case upscales, twice as large: what a whole object must have.
 UPSCALED = (600, 400)
+#: How many tasks run at once.
+PARALLELISM = 8
 
 
 @dataclass
@@ -167,7 +169,7 @@ class Rig(Home):
             "AIRFLOW__API__SECRET_KEY": self.secrets["api"],
             "AIRFLOW__API__WORKERS": "1",  # Airflow 3.0 starts four
             "AIRFLOW__CORE__FERNET_KEY": self.secrets["fernet"],
-            "AIRFLOW__CORE__PARALLELISM": "8",
+            "AIRFLOW__CORE__PARALLELISM": str(PARALLELISM),
             "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "300",
             "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.many import run_many
+from tests.chaos.rig import PARALLELISM
 
-TASKS, LIMIT = 150, 50
+TASKS, LIMIT = 90, 30
 
 
 @pytest.mark.chaos
@@ -39,6 +40,6 @@ def test_many_tasks_share_a_rate_limit(rig, measure):
     assert crowd.submits == {1: TASKS}
     assert not crowd.broken
     assert attempted / accepted <= 1.3
-    # Held for the whole wait, a worker would have been busy for a minute and more with each task of the second hundred.
-    assert crowd.deferred > LIMIT
+    # Held for the whole wait, at most as many tasks would wait as there are workers, for a minute and more each.
+    assert crowd.deferred > PARALLELISM
     assert crowd.worker_seconds / TASKS < 10

@@ -73,7 +73,7 @@ def test_closed_meanwhile_they_queue_up_again_one_by_one():
     async def run():
         gate = Gate(pace=0.05)
         start = time.time()
-        gate.close(start + 0.1)
+        gate.close(start + 0.5)
         passed: list[float] = []
 
         async def one():
@@ -81,12 +81,12 @@ def test_closed_meanwhile_they_queue_up_again_one_by_one():
             passed.append(time.time() - start)
 
         waiting = [asyncio.create_task(one()) for _ in range(8)]
-        await asyncio.sleep(0.05)
-        gate.close(start + 0.4)
+        await asyncio.sleep(0)  # each has its first slot now
+        gate.close(start + 0.8)
         await asyncio.gather(*waiting)
         return sorted(passed)
 
-    check_one_by_one(asyncio.run(run()), start=0.4, pace=0.05)
+    check_one_by_one(asyncio.run(run()), start=0.8, pace=0.05)
 
 
 def passes(gate: Gate, waits: int, looks: int, deadline: float) -> list[tuple[float, int]]:
