@@ -134,9 +134,9 @@ class Run:
 
     def again(self, *task_ids: str) -> Run:
         """Clear these tasks (all their map indexes) and run them again, as a user does in the same DAG run."""
-        with captured() as said:
+        with captured() as output:
             dag_run = _clear_and_run(self.dag, self.dag_run.run_id, task_ids)
-        log = said.getvalue()
+        log = output.getvalue()
         print(log)
         return Run(self.dag, dag_run, log)
 
@@ -154,9 +154,9 @@ def run_dag(dag: DAG, **kwargs: Any) -> Run:
 
     with captured():
         airflow_versions.register(dag)
-    with captured() as said:
+    with captured() as output:
         dag_run = dag.test(**kwargs)
-    log = said.getvalue()
+    log = output.getvalue()
     print(log)  # pytest shows it where a test fails
     return Run(dag, dag_run, log)
 

@@ -35,9 +35,7 @@ needs_tabs = _needs(3, 1, "tabs of plugins")
 needs_events_since = _needs(3, 2, "events since a moment")
 needs_provider_commands = _needs(3, 2, "commands of providers")
 needs_task_state_store = _needs(3, 3, "the task state store")
-needs_retry_policies = _needs(3, 3, "retry policies")
 needs_todays_imports = _needs(3, 3, "what Airflow itself has imported, down to the module")
-needs_xcom_from_trigger = _needs(3, 3, "XComs from a trigger")
 
 #: There, dag.test() hands a sensor a text for the time of its first try.
 no_reschedule = pytest.mark.skipif(AIRFLOW == (3, 0), reason="Airflow 3.0's dag.test() reschedules no sensor twice")

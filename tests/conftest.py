@@ -21,7 +21,7 @@ _HOME = airflow_env.prepare()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Watch what each test starts, and say which tests go to one worker."""
+    """Register the check of started processes and the distribution over workers."""
     config.pluginmanager.register(tiers.Watch())
     config.pluginmanager.register(groups.Distribution())
 

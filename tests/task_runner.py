@@ -1,9 +1,10 @@
 """
-A DAG by Airflow's own task runner, on an API server of memory: most of what ``dag.test()`` shows, much quicker.
+Run a DAG with Airflow's task runner on an API server in memory: most of what ``dag.test()`` covers, in less time.
 
 The tasks are rendered, run, deferred, resumed and tried again by Airflow's code. What is made here is what the
 scheduler does in between: the order of tasks, the next try, the wait. ``tests.airflow_env.run_dag`` takes the DAG
-through Airflow's scheduler, database and API server instead: once or twice for each kind of thing.
+through Airflow's scheduler, database and API server instead (``tests/test_dag_test.py``). What is not made here is
+refused, not guessed.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from tests import airflow_versions
 from tests.airflow_env import Run, captured, run_dag
 from tests.airflow_versions import AIRFLOW
-from tests.api_of_memory import Instance, MemoryApi
+from tests.memory_api import Instance, MemoryApi
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -43,18 +45,21 @@ class MemoryRun:
 
     @property
     def state(self) -> str:
-        """How the run ended: as its last tasks did."""
-        ended = {instance.state for instance in self.api.instances.values()}
+        """``failed`` if any task failed, ``success`` otherwise."""
+        ended = {instance.state for instance in self.api.instances}
         return "failed" if ended & {"failed", "upstream_failed"} else "success"
 
     def task(self, task_id: str, map_index: int = -1) -> Instance:
         """One task instance."""
-        return next(one for one in self.api.instances.values() if (one.task_id, one.map_index) == (task_id, map_index))
+        there = {(instance.task_id, instance.map_index): instance for instance in self.api.instances}
+        if (task_id, map_index) not in there:
+            raise LookupError(f"no task instance {task_id}[{map_index}], only {sorted(there)}")
+        return there[task_id, map_index]
 
     def states(self) -> dict[str, list[str]]:
         """The states of all task instances by task id, in the order of the map index."""
         found: dict[str, list[str]] = {}
-        for instance in sorted(self.api.instances.values(), key=lambda one: (one.task_id, one.map_index)):
+        for instance in sorted(self.api.instances, key=lambda one: (one.task_id, one.map_index)):
             found.setdefault(instance.task_id, []).append(str(instance.state))
         return found
 
@@ -75,10 +80,10 @@ class MemoryRun:
 
     def again(self, *task_ids: str) -> MemoryRun:
         """Clear these tasks and run them again, as a user does in the same DAG run."""
-        for instance in self.api.instances.values():
+        for instance in self.api.instances:
             if instance.task_id in task_ids:
-                instance.state, instance.try_number = None, instance.try_number + 1
-                instance.first_try = instance.try_number
+                instance.begin_again()
+                instance.state, instance.first_try = None, instance.try_number
         return _finished(self.dag, self.api)
 
 
@@ -87,38 +92,46 @@ AnyRun = MemoryRun | Run
 
 def run_tasks(dag: DAG, run_conf: dict[str, Any] | None = None, logical_date: datetime | None = None) -> AnyRun:
     """
-    Run a DAG's tasks one after the other; needs no database. Before Airflow 3.3 this is ``run_dag``.
+    Run a DAG's tasks one after the other, each when all before it have succeeded. Needs no database.
 
-    A task runs where all before it have succeeded, whatever its trigger rule.
+    Before Airflow 3.3 this is ``run_dag``, which needs the fixture ``airflow_db``.
 
     :param dag: the DAG.
     :param run_conf: what the run is started with.
-    :param logical_date: of the run; now, if it is left out.
+    :param logical_date: of the run (default: now).
     """
     if AIRFLOW < (3, 3):
         return run_dag(dag, run_conf=run_conf, **({"logical_date": logical_date} if logical_date else {}))
-    return _finished(dag, MemoryApi(dag.dag_id, f"manual__{uuid4()}", run_conf, logical_date or datetime.now(UTC)))
+    airflow_versions.scheduled(dag)  # what cannot be serialized is no DAG
+    date = logical_date or datetime.now(UTC)
+    return _finished(dag, MemoryApi(dag.dag_id, f"manual__{date.isoformat()}", run_conf, date))
 
 
 def _finished(dag: DAG, api: MemoryApi) -> MemoryRun:
     with captured() as log:
         for task in dag.topological_sort():
-            for instance in _of(api, [task.task_id]) or _made(task, api):
+            for instance in _instances_of(api, [task.task_id]) or _expand(task, api):
                 if instance.state is None:
-                    _until_it_ends(dag, api, instance)
+                    _until_it_ends(task, api, instance)
     print(log.getvalue())  # pytest shows it where a test fails
     return MemoryRun(dag, api, log.getvalue())
 
 
-def _made(task: Any, api: MemoryApi) -> list[Instance]:
+def _instances_of(api: MemoryApi, task_ids: Iterable[str]) -> list[Instance]:
+    return [instance for instance in api.instances if instance.task_id in task_ids]
+
+
+def _expand(task: Any, api: MemoryApi) -> list[Instance]:
     """Make the instances of a task: one for each combination of the values over which it is mapped."""
     indexes: Iterable[int] = [-1]
     if task.is_mapped:
         values = task._get_specified_expand_input().value
-        of_each = [values] if not isinstance(values, dict) else values.values()
+        of_each = values.values() if isinstance(values, dict) else [values]
         indexes = range(math.prod(_length(each, api) for each in of_each))
     made = [Instance(task.task_id, index, int(task.retries or 0)) for index in indexes]
-    api.instances |= {instance.id: instance for instance in made}
+    if not made or task.trigger_rule != "all_success":
+        raise NotImplementedError(f"{task.task_id} has no instance or another trigger rule: use run_dag")
+    api.instances += made
     return made
 
 
@@ -126,56 +139,48 @@ def _length(values: Any, api: MemoryApi) -> int:
     """How many values there are, in the file or in what a task has returned."""
     if not hasattr(values, "operator"):
         return len(values)
-    pushed = {index: value for (task, key, index), value in api.xcoms.items() if _is_of(values, task, key)}
-    return len(pushed[-1]) if -1 in pushed else len(pushed)
+    pushed = api.values(values.operator.task_id, values.key)
+    return len(pushed) if values.operator.is_mapped else len(pushed[0])
 
 
-def _is_of(argument: Any, task_id: str, key: str) -> bool:
-    return (argument.operator.task_id, argument.key) == (task_id, key)
-
-
-def _until_it_ends(dag: DAG, api: MemoryApi, instance: Instance) -> None:
+def _until_it_ends(task: Any, api: MemoryApi, instance: Instance) -> None:
     """Run a task instance, its triggers and its retries."""
-    task: Any = dag.get_task(instance.task_id)
-    if not all(one.state == "success" for one in _of(api, task.upstream_task_ids)):
+    before = {one.state for one in _instances_of(api, task.upstream_task_ids)}
+    if "skipped" in before:
+        raise NotImplementedError(f"a task before {task.task_id} was skipped: use run_dag")
+    if before - {"success"}:
         instance.state = "upstream_failed"
         return
     while True:
         result = _run(task, api, instance)
         instance.state = str(result.state.value)
         if instance.state == "deferred":
-            _trigger(result.msg, api, instance)
+            _trigger(api, instance)
         elif instance.state == "up_for_reschedule":
-            instance.reschedules += 1
-            instance.first_rescheduled = instance.first_rescheduled or datetime.now(UTC).isoformat()
-            time.sleep(max(0.0, (result.msg.reschedule_date - datetime.now(UTC)).total_seconds()))
+            _reschedule(instance, result.msg.reschedule_date)
         elif instance.state == "up_for_retry":
-            _next_try(instance)
+            instance.begin_again()
             delay = getattr(result.msg, "retry_delay_seconds", None)
             time.sleep(task.retry_delay.total_seconds() if delay is None else delay)
         else:
             return
 
 
-def _next_try(instance: Instance) -> None:
-    instance.try_number += 1
-    instance.next_method = instance.next_kwargs = instance.first_rescheduled = None
-    instance.reschedules = 0
-
-
-def _of(api: MemoryApi, task_ids: Iterable[str]) -> list[Instance]:
-    return [one for one in api.instances.values() if one.task_id in task_ids]
+def _reschedule(instance: Instance, until: datetime) -> None:
+    instance.reschedules += 1
+    instance.first_rescheduled = instance.first_rescheduled or datetime.now(UTC).isoformat()
+    time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
 
 
 def _run(task: Any, api: MemoryApi, instance: Instance) -> Any:
     """Let Airflow's supervisor run a task in this process."""
     supervisor: Any = importlib.import_module("airflow.sdk.execution_time.supervisor")
-    result = supervisor.run_task_in_process(_named(api, instance), task, client=_client(api))
+    result = supervisor.run_task_in_process(_sdk_instance(api, instance), task, client=_client(api))
     instance.next_method = instance.next_kwargs = None
     return result
 
 
-def _named(api: MemoryApi, instance: Instance) -> Any:
+def _sdk_instance(api: MemoryApi, instance: Instance) -> Any:
     models: Any = importlib.import_module("airflow.sdk.api.datamodels._generated")
     return models.TaskInstance(
         id=instance.id,
@@ -193,15 +198,17 @@ def _client(api: MemoryApi) -> Any:
     return client(base_url=None, dry_run=True, token="", transport=api.transport)
 
 
-def _trigger(deferral: Any, api: MemoryApi, instance: Instance) -> None:
-    """Run a trigger to its first event, made from what the database would hold of it."""
+def _trigger(api: MemoryApi, instance: Instance) -> None:
+    """Run a trigger, made from what the task has sent, to its first event; as with ``dag.test()`` the task goes on."""
     import psutil  # type: ignore[import-untyped]
     import structlog
     from airflow.sdk.serde import deserialize, serialize
+    from pydantic import TypeAdapter
 
     print("running trigger in line")
-    module, _, name = deferral.classpath.rpartition(".")
-    arguments: Any = deserialize(deferral.trigger_kwargs)
+    sent = instance.deferral
+    module, _, name = sent["classpath"].rpartition(".")
+    arguments: Any = deserialize(sent["trigger_kwargs"])
     trigger = getattr(importlib.import_module(module), name)(**arguments)
     supervisor: Any = importlib.import_module("airflow.sdk.execution_time.supervisor")
     own = supervisor.InProcessTestSupervisor(
@@ -212,11 +219,12 @@ def _trigger(deferral: Any, api: MemoryApi, instance: Instance) -> None:
         client=_client(api),
     )
     own.comms = supervisor.InProcessSupervisorComms(supervisor=own)
+    limit: timedelta | None = TypeAdapter(timedelta | None).validate_python(sent.get("trigger_timeout"))
     with supervisor.set_supervisor_comms(own.comms):
-        event = asyncio.run(_first(trigger))
-    instance.next_method = deferral.next_method
-    instance.next_kwargs = {"event": serialize(event.payload)} if event else deferral.next_kwargs
+        event = asyncio.run(_first_event(trigger, limit.total_seconds() if limit else None))
+    kept: Any = deserialize(sent.get("next_kwargs")) or {}
+    instance.next_method, instance.next_kwargs = sent["next_method"], serialize(kept | {"event": event.payload})
 
 
-async def _first(trigger: Any) -> Any:
-    return await anext(trigger.run(), None)
+async def _first_event(trigger: Any, seconds: float | None) -> Any:
+    return await asyncio.wait_for(anext(trigger.run()), seconds)

@@ -1,34 +1,20 @@
-"""Previews as they are written: how small, how much memory, with what in them, and never a failed task."""
+"""Previews as they are written: how small, how much memory, and with what in them."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
 from PIL import Image
 
-from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
 from airflow_provider_segmind.protocol import previews
-from airflow_provider_segmind.protocol.pictures import data_uri
 from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
-from airflow_provider_segmind.storage import list_pictures
 from airflow_provider_segmind.storage.previews import small
-from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.buckets import BUCKET, CONN
-from tests.task_runner import run_tasks
-
-
-@pytest.fixture
-def on(monkeypatch):
-    monkeypatch.setenv("AIRFLOW__SEGMIND__SERVE_PREVIEWS", "True")
 
 
 def reference_of(content: bytes, uri: str = "s3://b/x.png.preview.webp") -> Reference:
@@ -159,9 +145,9 @@ def test_memory_is_bounded(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(PEAKS), *sorted(tmp_path.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     print(done.stdout)
-    grown = [int(line.split()[0]) for line in done.stdout.splitlines()]
+    grown = done.stdout.splitlines()  # MiB, and the image
     assert len(grown) == len(LARGEST)
-    assert max(grown) < 300  # MiB
+    assert [line for line in grown if int(line.split()[0]) >= 300] == []
 
 
 # --- what is genuine ------------------------------------------------------------------------------------------------
@@ -260,140 +246,3 @@ def test_addresses_that_are_refused(uri):
 )
 def test_other_results_have_none(value):
     assert previews.reference_in(value, 0, "after") is None
-
-
-# --- tasks ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def upscale(airflow_db, segmind_emulator, quick_polls, photos):
-    def run(operator=SegmindEsrganOperator, transfer=None, **arguments):
-        if "image" not in arguments:
-            arguments = {"input_path": f"file://{photos}/cat.jpg"} | arguments
-        with DAG("previews", schedule=None) as dag:
-            task = operator(task_id="t", poll_interval=0.25, **arguments)
-            if transfer:
-                SegmindToObjectStorageOperator(task_id="store", result=task.output, destination=transfer)
-        return run_tasks(dag)
-
-    return run
-
-
-def check(content: bytes, reference: dict[str, Any], size: tuple[int, int], dag_id: str = "previews") -> None:
-    assert is_genuine(content, Reference.model_validate(reference), dag_id)
-    with Image.open(io.BytesIO(content)) as picture:
-        picture.load()
-        assert picture.format == "WEBP"
-        assert picture.size == (reference["width"], reference["height"]) == size
-
-
-@pytest.mark.parametrize("deferrable", [True, False])
-def test_both_pictures(on, upscale, tmp_path, deferrable):
-    run = upscale(destination=f"file://{tmp_path}/x.jpg", sidecar=True, deferrable=deferrable)
-    assert run.state == "success"
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "x.jpg",
-        "x.jpg.json",
-        "x.jpg.preview.webp",
-        "x.jpg.before.webp",
-    }
-    [stored] = run.xcom("t")["stored"]
-    assert stored["preview"]["after"]["uri"] == f"{stored['uri']}.preview.webp"
-    assert stored["preview"]["before"]["uri"] == f"{stored['uri']}.before.webp"
-    check((tmp_path / "x.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
-    check((tmp_path / "x.jpg.before.webp").read_bytes(), stored["preview"]["before"], (300, 200))
-    sidecar = json.loads((tmp_path / "x.jpg.json").read_text())
-    assert sidecar["object"] == stored
-    assert len(json.dumps(run.xcom("t"))) < 3000
-
-
-def test_off_by_default(upscale, tmp_path):
-    run = upscale(destination=f"file://{tmp_path}/x.jpg")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
-    assert "preview" not in run.xcom("t")["stored"][0]
-
-
-@pytest.mark.parametrize("deferrable", [True, False])
-def test_a_url_is_not_fetched_and_text_is_at_hand(on, upscale, tmp_path, segmind_emulator, photos, deferrable):
-    url = segmind_emulator.add_picture(photos / "cat.jpg")
-    run = upscale(image=url, destination=f"file://{tmp_path}/x.jpg", deferrable=deferrable)
-    preview = run.xcom("t")["stored"][0]["preview"]
-    assert preview["before"] is None
-    check((tmp_path / "x.jpg.preview.webp").read_bytes(), preview["after"], (512, 341))
-
-    text = data_uri((photos / "cat.jpg").read_bytes())
-    run = upscale(
-        SegmindNomosUpscalerOperator, image=text, destination=f"file://{tmp_path}/y.png", deferrable=deferrable
-    )
-    preview = run.xcom("t")["stored"][0]["preview"]
-    check((tmp_path / "y.png.before.webp").read_bytes(), preview["before"], (300, 200))
-
-
-def test_in_a_bucket_with_its_connection(on, upscale, bucket, photos):
-    bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
-    run = upscale(
-        input_path=f"s3://{BUCKET}/in/cat.jpg",
-        input_conn_id="other_s3",
-        destination=f"s3://{BUCKET}/out/{{stem}}.{{ext}}",
-        destination_conn_id=CONN,
-        deferrable=True,
-    )
-    assert run.state == "success"
-    preview = run.xcom("t")["stored"][0]["preview"]
-    assert preview["after"]["uri"] == f"s3://{CONN}@{BUCKET}/out/cat.jpg.preview.webp"
-    check(bucket.read("out/cat.jpg.preview.webp"), preview["after"], (512, 341))
-    check(bucket.read("out/cat.jpg.before.webp"), preview["before"], (300, 200))
-    head = bucket.client.head_object(Bucket=BUCKET, Key="out/cat.jpg.preview.webp")
-    assert head["ContentType"] == "image/webp"
-    assert list_pictures(f"s3://{CONN}@{BUCKET}/out/") == [f"s3://{CONN}@{BUCKET}/out/cat.jpg"]  # no previews
-
-
-def test_the_transfer(on, upscale, tmp_path, segmind_emulator, photos):
-    url = segmind_emulator.add_picture(photos / "cat.jpg")
-    run = upscale(image=url, transfer=f"file://{tmp_path}/")
-    [stored] = run.xcom("store")["stored"]
-    assert stored["preview"]["before"] is None
-    check((tmp_path / "store.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
-
-
-def test_what_is_skipped_keeps_its_previews(on, upscale, tmp_path, segmind_emulator):
-    first = upscale(destination=f"file://{tmp_path}/a.jpg", skip_existing=True).xcom("t")
-    again = upscale(destination=f"file://{tmp_path}/a.jpg", skip_existing=True).xcom("t")
-    assert again["skipped"]
-    assert again["stored"] == first["stored"]
-    (tmp_path / "moved").mkdir()
-    for path in list(tmp_path.glob("a.jpg*")):
-        path.rename(tmp_path / "moved" / path.name)
-    moved = upscale(destination=f"file://{tmp_path}/moved/a.jpg", skip_existing=True).xcom("t")
-    assert moved["skipped"]
-    assert moved["stored"][0]["preview"]["after"]["uri"] == f"file://{tmp_path}/moved/a.jpg.preview.webp"
-    assert segmind_emulator.stats.billed == 1
-
-
-def test_a_preview_that_fails_fails_no_task(on, upscale, tmp_path):
-    (tmp_path / "x.jpg.preview.webp").mkdir()  # a folder is in its place
-    run = upscale(destination=f"file://{tmp_path}/x.jpg")
-    assert run.state == "success"
-    preview = run.xcom("t")["stored"][0]["preview"]
-    assert preview["after"] is None
-    assert preview["before"]["bytes"] > 0
-    assert run.log.count("No preview of") == 1
-
-
-def test_an_input_that_has_changed_is_not_shown(on, upscale, tmp_path, photos, monkeypatch):
-    source = tmp_path / "in.jpg"
-    source.write_bytes((photos / "cat.jpg").read_bytes())
-    from airflow_provider_segmind.operators import delivery
-
-    stored = delivery.store_result
-
-    def changed(*arguments, **named):
-        source.write_bytes((photos / "astronaut.png").read_bytes())
-        return stored(*arguments, **named)
-
-    monkeypatch.setattr(delivery, "store_result", changed)
-    run = upscale(input_path=f"file://{source}", destination=f"file://{tmp_path}/x.jpg")
-    preview = run.xcom("t")["stored"][0]["preview"]
-    assert preview["before"] is None
-    assert preview["after"]["bytes"] > 0
-    assert "the input has changed since it was submitted" in run.log

@@ -1,8 +1,8 @@
 """
 Which tests ``make test`` runs: those that start no more than this process, an emulator, and commands that end.
 
-What a test starts decides, not how long it takes. A test that starts a part of Airflow as a process has one of the
-marks in ``WHOLE``; without one, the start itself is an error.
+What a test starts decides, not how long it takes. A test that starts a part of Airflow, or another server, has one of
+the marks in ``WHOLE``; without one, it is an error if the test starts ``airflow scheduler`` or the like itself.
 """
 
 from __future__ import annotations

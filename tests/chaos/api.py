@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -69,6 +70,12 @@ class ChaosApi(Api):
     def count(self, dag_id: str, run_id: str, state: str) -> int:
         """How many task instances of a run are in this state."""
         return int(self.get(f"{_run(dag_id, run_id)}/taskInstances", state=state, limit=1)["total_entries"])
+
+    def deferred_to(self, dag_id: str, run_id: str) -> Counter[str]:
+        """How many task instances of a run, at most a page of them, wait in the triggers of each class."""
+        page = self.get(f"{_run(dag_id, run_id)}/taskInstances", state="deferred", limit=_PAGE)["task_instances"]
+        triggers = [instance["trigger"] for instance in page if instance["trigger"]]
+        return Counter(trigger["classpath"].rpartition(".")[2] for trigger in triggers)
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear every task of a run, as a user does."""

@@ -23,7 +23,7 @@ class Crowd:
     :param submits: how often each picture was submitted, and how many there are of each.
     :param broken: objects that are not whole.
     :param worker_seconds: sum of the time that tasks were running, by a look every second.
-    :param deferred: the most tasks that waited in the triggerer at once.
+    :param deferred: the most tasks that waited in the triggerer at once, for each class of triggers.
     :param seconds: how long the run took.
     :param stats: the emulator's counters.
     """
@@ -33,7 +33,7 @@ class Crowd:
     submits: Counter[int]
     broken: list[str]
     worker_seconds: float
-    deferred: int
+    deferred: Counter[str]
     seconds: float
     stats: dict[str, Any]
 
@@ -60,17 +60,17 @@ def run_many(rig: Rig, run_id: str, count: int, *, seconds: float) -> Crowd:
     )
 
 
-def _watch(rig: Rig, run_id: str, deadline: float) -> tuple[float, int]:
+def _watch(rig: Rig, run_id: str, deadline: float) -> tuple[float, Counter[str]]:
     """Look every second until the run ends; return worker seconds and the most tasks that were deferred at once."""
-    worker_seconds, deferred, last = 0.0, 0, time.monotonic()
+    worker_seconds, deferred, last = 0.0, Counter[str](), time.monotonic()
     while not rig.api.has_ended(DAG_ID, run_id):
         rig.check_running()
         if time.monotonic() > deadline:
             raise TimeoutError(f"{run_id}: {_states(rig, run_id)}\n{rig.tail('scheduler.log', 15)}")
-        running, waiting = (rig.api.count(DAG_ID, run_id, state) for state in ("running", "deferred"))
+        running, waiting = rig.api.count(DAG_ID, run_id, "running"), rig.api.deferred_to(DAG_ID, run_id)
         now = time.monotonic()
         worker_seconds += running * (now - last)
-        deferred, last = max(deferred, waiting), now
+        deferred, last = deferred | waiting, now
         time.sleep(1)
     return worker_seconds, deferred
 

@@ -132,7 +132,7 @@ def test_processes_are_found_and_ended_wherever_they_hang(tmp_path):
     began = time.monotonic()
     assert stop_marked(tmp_path, grace=0.5) == []
     assert marked(tmp_path) == []
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     for process in started:
         process.wait()
         assert process.stdout is not None

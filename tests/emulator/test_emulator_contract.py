@@ -144,7 +144,7 @@ def test_blocking_call(api, emulator, photos, wire):
 def test_blocking_call_follows_the_clock(api, emulator):
     emulator.reset(latency=0.3)
     answer = api.post("/v1/echo-model")
-    assert 0.3 <= answer.elapsed.total_seconds() < 3
+    assert answer.elapsed.total_seconds() >= 0.3
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_rate_limit(api, emulator):
     assert answer.status_code == 429
     assert "retry-after" not in answer.headers
     reset = datetime.fromisoformat(answer.headers["x-rate-limit-reset-at-utc"])
-    assert 50 < (reset - datetime.now(UTC)).total_seconds() <= 61
+    assert 0 < (reset - datetime.now(UTC)).total_seconds() <= 61
     assert api.status("x").status_code == 404  # polls are free
     assert api.post("/v2/echo-model", headers={"x-api-key": "SG_" + "a" * 16}).status_code == 200
     assert api.post("/v1/echo-model").status_code == 429

@@ -231,20 +231,6 @@ def test_no_look_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
 # --- ending in the triggerer ---------------------------------------------------------------------------------------
 
 
-def test_end_from_trigger_runs_under_dag_test_as_well(airflow_db, segmind_emulator, photos, quick_polls):
-    """dag.test() hands every event to the operator, so there the task is resumed."""
-    with DAG("ends_in_the_triggerer", schedule=None) as dag:
-        SegmindEsrganOperator(
-            task_id="t",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
-            deferrable=True,
-            end_from_trigger=True,
-        )
-    run = run_tasks(dag)
-    assert run.state == "success"
-    assert run.xcom("t")["status"] == "COMPLETED"
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.operators.segmind import (
-    SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
@@ -24,27 +22,6 @@ from tests.task_runner import run_tasks
 
 ESRGAN = SegmindEsrganOperator
 URL = "https://www.segmind.com/butterfly.png"
-
-
-@pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
-def deferrable(request):
-    return request.param
-
-
-@pytest.fixture
-def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
-    def run(operator=ESRGAN, expand=None, **arguments):
-        arguments = {"retries": 1, "retry_delay": timedelta(0), "poll_interval": 0.25} | arguments
-        if not expand and "image" not in arguments:
-            arguments = {"input_path": f"file://{photos}/cat.jpg"} | arguments
-        with DAG("outputs", schedule=None) as dag:
-            if expand:
-                operator.partial(task_id="t", **arguments).expand(**expand)
-            else:
-                operator(task_id="t", **arguments)
-        return run_tasks(dag)
-
-    return run
 
 
 def files(folder):
@@ -201,125 +178,6 @@ def test_what_a_sidecar_shows_of_parameters():
     assert shown["images"] == [digest, "https://b/k.png"]
     assert (shown["prompt"], shown["n"]) == ("a cat", 2)
     assert len(shown["text"]) == len(digest)
-
-
-# --- what is there already ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("place", ["/out/{stem}.png", "/out/{stem}.{ext}", "/out/", "s3"])
-def test_skip_existing(upscale, bucket, photos, tmp_path, segmind_emulator, deferrable, place):
-    source = tmp_path / "cat.jpg"
-    source.write_bytes((photos / "cat.jpg").read_bytes())
-    destination = f"s3://{CONN}@{BUCKET}/{{stem}}.{{ext}}" if place == "s3" else f"file://{tmp_path}{place}"
-    arguments = {"input_path": f"file://{source}", "destination": destination, "output_format": "png"}
-    arguments |= {"skip_existing": True, "deferrable": deferrable}
-    first = upscale(**arguments)
-    assert first.state == "success", first.log
-    assert "skipped" not in first.xcom("t")
-
-    again = upscale(**arguments)
-    assert again.state == "success"
-    assert "Nothing is submitted, nothing is billed" in again.log
-    value = again.xcom("t")
-    assert value == first.xcom("t") | {"skipped": True, "metrics": {**dict.fromkeys(value["metrics"]), "cost": 0.0}}
-    assert not again.link("t", "SegmindOutputLink")  # Segmind's copy may be gone
-    stats = segmind_emulator.stats
-    assert (stats.submits_attempted, stats.uploads) == (1, 1)
-
-    # Other parameters, another picture, or an object that is gone: made anew.
-    assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
-    assert "skipped" in upscale(**{**arguments, "scale": 4}).xcom("t")
-    source.write_bytes((photos / "portrait-alpha.png").read_bytes())
-    assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
-    if place != "s3":
-        (tmp_path / value["stored"][0]["uri"].removeprefix(f"file://{tmp_path}/")).unlink()
-        assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
-    assert segmind_emulator.stats.submits_accepted == (3 if place == "s3" else 4)
-
-
-def test_an_object_without_a_readable_sidecar_is_made_anew(upscale, tmp_path, segmind_emulator):
-    arguments = {"destination": f"file://{tmp_path}/x.jpg", "if_exists": "skip"}
-    (tmp_path / "x.jpg").write_bytes(b"something")
-    for sidecar in (None, "no JSON", '{"version": 2}', "[]"):
-        if sidecar is not None:
-            (tmp_path / "x.jpg.json").write_text(sidecar)
-        assert "skipped" not in upscale(**arguments).xcom("t")
-    assert segmind_emulator.stats.submits_accepted == 4
-    assert "skipped" in upscale(**arguments).xcom("t")
-
-
-@pytest.mark.parametrize("name", ["x.jpg", "{stem}.{ext}", ""])
-def test_fail_where_something_is_there(upscale, tmp_path, segmind_emulator, deferrable, name):
-    arguments = {"destination": f"file://{tmp_path}/{name}", "if_exists": "fail", "deferrable": deferrable}
-    assert upscale(**arguments).state == "success"
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    run = upscale(**arguments)
-    assert run.state == "failed"
-    assert "is there already, and if_exists='fail'" in run.log
-    assert segmind_emulator.stats.submits_attempted == 1
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-
-
-def test_fail_lets_a_retry_finish_its_own_object(upscale, tmp_path, segmind_emulator):
-    """A try that ended after it had stored the object: the next one must not take it for somebody else's."""
-    from airflow_provider_segmind.ledger import Ledger
-
-    hand_over, calls = Ledger.hand_over, []
-
-    def die_once(self, value):
-        calls.append(value)
-        if len(calls) == 1:
-            raise OSError("the process dies")
-        hand_over(self, value)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, "hand_over", die_once)
-        run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
-    assert run.state == "success"
-    assert len(calls) == 2
-    assert segmind_emulator.stats.submits_accepted == 1
-    assert files(tmp_path) == ["x.jpg", "x.jpg.json"]
-
-
-def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_emulator, monkeypatch):
-    from airflow_provider_segmind.operators.delivery import Delivery
-
-    probe = Delivery.probe
-
-    def somebody_else(self):
-        probe(self)
-        (tmp_path / "x.jpg").write_text("somebody else's")
-
-    monkeypatch.setattr(Delivery, "probe", somebody_else)
-    run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
-    assert run.state == "failed"
-    assert "another object is there already" in run.log
-    assert (tmp_path / "x.jpg").read_text() == "somebody else's"
-    assert files(tmp_path) == ["x.jpg"]
-
-
-def test_another_format_is_another_object(upscale, tmp_path, segmind_emulator):
-    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "if_exists": "fail"}
-    assert upscale(output_format="png", **arguments).state == "success"
-    assert upscale(output_format="webp", **arguments).state == "success"
-    assert files(tmp_path) == ["cat.png", "cat.webp"]
-    # Bria's page names no format: whatever ending is there counts.
-    assert upscale(SegmindBriaIncreaseResolutionOperator, **arguments).state == "failed"
-    assert segmind_emulator.stats.submits_attempted == 2
-
-
-def test_bria_is_found_whatever_its_ending(upscale, tmp_path, segmind_emulator):
-    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "skip_existing": True}
-    assert "skipped" not in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
-    assert "skipped" in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
-    assert segmind_emulator.stats.submits_attempted == 1
-
-
-def test_a_rendered_request_id_can_never_be_skipped(upscale, segmind_emulator):
-    run = upscale(destination="{{ 's3://b/{request_id}.png' }}", skip_existing=True)
-    assert run.state == "failed"
-    assert "skip_existing never finds" in run.log
-    assert segmind_emulator.stats.submits_attempted == 0
 
 
 # --- found out before the submit ------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_time_out(wait_for, segmind_emulator):
     started = time.monotonic()
     payload = wait_for(timeout=1.0)
     assert payload["kind"] == "timeout"
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("fault", ["status:401", "unknown_status", "status:403"])

@@ -1,0 +1,55 @@
+"""What the tests of operators share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_segmind.hooks import gate
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+from tests.task_runner import run_tasks
+
+
+@pytest.fixture(params=[True, False], ids=["deferrable", "plain"])
+def deferrable(request):
+    return request.param
+
+
+@pytest.fixture
+def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
+    def run(operator=SegmindEsrganOperator, expand=None, **arguments):
+        arguments = {"retries": 1, "retry_delay": timedelta(0), "poll_interval": 0.25} | arguments
+        if not expand and "image" not in arguments:
+            arguments = {"input_path": f"file://{photos}/cat.jpg"} | arguments
+        with DAG("outputs", schedule=None) as dag:
+            if expand:
+                operator.partial(task_id="t", **arguments).expand(**expand)
+            else:
+                operator(task_id="t", **arguments)
+        return run_tasks(dag)
+
+    return run
+
+
+@pytest.fixture
+def own_notes(tmp_path, monkeypatch):
+    """Notes about limits are per machine; a test has its own."""
+    monkeypatch.setattr(gate.tempfile, "gettempdir", lambda: str(tmp_path))
+
+
+@pytest.fixture
+def images(segmind_emulator, photos):
+    """Addresses of so many different pictures."""
+
+    def make(count):
+        names = sorted(path for path in photos.iterdir() if path.suffix in (".jpg", ".png"))
+        return [segmind_emulator.add_picture(names[i % len(names)], name=f"picture-{i}.png") for i in range(count)]
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "out"
