@@ -153,7 +153,7 @@ def check_emulator(arguments: list[str], folder: Path) -> None:
     words = shlex.split(re.sub(r"--port[= ]\d+", "--port 0", shlex.join(arguments)))
     program = (sys.executable, "-m", "airflow_provider_segmind.emulator")
     with started(*words, cwd=folder, env=environment(folder), program=program) as emulator:
-        url = emulator.said(r"^Segmind emulator on (http://\S+)")[1]
+        url = emulator.match(r"^Segmind emulator on (http://\S+)")[1]
         answer = httpx.get(f"{url}/v1/get-user-credits", trust_env=False)
         assert answer.status_code == 401  # no key was sent
         assert emulator.end(signal.SIGTERM).code == 0

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindRequestExpiredError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.ledger import KEY, RETENTION, Attached, Known, Ledger, Reconnector, Taken, Wanted
+from airflow_provider_segmind.ledger.batch import BatchLedger
 from airflow_provider_segmind.protocol.events import CompletedEvent
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.resume import fingerprint
@@ -153,6 +154,22 @@ def test_what_was_handed_over_serves_a_retry_and_not_a_clear(task):
     assert task.find() is None
 
 
+def test_without_retries_a_clear_is_no_retry_either(task):
+    task.max_tries = 0
+    task.submit()
+    task.ledger.hand_over({"request_id": "x"})
+    assert task.find() == Taken({"request_id": "x"})
+    task.max_tries += 1
+    assert task.find() is None
+
+
+@pytest.mark.parametrize(("minutes", "outlived"), [(54.9, False), (55.1, True)])
+def test_a_record_lives_for_an_hour_less_a_margin(task, minutes, outlived):
+    task.submit()
+    task.age(60 * minutes)
+    assert task.ledger.outlived() is outlived
+
+
 def test_other_parameters_leave_the_old_request_behind(task):
     task.submit()
     task.body = {**task.body, "scale": 4}
@@ -169,6 +186,27 @@ def test_a_lost_answer_is_found_in_the_history(task, segmind_emulator):
     assert found.request_id == segmind_emulator.requests[0].request_id
     assert task.ledger.entry.request_id == found.request_id
     assert segmind_emulator.stats.submits_accepted == 1
+
+
+def test_a_lost_answer_is_found_behind_a_page_of_newer_rows(task):
+    task.ledger.intend(task.wanted.fingerprint)
+    lost = task.hook.submit("esrgan", task.body).request_id
+    for _ in range(100):
+        task.hook.submit("esrgan", {**task.body, "scale": 4})
+    found = task.find()
+    assert isinstance(found, Attached)
+    assert found.request_id == lost
+
+
+def test_a_picture_is_not_shown_with_what_is_wanted():
+    assert "secret" not in repr(Wanted("esrgan", {"image": "secret"}, "f", upload=b"secret"))
+
+
+def test_a_row_that_cannot_be_read_hides_no_other(task):
+    there = [{"key": "a1", "state": "eaten"}, {"key": "a2", "state": "running", "request_id": "r-2"}]
+    task.store["segmind_batch_a"] = there
+    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1, try_number=2, max_tries=1)
+    assert list(BatchLedger({"task_state_store": task.store, "ti": ti}).rows) == ["a2"]
 
 
 def test_rows_can_appear_late(task, segmind_emulator):

@@ -43,6 +43,8 @@ SAMPLES = {
     "m4a": (iso(b"M4A "), "audio/mp4"),
     "avif": (iso(b"avif"), "image/avif"),
     "heic": (iso(b"heic"), "image/heic"),
+    "tiff, Intel": (b"II*\x00" + bytes(8), "image/tiff"),
+    "tiff, Motorola": (b"MM\x00*" + bytes(8), "image/tiff"),
     "webm": (ebml(b"webm"), "video/webm"),
     "mkv": (ebml(b"matroska"), "video/x-matroska"),
     "avi": (b"RIFF\x00\x10\x00\x00AVI LIST", "video/x-msvideo"),

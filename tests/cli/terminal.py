@@ -176,7 +176,7 @@ class Started:
         return (self.folder / "err").read_text(encoding="utf-8")
 
     def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
-        """Wait for a condition; fail with what the command said if it ends before, or time is up."""
+        """Wait for a condition; fail with what the command wrote if it ends before, or the deadline passes."""
         deadline = time.monotonic() + seconds
         while not condition():
             ended = self.process.poll() is not None
@@ -185,16 +185,16 @@ class Started:
                 pytest.fail(f"{why}; stdout:\n{self.out}\nstderr:\n{self.err}")
             time.sleep(0.02)
 
-    def said(self, pattern: str, *, in_err: bool = False) -> re.Match[str]:
-        """Wait until the command has said something."""
+    def match(self, pattern: str, *, in_err: bool = False) -> re.Match[str]:
+        """Wait until the command has written something, and return it."""
 
         def found() -> re.Match[str] | None:
             return re.search(pattern, self.err if in_err else self.out, re.M)
 
         self.until(lambda: found() is not None)
-        match = found()
-        assert match is not None
-        return match
+        matched = found()
+        assert matched is not None
+        return matched
 
     def end(self, number: signal.Signals | None = None, seconds: float = 120) -> Done:
         """Wait for the end, after a signal where one is given."""

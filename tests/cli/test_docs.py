@@ -47,7 +47,7 @@ def test_line(line, tmp_path, photos, segmind_emulator, quick_polls):
         words = ["python", "-m", "airflow_provider_segmind", "credits"]
     if "emulator" in words:
         with started(*words[3:-1], "0", cwd=tmp_path, env=env) as emulator:
-            emulator.said("^Segmind emulator on http://")
+            emulator.match("^Segmind emulator on http://")
             assert emulator.end(signal.SIGTERM).code == 0
         return
     if UUID.search(line):

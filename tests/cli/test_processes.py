@@ -49,7 +49,7 @@ def test_run(here, env, checked, segmind_emulator):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_emulator(here, env, number):
     with started("emulator", "--port", "0", "--credits", "7", cwd=here, env=env) as emulator:
-        url = emulator.said(r"http://127\.0\.0\.1:\d+")[0]
+        url = emulator.match(r"http://127\.0\.0\.1:\d+")[0]
         assert call("credits", cwd=here, env=env | {"SEGMIND_GATEWAY": url}).out.startswith("7 credits")
         assert emulator.end(number).code == 0
 
@@ -64,7 +64,7 @@ def test_no_key(here, checked):
 @pytest.mark.segmind_emulator(latency=900.0)
 def test_interrupted_and_fetched_later(run, here, env, segmind_emulator):
     with started("run", "esrgan", "cat.jpg", "-o", "out.png", cwd=here, env=env) as command:
-        request_id = command.said(r"^request +(\S+)$", in_err=True)[1]
+        request_id = command.match(r"^request +(\S+)$", in_err=True)[1]
         command.until(lambda: segmind_emulator.stats.polls > 0)  # it is waiting
         done = command.end(signal.SIGINT)
     hint = re.search(r"python -m airflow_provider_segmind (request (\S+) -o out\.png)", done.err)

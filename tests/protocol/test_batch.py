@@ -137,7 +137,11 @@ def test_what_signs_a_url_is_left_out_wherever_it_stands():
     found = shown(
         {"urls": ["https://x.example/a?X-Amz-Signature=abc"], "more": {"deep": ["https://x.example/?sig=abc"]}}
     )
-    assert "abc" not in str(found)
+    signature = "***"
+    assert found == {
+        "urls": [f"https://x.example/a?X-Amz-Signature={signature}"],
+        "more": {"deep": [f"https://x.example/?sig={signature}"]},
+    }
 
 
 def test_a_submit_that_was_lost_or_refused_counts_as_one():

@@ -155,6 +155,13 @@ def test_of_requests_that_were_submitted_together_the_quick_ones_do_not_count_at
     assert durations.known(12.04, now=1100.0).median > 12
 
 
+def test_a_duration_counts_from_twice_as_long_after_its_submit():
+    durations = Durations()
+    durations.learn(10.0, submitted_at=1000.0)
+    assert durations.known(None, now=1019.9) is None
+    assert durations.known(None, now=1020.0) is not None
+
+
 def test_scatter_is_learned():
     rng = random.Random(1)
     durations = Durations()

@@ -72,6 +72,12 @@ def test_base64_is_left_to_the_task():
     assert "result" not in payload
 
 
+def test_inline_base64_is_not_even_asked_for():
+    drive = Drive([status("PROCESSING"), status("COMPLETED")], inline=True)
+    assert drive.run()["kind"] == "fetch"
+    assert drive.calls == ["get_status", "get_status"]
+
+
 def test_failed():
     payload = Drive([status("FAILED", "out of memory")]).run()
     assert payload["kind"] == "failed"
@@ -111,8 +117,7 @@ def test_the_deadline_ends_the_wait_with_what_was_seen():
     payload = drive.run()
     assert payload["kind"] == "timeout"
     assert drive.now == NOW + 60
-    assert "PROCESSING" in payload["error"]["detail"]
-    assert "60 s" in payload["error"]["detail"]
+    assert "was still PROCESSING 60 s after the submit" in payload["error"]["detail"]
     assert payload["error"]["retryable"]
 
 
