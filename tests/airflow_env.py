@@ -8,6 +8,7 @@ functions start at once.
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import os
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 _FOREIGN_PREFIXES = ("AIRFLOW__", "AIRFLOW_", "_AIRFLOW", "AWS_", "SEGMIND_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "no_proxy"}
 
+#: Variable with the folder for the homes of a test session.
+_ALL = "HOMES_OF_THE_TESTS"
+
 _SETTINGS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -52,7 +56,7 @@ def prepare() -> Path:
     for name in list(os.environ):
         if name.startswith(_FOREIGN_PREFIXES) or name.lower() in _PROXIES:
             del os.environ[name]
-    home = Path(tempfile.mkdtemp(prefix="segmind-airflow-"))
+    home = Path(tempfile.mkdtemp(dir=_folder_of_all()))
     dags = home / "dags"
     dags.mkdir()
     os.environ.update(
@@ -65,6 +69,18 @@ def prepare() -> Path:
         NO_PROXY="*",  # macOS and Windows know proxies that are in no variable
     )
     return home
+
+
+def _folder_of_all() -> str:
+    """
+    Return the folder for the homes of all processes of a test session.
+
+    The first process makes it and removes it in the end: it outlives a worker that is killed or interrupted.
+    """
+    if _ALL not in os.environ:
+        os.environ[_ALL] = tempfile.mkdtemp(prefix="segmind-airflow-")
+        atexit.register(shutil.rmtree, os.environ[_ALL], ignore_errors=True)
+    return os.environ[_ALL]
 
 
 def discard(home: Path) -> None:

@@ -73,6 +73,8 @@ class MemoryApi:
         self.instances: list[Instance] = []
         self.xcoms: dict[XComKey, Any] = {}
         self.stored: dict[XComKey, Any] = {}
+        #: The first request that was not known: what became of the task then says nothing.
+        self.refused: str | None = None
         self.transport = httpx.MockTransport(self._respond)
 
     def _respond(self, request: httpx.Request) -> httpx.Response:
@@ -87,9 +89,13 @@ class MemoryApi:
         }
         if handler := known.get(kind):
             return handler(request, *rest)
-        if kind in ("connections", "variables"):  # those of the environment are found before the server is asked
-            return _absent()
-        raise NotImplementedError(f"{request.method} {path}: use run_dag")
+        if kind in ("connections", "variables") and request.method == "GET":
+            return _absent()  # those of the environment are found before the server is asked
+        return self._refuse(request, path)
+
+    def _refuse(self, request: httpx.Request, what: str) -> httpx.Response:
+        self.refused = self.refused or f"{request.method} {what}"
+        return httpx.Response(501)
 
     def _named(self, of: str) -> Instance:
         return next(instance for instance in self.instances if instance.id == of)
@@ -102,7 +108,7 @@ class MemoryApi:
         if what == "previous-successful-dagrun":
             return httpx.Response(200, json={})
         if what not in _NOTED:
-            raise NotImplementedError(f"{request.method} {what}: use run_dag")
+            return self._refuse(request, what)
         self._note(self._named(of), what, json.loads(request.content))
         return httpx.Response(204)
 
@@ -162,7 +168,7 @@ class MemoryApi:
     def _store(self, request: httpx.Request, kind: str, of: str, key: str) -> httpx.Response:
         """Keep the task state store: of a task instance, whatever the try."""
         if kind != "ti":
-            raise NotImplementedError(f"{request.method} store/{kind}: use run_dag")
+            return self._refuse(request, f"store/{kind}")
         instance = self._named(of)
         where = (instance.task_id, key, instance.map_index)
         if request.method == "PUT":

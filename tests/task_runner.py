@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
+#: Seconds between two tries for which a test may wait; Airflow's default is 300.
+_LONGEST_PAUSE = 10.0
+
+
 @dataclass(frozen=True)
 class MemoryRun:
     """A finished run, read as a ``Run`` of ``tests.airflow_env`` is."""
@@ -80,10 +84,11 @@ class MemoryRun:
 
     def again(self, *task_ids: str) -> MemoryRun:
         """Clear these tasks and run them again, as a user does in the same DAG run."""
-        for instance in self.api.instances:
-            if instance.task_id in task_ids:
-                instance.begin_again()
-                instance.state, instance.first_try = None, instance.try_number
+        if not _instances_of(self.api, task_ids):
+            raise LookupError(f"none of {sorted(task_ids)} is among {sorted(self.states())}")
+        for instance in _instances_of(self.api, task_ids):
+            instance.begin_again()
+            instance.state, instance.first_try = None, instance.try_number
         return _finished(self.dag, self.api)
 
 
@@ -114,6 +119,8 @@ def _finished(dag: DAG, api: MemoryApi) -> MemoryRun:
                 if instance.state is None:
                     _until_it_ends(task, api, instance)
     print(log.getvalue())  # pytest shows it where a test fails
+    if api.refused:
+        raise NotImplementedError(f"{api.refused}: use run_dag")
     return MemoryRun(dag, api, log.getvalue())
 
 
@@ -129,16 +136,21 @@ def _expand(task: Any, api: MemoryApi) -> list[Instance]:
         of_each = values.values() if isinstance(values, dict) else [values]
         indexes = range(math.prod(_length(each, api) for each in of_each))
     made = [Instance(task.task_id, index, int(task.retries or 0)) for index in indexes]
-    if not made or task.trigger_rule != "all_success":
-        raise NotImplementedError(f"{task.task_id} has no instance or another trigger rule: use run_dag")
+    if not made or task.trigger_rule != "all_success" or task.get_closest_mapped_task_group():
+        raise NotImplementedError(
+            f"{task.task_id} has {len(made)} instances, the trigger rule {task.trigger_rule}, "
+            f"the mapped group {task.get_closest_mapped_task_group()}: use run_dag"
+        )
     api.instances += made
     return made
 
 
 def _length(values: Any, api: MemoryApi) -> int:
     """How many values there are, in the file or in what a task has returned."""
-    if not hasattr(values, "operator"):
+    if isinstance(values, list | dict):
         return len(values)
+    if not hasattr(values, "operator"):
+        raise NotImplementedError(f"mapped over {values}: use run_dag")
     pushed = api.values(values.operator.task_id, values.key)
     return len(pushed) if values.operator.is_mapped else len(pushed[0])
 
@@ -160,10 +172,16 @@ def _until_it_ends(task: Any, api: MemoryApi, instance: Instance) -> None:
             _reschedule(instance, result.msg.reschedule_date)
         elif instance.state == "up_for_retry":
             instance.begin_again()
-            delay = getattr(result.msg, "retry_delay_seconds", None)
-            time.sleep(task.retry_delay.total_seconds() if delay is None else delay)
+            _pause(task, getattr(result.msg, "retry_delay_seconds", None))
         else:
             return
+
+
+def _pause(task: Any, seconds: float | None) -> None:
+    seconds = task.retry_delay.total_seconds() if seconds is None else seconds
+    if seconds > _LONGEST_PAUSE:
+        raise ValueError(f"{task.task_id} is tried again after {seconds:g} s: give it retry_delay=timedelta(0)")
+    time.sleep(seconds)
 
 
 def _reschedule(instance: Instance, until: datetime) -> None:

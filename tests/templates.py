@@ -10,9 +10,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
@@ -32,9 +34,21 @@ def _migrated() -> Path:
     _FOLDER.mkdir(exist_ok=True)
     with (_FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
+        if not _is_whole(made):
             _migrate(made)
     return made
+
+
+def _is_whole(database: Path) -> bool:
+    """Whether it is there, and every page of it is."""
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            [[said]] = connection.execute("PRAGMA quick_check").fetchall()
+            return said == "ok" and bool(connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
+    except (sqlite3.DatabaseError, ValueError):
+        return False
 
 
 def _migrate(target: Path) -> None:

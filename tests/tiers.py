@@ -7,6 +7,7 @@ the marks in ``WHOLE``; without one, it is an error if the test starts ``airflow
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 #: Marks of tests that may start parts of Airflow.
 WHOLE = ("standalone", "e2e", "ui", "chaos", "cluster")
 #: Commands of Airflow that run until they are stopped.
-_PARTS = {"standalone", "scheduler", "triggerer", "dag-processor", "api-server", "webserver"}
+_PARTS = {"standalone", "scheduler", "triggerer", "dag-processor", "api-server", "webserver", "celery", "kerberos"}
 
 
 class Watch:
@@ -25,6 +26,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._running: pytest.Item | None = None
+        self._refused: str | None = None
         sys.addaudithook(self._check)
 
     @pytest.hookimpl(wrapper=True)
@@ -36,14 +38,25 @@ class Watch:
         finally:
             self._running = None
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
+        """Fail the test also where it, or a task in it, has caught the error."""
+        found = yield
+        if refused := self._refused:
+            self._refused = None
+            raise RuntimeError(refused)
+        return found
+
     def _check(self, event: str, arguments: tuple[Any, ...]) -> None:
         item = self._running
         if event != "subprocess.Popen" or item is None or not _is_part(arguments[1]):
             return
         if not any(item.get_closest_marker(mark) for mark in WHOLE):
-            raise RuntimeError(f"{item.nodeid} starts a part of Airflow: mark it as one of {', '.join(WHOLE)}")
+            self._refused = f"{item.nodeid} starts a part of Airflow: mark it as one of {', '.join(WHOLE)}"
+            raise RuntimeError(self._refused)
 
 
 def _is_part(command: Any) -> bool:
-    words = [str(word) for word in command[:2]] if isinstance(command, list | tuple) else []
-    return len(words) == 2 and Path(words[0]).name == "airflow" and words[1] in _PARTS
+    given = [command] if isinstance(command, str | bytes | Path) else command
+    words = [word for text in given for word in str(text).split()]  # a shell's command is one text
+    return any(Path(word).name == "airflow" and part in _PARTS for word, part in itertools.pairwise(words))

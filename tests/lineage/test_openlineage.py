@@ -201,4 +201,4 @@ def test_hook_lineage_of_transfer_and_batch(airflow_db, segmind_emulator, quick_
     [in_batch] = [path for path in (tmp_path / "batch").iterdir() if path.suffix == ".jpg"]
     found = collector.collected_assets
     assert {info.asset.uri for info in found.inputs} == {cat, left, astronaut}
-    assert {info.asset.uri for info in found.outputs} == {left, f"file://{tmp_path}/store.jpg", in_batch.as_uri()}
+    assert {info.asset.uri for info in found.outputs} == {left, f"file://{tmp_path}/store.jpg", f"file://{in_batch}"}
