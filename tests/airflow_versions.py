@@ -67,6 +67,7 @@ def set_up_logging() -> None:
     """
     if AIRFLOW < (3, 0):
         _found("airflow.logging_config.configure_logging")()
+        importlib.import_module("airflow.providers.fab.auth_manager.models")  # notes refer to its table of users
     elif AIRFLOW < (3, 1):
         structlog = importlib.import_module("structlog")
         plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
