@@ -18,6 +18,7 @@ _EXAMPLES = """
 examples of --faults (several, separated by commas):
   status:502@0.3            30 % of the status reads answer 502
   submit:drop_after#2       two submissions are accepted, but their answers are lost
+  submit:status_after:504   every submission is accepted and answered by a 504
   submit:429;Retry-After=2  every submission answers 429 with that header
   submit:stuck%esrgan       jobs of esrgan never end
 """
@@ -69,6 +70,13 @@ def add_arguments(add: Callable[..., Any]) -> None:
     add("--retention", type=float, default=HOUR, metavar="SECONDS",
         help="how long a request can be read, from its submission (default: %(default)s)")  # fmt: skip
     add("--history-delay", type=float, metavar="SECONDS", help="when a request appears in the history")
+    add("--history-page", type=int, metavar="N", help="rows of one page of the history at most")
+    add("--history-rows", type=int, metavar="N", help="rows of a completed request in the history (default: 1)")
+    add("--history-pending", action="store_true", help="completed requests stay PENDING in the history")
+    add("--history-relative", action="store_true", help="output URLs in the history have no host")
+    add("--team", action="store_true", help="all keys are one team: the history's list shows the requests of all")
+    add("--clock-skew", type=float, metavar="SECONDS",
+        help="how far the emulator's clock is ahead of this machine's (default: 0)")  # fmt: skip
     add("--rate-limit", type=int, metavar="N", help="submissions per key and window; then 429")
     add("--rate-window", type=float, metavar="SECONDS", help="length of that window (default: 60)")
     add("--rate-limit-polls", action="store_true", help="count status and result reads too")

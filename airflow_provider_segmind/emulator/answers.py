@@ -6,15 +6,16 @@ import asyncio
 import http
 import json
 import random
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from .faults import Fault
 
@@ -71,6 +72,30 @@ class Truncated(Response):
         await _close(scope, flush=True)
 
 
+class Cut(Response):
+    """Half of an answer's body as if that were all of it: nothing states the length, and the connection lives on."""
+
+    def __init__(self, whole: Response) -> None:
+        super().__init__(whole.body[: len(whole.body) // 2], whole.status_code)
+        self.raw_headers = [pair for pair in whole.raw_headers if pair[0] != b"content-length"]
+
+
+class Dated:
+    """An application whose answers carry the time of a clock of its own in ``Date``."""
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], float]) -> None:
+        self._app, self._clock = app, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start" and b"date" not in dict(message["headers"]):
+                date = formatdate(self._clock(), usegmt=True).encode()
+                message = {**message, "headers": [(b"date", date), *message["headers"]]}
+            await send(message)
+
+        await self._app(scope, receive, dated)
+
+
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """An error in the gateway's form: JSON with one key, except 405, which is a web page."""
     if status == 405:
@@ -113,8 +138,14 @@ def after(fault: Fault, answer: Response) -> Response:
     """What a fault makes of an answer whose request took effect."""
     if fault.kind == "drop_after":
         return Dropped()
+    if fault.kind == "status_after":
+        return _with_status(int(fault.argument), fault)
+    if fault.kind == "empty":
+        return Response(media_type=answer.media_type, headers=fault.headers)
     if fault.kind == "truncate":
         return Truncated(answer)
+    if fault.kind == "cut":
+        return Cut(answer)
     if fault.kind == "garbage":
         noise = random.Random(fault.fired).randbytes(64)  # noqa: S311 - repeatable, not secret
         return Response(b"\xff" + noise, 200, media_type="application/json")

@@ -41,13 +41,14 @@ _COUNTERS = {
 }
 
 
-def build(emulator: Emulator) -> Starlette:
+def build(emulator: Emulator) -> answers.Dated:
     """The gateway, the upload host, the history host and the image host, all on one address."""
 
     def route(path: str, verb: str, name: str, endpoint: Endpoint) -> Route:
         return Route(path, partial(_serve, emulator, name, endpoint), methods=[verb])
 
     routes = [
+        Route("/", _root),
         route("/v1/get-user-credits", "GET", "credits", _credits),
         route("/v2/requests/{request_id}/status", "GET", "status", _status),
         route("/v2/requests/{request_id}", "GET", "result", _result),
@@ -63,10 +64,20 @@ def build(emulator: Emulator) -> Starlette:
         route("/outputs/{name}", "GET", "output", _output),
         route("/assets/{name}", "GET", "asset", _asset),
     ]
-    return Starlette(
+    gateway = Starlette(
         routes=[*admin.routes(emulator), *routes],
         exception_handlers={404: partial(_no_route, emulator), 405: _wrong_verb},
     )
+    return answers.Dated(gateway, partial(_now, emulator))
+
+
+def _now(emulator: Emulator) -> float:
+    return emulator.state.clock.now()  # a reset makes another state
+
+
+async def _root(request: Request) -> Response:
+    """For clients that only connect (``HEAD /``): no fault strikes here, and nothing is counted."""
+    return Response()
 
 
 async def _serve(emulator: Emulator, name: str, endpoint: Endpoint, request: Request) -> Response:
@@ -182,15 +193,15 @@ async def _sync(state: State, request: Request, fault: Fault | None) -> Response
 
 
 async def _status(state: State, request: Request, fault: Fault | None) -> Response:
-    _authenticate(state, request, limited=state.settings.rate_limit_polls)
-    job = state.find(request.path_params["request_id"])
+    owner = _authenticate(state, request, limited=state.settings.rate_limit_polls)
+    job = state.find(request.path_params["request_id"], owner)
     job.polls += 1
     return _shown(status_body(job, state.clock.now()), fault)
 
 
 async def _result(state: State, request: Request, fault: Fault | None) -> Response:
-    _authenticate(state, request, limited=state.settings.rate_limit_polls)
-    job = state.find(request.path_params["request_id"])
+    owner = _authenticate(state, request, limited=state.settings.rate_limit_polls)
+    job = state.find(request.path_params["request_id"], owner)
     job.results += 1
     return _shown(result_body(state.base_url, job, state.clock.now()), fault)
 

@@ -10,14 +10,19 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Time that can be moved forward. Seconds since the epoch, like the ``source`` it is read from."""
+    """
+    Time that can be moved forward. Seconds since the epoch, like the ``source`` it is read from.
 
-    def __init__(self, source: Callable[[], float] = time.time) -> None:
+    :param skew: seconds by which it is ahead of the ``source``.
+    """
+
+    def __init__(self, source: Callable[[], float] = time.time, skew: float = 0.0) -> None:
         self._source = source
+        self._skew = skew
         self._moved = 0.0
 
     def now(self) -> float:
-        return self._source() + self._moved
+        return self._source() + self._skew + self._moved
 
     def advance(self, seconds: float) -> None:
         if not 0 <= seconds < float("inf"):
@@ -25,5 +30,5 @@ class Clock:
         self._moved += seconds
 
     def outside(self, moment: float) -> float:
-        """A moment on this clock, on the clock of everybody else: what a client can wait for."""
+        """A moment on this clock, without what it was moved: what a client can wait for. The skew stays in it."""
         return moment - self._moved

@@ -13,8 +13,10 @@ Kinds, in the order in which they reach into a request:
   ``stuck`` (PROCESSING for ever), ``fail:MESSAGE`` (FAILED), ``unknown_status`` or
   ``unknown_status:NAME`` ("PAUSED" unless told), ``no_output`` (COMPLETED without an output);
 * on the answer, after the request took effect: ``drop_after`` (the connection closes without an
-  answer), ``garbage`` (200 with random bytes), ``truncate`` (half of the body, then the connection
-  closes), ``missing_fields`` (JSON without ``request_id`` and ``status``).
+  answer), ``status_after:CODE`` (a submission is accepted and answered by an error), ``garbage`` (200
+  with random bytes), ``empty`` (200 without a body), ``truncate`` (half of the body, then the connection
+  closes), ``cut`` (half of the body without a ``Content-Length``, as if that were all),
+  ``missing_fields`` (JSON without ``request_id`` and ``status``).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ ROUTES = (
 )  # fmt: skip
 BEFORE = ("delay", "status", "redirect", "html", "drop_before")
 ON_JOB = ("stuck", "fail", "unknown_status", "no_output")
-AFTER = ("drop_after", "garbage", "truncate", "missing_fields")
+AFTER = ("drop_after", "status_after", "garbage", "empty", "truncate", "cut", "missing_fields")
 KINDS = BEFORE + ON_JOB + AFTER
 GRAMMAR = "ROUTE:KIND[:ARGUMENT][;HEADER=VALUE...][@PROBABILITY][#TIMES][%MODEL]"
 
@@ -52,7 +54,7 @@ class Fault:
     """Only requests of this model; None: all."""
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
-    """For ``status``: the body to answer with (JSON, or a string as it is)."""
+    """For ``status`` and ``status_after``: the body to answer with (JSON, or a string as it is)."""
     fired: int = 0
 
     def __post_init__(self) -> None:
@@ -62,8 +64,8 @@ class Fault:
             raise ValueError(f"fault kind {self.kind!r} is none of {', '.join(KINDS)}")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"fault probability {self.probability} is not between 0 and 1")
-        if self.kind == "status" and not re.fullmatch(r"[1-5]\d\d", self.argument):
-            raise ValueError(f"fault kind 'status' needs an HTTP status, not {self.argument!r}")
+        if self.kind in ("status", "status_after") and not re.fullmatch(r"[1-5]\d\d", self.argument):
+            raise ValueError(f"fault kind {self.kind!r} needs an HTTP status, not {self.argument!r}")
         if self.kind == "redirect" and not self.argument:
             raise ValueError("fault kind 'redirect' needs a URL")
         if self.kind == "delay":

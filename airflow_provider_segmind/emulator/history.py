@@ -1,4 +1,4 @@
-"""The request history: every request of a key, in flight and failed ones included, of any age.
+"""The request history: every request of a key, or of its team, in flight and failed ones included, of any age.
 
 The SDK documents the query and the row's fields; the page's envelope and the timestamps' names are
 the emulator's own choice, so clients must read them defensively.
@@ -30,6 +30,7 @@ def page(state: State, owner: str, query: Mapping[str, str]) -> dict[str, Any]:
     """One page of the rows that the query asks for."""
     number = _number(query, "page", 1, 1, 1_000_000)
     per_page = _number(query, "per_page", 20, 1, 100)
+    per_page = min(per_page, state.settings.history_page or per_page)
     rows = _matching(state, owner, query)
     rows.sort(
         key=_SORTS[_choice(query, "sort_by", "model_created", tuple(_SORTS))],
@@ -68,11 +69,12 @@ def _matching(state: State, owner: str, query: Mapping[str, str]) -> list[dict[s
         return [
             row
             for job in state.jobs.values()
-            if job.owner == owner
+            if (state.settings.team or job.owner == owner)
             and _visible(state, job)
             and name in job.model.slug
             and first <= datetime.fromtimestamp(job.submitted_at, UTC).date() <= last
             and status in ("", (row := _row(state, job))["model_status"])
+            for _ in range(state.settings.history_rows if row["model_status"] == COMPLETED else 1)
         ]
 
 
@@ -82,16 +84,18 @@ def _visible(state: State, job: Job) -> bool:
 
 def _row(state: State, job: Job) -> dict[str, Any]:
     status = job.status(state.clock.now())
-    completed = status == COMPLETED
+    if status == COMPLETED and state.settings.history_pending:
+        status = PENDING
     over = status in (COMPLETED, FAILED)
-    has_file = completed and not job.work.result().content_type.startswith("text/")
+    has_file = status == COMPLETED and not job.work.result().content_type.startswith("text/")
+    host = "" if state.settings.history_relative else state.base_url
     return {
         "request_id": job.request_id,
         "model_name": job.model.slug,
         "model_status": status if over else PENDING,
-        "credits_deduction": job.model.cost if job.billed else 0.0,
+        "credits_deduction": job.model.cost if job.billed and over else 0.0,
         "request_body": job.parameters,
-        "generation_url": f"{state.base_url}/outputs/{job.file_name()}" if has_file else None,
+        "generation_url": f"{host}/outputs/{job.file_name()}" if has_file else None,
         "latency_ms": round((job.ends_at - job.submitted_at) * 1000) if over else None,
         "model_created": _stamp(job.submitted_at),
         "model_updated": _stamp(job.ends_at if over else job.submitted_at),

@@ -90,6 +90,7 @@ class Emulator:
                 log_level="warning",
                 access_log=False,
                 proxy_headers=False,
+                date_header=False,  # build() adds it: by the emulator's clock
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=1,
             )
@@ -190,7 +191,7 @@ class Emulator:
 
     def _new_state(self, settings: Settings) -> State:
         self.faults.restart(settings.seed, settings.faults)
-        state = State(settings, Clock(self._clock_source), self._workshop, self.faults)
+        state = State(settings, Clock(self._clock_source, settings.clock_skew), self._workshop, self.faults)
         state.base_url = self.url
         return state
 

@@ -73,6 +73,20 @@ class Settings:
     output_retention: float = 7 * DAY
     history_delay: float = 0.0
     """How long after its submission a request appears in the request history."""
+    history_page: int | None = None
+    """Rows of one page of the history at most, whatever was asked for; None: as asked."""
+    history_rows: int = 1
+    """Rows of a completed request in the history: Segmind lists one for each output, each with the whole cost."""
+    history_pending: bool = False
+    """Whether completed requests stay PENDING in the history, without an output."""
+    history_relative: bool = False
+    """Whether the output URLs in the history are relative: a path without a host."""
+    team: bool = False
+    """Whether all keys belong to one team: the history's list shows the requests of all of them. One row, and a
+    request's status and result, are still found only by the key that submitted it."""
+    clock_skew: float = 0.0
+    """By how much the emulator's clock is ahead of this machine's (negative: behind). The ``Date`` header and the
+    times in the history are its own clock's."""
     rate_limit: int | None = None
     """Submissions per key and window; None: no limit."""
     rate_window: float = 60.0
@@ -93,5 +107,10 @@ class Settings:
             raise ValueError(f"queue_share must be between 0 and 1, not {self.queue_share}")
         if self.upload_key not in ("file_urls", "urls"):
             raise ValueError(f"upload_key must be 'file_urls' or 'urls', not {self.upload_key!r}")
+        for name in ("history_page", "history_rows"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if not math.isfinite(self.clock_skew):
+            raise ValueError(f"clock_skew must be finite, not {self.clock_skew}")
         if self.rate_limit is not None and self.rate_limit < 0:
             raise ValueError(f"rate_limit must not be negative, got {self.rate_limit}")

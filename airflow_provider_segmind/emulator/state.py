@@ -190,11 +190,12 @@ class State:
             due = [job.work for job in self._open.values() if now >= job.ends_at]
         wait(due, timeout)
 
-    def find(self, request_id: str) -> Job:
-        """A job that can still be read, settled if it is over; or a 404."""
+    def find(self, request_id: str, owner: str) -> Job:
+        """A job that can still be read, settled if it is over; or a 404. In a team only the owner's own."""
         with self.lock:
             job = self.jobs.get(request_id)
-            if job is None or self.clock.now() >= job.submitted_at + self.settings.retention:
+            foreign = job is not None and self.settings.team and job.owner != owner
+            if job is None or foreign or self.clock.now() >= job.submitted_at + self.settings.retention:
                 raise RefusedError(404, "Request not found or expired")
             if job.is_over(self.clock.now()):
                 self._settle(job)

@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
@@ -53,6 +55,7 @@ def test_start_use_and_stop(number):
         (["--faults", "submit:nonsense"], "nonsense"),
         (["--latency", "slow"], "latency"),
         (["--queue-share", "3"], "queue_share"),
+        (["--history-page", "0"], "history_page"),
     ],
 )
 def test_mistakes_are_told(arguments, message, capsys):
@@ -60,6 +63,26 @@ def test_mistakes_are_told(arguments, message, capsys):
         main(["--port", "0", *arguments])
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_options_of_the_history_and_the_clock():
+    process = run("--port", "0", "--team", "--history-page", "1", "--history-rows", "2", "--history-pending",
+                  "--history-relative", "--clock-skew", "-90", "--faults", "submit:status_after:504#1")  # fmt: skip
+    try:
+        assert process.stdout is not None
+        connection = json.loads(process.stdout.readline().split("'")[1])
+        one, other = ({"x-api-key": key} for key in (connection["password"], "SG_" + "b" * 16))
+        with httpx.Client(base_url=connection["host"], trust_env=False) as http:
+            codes = [http.post("/v2/echo-model", json={}, headers=key).status_code for key in (one, other)]
+            answer = http.get("/inference-request/request-history", headers=one)
+            shown = answer.json()
+        assert codes == [504, 200]
+        assert (len(shown["data"]), shown["total"], shown["data"][0]["model_status"]) == (1, 2, "PENDING")
+        sent = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        assert sent - time.time() == pytest.approx(-90, abs=5)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_an_address_of_another_machine():
