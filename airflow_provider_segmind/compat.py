@@ -63,6 +63,7 @@ __all__ = [
     "known_arguments",
     "retry_policy_of",
     "returned_on_airflow_2",
+    "state_of",
     "task_state_store",
     "xcoms_of_all",
 ]
@@ -99,6 +100,37 @@ def has_run_before(ti: Any) -> bool:
     """
     started_with = getattr(ti, "_ti_context_from_server", None)
     return int(getattr(ti, "try_number", 1) or 1) > 1 or bool(getattr(started_with, "xcom_keys_to_clear", None))
+
+
+def state_of(ti: Any, other: Mapping[str, Any]) -> str | None:
+    """
+    Return the state of a task instance, ``none`` for one that has none yet; None where Airflow does not say.
+
+    :param ti: the task instance that asks.
+    :param other: ``dag_id``, ``run_id``, ``task_id`` and ``map_index`` of the other one.
+    """
+    dag_id, run_id, task_id, map_index = (other.get(name) for name in ("dag_id", "run_id", "task_id", "map_index"))
+    try:
+        if hasattr(ti, "get_task_states"):
+            found = ti.get_task_states(dag_id=dag_id, map_index=map_index, task_ids=[task_id], run_ids=[run_id])
+            states = found.get(run_id) or {}
+            if not states:
+                return None
+            return str(next(iter(states.values())) or "none")
+        return _state_on_airflow_2(dag_id, run_id, task_id, map_index)
+    except Exception as error:  # noqa: BLE001  whatever a server answers: not known is not "ended"
+        log.warning("Airflow does not tell the state of %s: %r", other, error)
+        return None
+
+
+def _state_on_airflow_2(dag_id: Any, run_id: Any, task_id: Any, map_index: Any) -> str | None:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        where = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+        found = session.query(TaskInstance.state).filter_by(**where).one_or_none()
+        return None if found is None else str(found[0] or "none")
 
 
 def xcoms_of_all(ti: Any, key: str) -> list[Any]:

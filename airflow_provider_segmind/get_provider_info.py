@@ -105,6 +105,11 @@ def _conn_fields() -> dict[str, Any]:
             "How many looks at requests all waits of a triggerer share. Empty: as many as are due.",
             "number",
         ),
+        "poll_error_timeout": field(
+            "Seconds of refused polls",
+            "How long polls of a submitted request may be refused before the wait ends with an error. Empty: 60.",
+            "number",
+        ),
         "min_remaining_credits": field(
             "Least balance", "Submit nothing while the balance is below this many credits. Empty: no check.", "number"
         ),

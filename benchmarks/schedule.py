@@ -89,7 +89,7 @@ def _learn(sigma: float, jobs: int) -> tuple[float, float]:
         duration = rng.lognormvariate(math.log(MEDIAN), sigma)
         ours = PollSchedule(durations.known(None, now=math.inf), phase=rng.random())
         found.append(_looks(lambda now, s=ours: s.first(0.0) if now == 0 else now + s.next(now), duration))  # type: ignore[misc]
-        durations.learn(duration, submitted_at=0.0)
+        durations.learn(duration, submitted_at=0.0, now=duration)
     return mean(looks for looks, _ in found), mean(delay for _, delay in found)
 
 

@@ -1,23 +1,21 @@
 """
 Write down every shape that outlives a process, as the package on the path writes it: ``make freeze``, once a release.
 
-Triggers, events, ledger entries, XComs, manifests and sidecars wait in databases and buckets while the package is
+Triggers, events, request records, XComs, manifests and sidecars wait in databases and buckets while the package is
 upgraded. ``tests/test_written_before.py`` reads each frozen file with the code of today. The values are made up; the
-writers are the real ones. It runs with older code on the path, too, and leaves out what that does not know.
+writers are the real ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import json
 import os
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 FOLDER = Path(__file__).parent / "wire" / "written"
@@ -40,11 +38,16 @@ STORED = {
     "width": 2400,
     "height": 1600,
 }
-NOTE = {"fingerprint": "cd" * 32, "input": {"uri": IMAGE}, "submitted_at": "2026-09-21T14:13:20+00:00"}
+NOTE = {
+    "key": "cd" * 10,
+    "fingerprint": "cd" * 32,
+    "input": {"uri": IMAGE},
+    "submitted_at": "2026-09-21T14:13:20+00:00",
+}
 
 
 class Store(dict[str, Any]):
-    """Airflow's task state store as far as the ledgers use it."""
+    """Airflow's task state store as far as the records use it."""
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         """Write through JSON, as Airflow does."""
@@ -55,30 +58,15 @@ class Store(dict[str, Any]):
         self.pop(key, None)
 
 
-def module(name: str) -> ModuleType | None:
-    """Import a module of the package if this version has it."""
-    full = f"{PACKAGE}.{name}"
-    try:
-        return importlib.import_module(full) if find_spec(full) else None
-    except ModuleNotFoundError:  # its package is not there either
-        return None
-
-
 def need(name: str) -> ModuleType:
-    """Import a module that every version has."""
+    """Import a module of the package: not before ``main`` has given Airflow a home."""
     return importlib.import_module(f"{PACKAGE}.{name}")
-
-
-def made(cls: Any, **fields: Any) -> Any:
-    """Make an object of those of the fields that this version of its class knows."""
-    known = inspect.signature(cls).parameters
-    return cls(**{name: value for name, value in fields.items() if name in known})
 
 
 def result(**more: Any) -> Any:
     """Return the result of a request."""
     fields = {"request_id": ID, "model": "esrgan", "output": OUTPUT["url"], "outputs": [OUTPUT], "metrics": METRICS}
-    return made(need("protocol.wire").Result, **{**fields, **more})
+    return need("protocol.wire").Result(**{**fields, **more})
 
 
 def triggers() -> list[dict[str, Any]]:
@@ -96,31 +84,41 @@ def triggers() -> list[dict[str, Any]]:
         ("triggers.segmind", "SegmindRequestTrigger", request),
         ("triggers.segmind", "SegmindRequestTrigger", full),
         ("triggers.gate", "SegmindGateTrigger", gate),
-        ("triggers.batch", "SegmindBatchTrigger", {**common, **hints, **waited, "model": "esrgan"}),
+        (
+            "triggers.batch",
+            "SegmindBatchTrigger",
+            {**without(common, "deadline"), **hints, **waited, "model": "esrgan"},
+        ),
         ("triggers.credits", "SegmindCreditsTrigger", {**common, "at_least": 10.0, "poll_interval": 60.0}),
     ]
-    found = [made(getattr(there, name), **fields) for room, name, fields in wanted if (there := module(room))]
+    found = [getattr(need(room), name)(**fields) for room, name, fields in wanted]
     return [dict(zip(("classpath", "kwargs"), trigger.serialize(), strict=True)) for trigger in found]
+
+
+def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the fields without one of them."""
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def key_of(body: dict[str, Any]) -> str:
+    """Return the key of a want."""
+    return str(need("protocol.identity").key_of("esrgan", body, GATEWAY))
 
 
 def memory() -> dict[str, Any]:
     """Return what a batch's run knows beyond its rows."""
-    there = module("protocol.batch")
-    if there is None:
-        return {}
-    known = {"started_at": NOW, "reused": 1, "moved_at": NOW}
-    if hasattr(there, "digest_of"):
-        known["items"] = there.digest_of([there.key_of("esrgan", BODY, GATEWAY)])
-    return dict(made(there.Memory, **known).model_dump(mode="json"))
+    waves = need("execution.waves")
+    made = waves.Memory(started_at=NOW, reused=1, moved_at=NOW, items=waves.digest_of([key_of(BODY)]))
+    return dict(made.model_dump(mode="json"))
 
 
 def events() -> dict[str, Any]:
     """Return an event of each kind, as the triggers send it."""
-    errors, there = need("exceptions"), need("protocol.events")
+    errors, there, waves = need("exceptions"), need("protocol.events"), need("execution.waves")
     size = {"input_size": (600, 400)}
     known = {
-        "completed": made(there.CompletedEvent, request_id=ID, result=result(), note=NOTE, **size),
-        "fetch": made(there.FetchEvent, request_id=ID, **size),
+        "completed": there.CompletedEvent(request_id=ID, result=result(), note=NOTE, **size),
+        "fetch": there.FetchEvent(request_id=ID, note=NOTE, **size),
     }
     for kind, cls in {
         "failed": errors.SegmindRequestFailedError,
@@ -130,82 +128,86 @@ def events() -> dict[str, Any]:
     }.items():
         known[kind] = there.event_for(cls("what happened", request_id=ID), request_id=ID)
     written = {kind: event.payload() for kind, event in known.items()}
-    if hasattr(there, "GateEvent"):
-        written["gate"] = there.GateEvent(started_at=NOW, returns=1).model_dump(mode="json")
-    if batch := module("protocol.batch"):
-        key = batch.key_of("esrgan", BODY, GATEWAY)
-        waited = batch.Waited(key=key, request_id=ID, submitted_at=NOW, event=known["completed"])
-        event = batch.BatchEvent(waited=[waited], memory=memory())
-        written["batch"] = event.model_dump(mode="json", exclude_none=True)
-    if credits_ := module("protocol.credits"):
-        written["credits"] = credits_.CreditsEvent(balance=12.5).model_dump(mode="json")
+    written["gate"] = there.GateEvent(started_at=NOW, returns=1).model_dump(mode="json")
+    waited = waves.Waited(key=key_of(BODY), request_id=ID, submitted_at=NOW, event=known["completed"])
+    event = waves.BatchEvent(waited=[waited], memory=memory())
+    written["batch"] = event.model_dump(mode="json", exclude_none=True)
+    written["credits"] = need("protocol.credits").CreditsEvent(balance=12.5).model_dump(mode="json")
     return written
 
 
-def ledger() -> dict[str, Any]:
-    """Return an entry after each step of a request."""
-    there = module("ledger")
-    if there is None:
-        return {}
-    store, wanted = Store(), need("protocol.resume").fingerprint("esrgan", BODY, GATEWAY)
-    context = {"task_state_store": store, "ti": SimpleNamespace(max_tries=1, try_number=1)}
-    book = there.Ledger(context, clock=lambda: NOW)
-    transport = {"transport": "upload"} if "transport" in inspect.signature(book.intend).parameters else {}
-    book.intend(wanted, uploaded=IMAGE, **transport)
-    steps = {"intended": store["segmind_request"]}
-    book.submitted(ID)
-    steps["submitted"] = store["segmind_request"]
-    book.finished(result())
-    steps["finished"] = store["segmind_request"]
-    book.hand_over({**result().to_xcom(), "stored": [STORED]})
-    return {**steps, "handed over": store["segmind_request"]}
+def steps(record: Any) -> dict[str, Any]:
+    """Return the transitions of a record, by the names of the steps that they lead to."""
+    return {
+        "intended": lambda: record.intend(at=NOW, skew=0.25),
+        "answered by an error": lambda: record.errored(),
+        "submitted": lambda: record.submitted(ID, at=NOW + 1),
+        "completed": lambda: record.completed(result()),
+        "refused": lambda: record.refused(at=NOW + 15),
+        "delivered": lambda: record.delivered([STORED], at=NOW + 20, by="d r t -1"),
+        "closed": lambda: record.close(),
+    }
+
+
+def records() -> dict[str, Any]:
+    """Return what lies in the task state store after each step of a request."""
+    there, state = need("execution.store"), need("execution.record")
+    record, store = state.RequestRecord(key=key_of(BODY), uploaded=IMAGE), Store()
+    found = {}
+    for step, take in steps(record).items():
+        take()
+        there.TaskStateRecords(store).put([record])
+        found[step] = store[there.STORE_KEY]
+    return found
 
 
 def batch() -> dict[str, Any]:
-    """Return a manifest, and what of it lies in the ledger."""
-    there, books = module("protocol.batch"), module("ledger.batch")
-    if there is None or books is None:
-        return {}
-    bodies = [BODY, {"image": IMAGE, "scale": 2}, {"image": IMAGE}]
-    keys = [there.key_of("esrgan", body, GATEWAY) for body in bodies]
-    common = {"item": BODY, "intended_at": NOW, "submitted_at": NOW + 1, "request_id": ID}
-    done = {"result": result().to_xcom(), "stored": [STORED], "finished_at": NOW + 20}
-    error = need("exceptions").SegmindRequestFailedError("out of memory", request_id=ID).to_dict()
-    rows = [
-        made(there.Row, key=keys[0], index=0, state="running", **common),
-        made(there.Row, key=keys[1], index=1, state="stored", **common, **done),
-        made(there.Row, key=keys[2], index=2, state="failed", **common, error=error, lost=1, finished_at=NOW + 20),
-    ]
+    """Return a manifest, what of it lies in the task state store, and the claim beside it."""
+    there, state, manifest = need("execution.store"), need("execution.record"), need("execution.manifest")
+    bodies: list[dict[str, Any]] = [BODY, {"image": IMAGE, "scale": 2}, {"image": IMAGE}]
+    rows = [state.RequestRecord(key=key_of(body), index=index, item=body) for index, body in enumerate(bodies)]
+    for row, last in zip(rows, ("submitted", "delivered", "submitted"), strict=True):
+        for step, take in steps(row).items():
+            if step not in ("answered by an error", "refused"):
+                take()
+            if step == last:
+                break
+    error = need("exceptions").SegmindTimeoutError("what happened", request_id=ID)
+    rows[2].failed(error.to_dict(), at=NOW + 600)
     store = Store()
-    ti = SimpleNamespace(dag_id="d", run_id="r", task_id="t", map_index=-1)
-    books.BatchLedger({"task_state_store": store, "ti": ti}).write(rows)
-    return {"bodies": bodies, "keys": keys, "manifest": there.write_manifest(rows), "ledger": store}
+    kept = there.TaskStateRecords(store, batch=True)
+    kept.put(rows)
+    kept.forget(row for row in rows if not row.open)
+    instance = need("execution.instance").Instance("d", "r", "t")
+    with tempfile.TemporaryDirectory() as folder:
+        made = manifest.BatchFolder(f"file://{folder}", conn_id=None, instance=instance, model="esrgan", max_bytes=1)
+        made.write(rows)
+        made.claim(until=NOW + 900, now=NOW)
+        [claim] = (json.loads(path.read_text()) for path in Path(folder).glob("*.claim"))
+        [text] = (path.read_text() for path in Path(folder).glob("*.jsonl"))
+    return {"bodies": bodies, "keys": [row.key for row in rows], "manifest": text, "records": store, "claim": claim}
 
 
-def sidecar() -> dict[str, Any] | None:
+def sidecar() -> dict[str, Any]:
     """Return the sidecar of a stored object."""
-    there = module("storage.sidecar")
-    if there is None:
-        return None
-    about = there.About(parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **NOTE)
+    there = need("storage.sidecar")
+    about = there.About(parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(NOTE, "key"))
     [found] = there.sidecars(result(), [STORED], about)
     return dict(json.loads(found.model_dump_json()))
 
 
 def shapes(version: str) -> dict[str, Any]:
     """Return everything that this version writes."""
-    found: dict[str, Any] = {
+    return {
         "version": version,
         "triggers": triggers(),
         "events": events(),
-        "ledger": ledger(),
+        "records": records(),
         "batch": batch(),
         "xcom": {**result().to_xcom(), "stored": [STORED]},
+        "xcom of a workflow": result(named={"large": OUTPUT["url"], "text": "a cat"}).to_xcom(),
         "sidecar": sidecar(),
     }
-    if "named" in need("protocol.wire").Result.model_fields:
-        found["xcom of a workflow"] = result(named={"large": OUTPUT["url"], "text": "a cat"}).to_xcom()
-    return {name: value for name, value in found.items() if value}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

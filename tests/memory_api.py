@@ -100,7 +100,19 @@ class MemoryApi:
     def _named(self, of: str) -> Instance:
         return next(instance for instance in self.instances if instance.id == of)
 
-    def _instance(self, request: httpx.Request, of: str, what: str) -> httpx.Response:
+    def _states(self, request: httpx.Request) -> httpx.Response:
+        """The states of the instances of one task, as one of them asks for: a scheduler would have them queued."""
+        index, task = request.url.params.get("map_index"), request.url.params.get("task_ids")
+        found = {
+            f"{one.task_id}_{one.map_index}" if one.map_index >= 0 else one.task_id: one.state
+            for one in self.instances
+            if one.task_id == task and index in (None, str(one.map_index))
+        }
+        return httpx.Response(200, json={"task_states": {self.run_id: found} if found else {}})
+
+    def _instance(self, request: httpx.Request, of: str, what: str = "") -> httpx.Response:
+        if of == "states":
+            return self._states(request)
         if what == "run":
             return httpx.Response(200, json=self._context(self._named(of)))
         if what == "validate-inlets-and-outlets":

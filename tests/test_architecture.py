@@ -37,12 +37,11 @@ SERVICES = (
     *HOOKS,
     "telemetry",
     "triggers",
-    "ledger",
+    "execution",
     "storage",
     "lineage",
     "links",
     "operators.common",
-    "operators.delivery",
 )
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
@@ -56,15 +55,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "client": (*BELOW, "retrying"),
     "hooks": (*BELOW, "retrying", "client"),
     "telemetry": BELOW,
-    "triggers": (*HOOKS, "telemetry"),
-    "ledger": HOOKS,
+    "execution": (*HOOKS, "telemetry", "storage", "lineage"),
+    "triggers": (*HOOKS, "telemetry", "execution"),
     "retries": ("compat",),
     "storage": HOOKS,
     "lineage": (*HOOKS, "storage"),
     "links": (*HOOKS, "storage"),
-    "operators.common": (*HOOKS, "ledger", "storage", "retries"),
+    "operators.common": (*HOOKS, "execution", "storage", "retries"),
     "operators.credits": (*HOOKS, "operators.common"),
-    "operators.delivery": (*HOOKS, "telemetry", "storage", "operators.common"),
     "operators": (*SERVICES, "operators.credits", "retries"),
     "sensors": (*SERVICES, "operators.credits"),
     "transfers": SERVICES,
@@ -83,6 +81,10 @@ PURE = {
     "json", "math", "pendulum", "pydantic", "re", "string", "struct", "types", "typing", "typing_extensions",
     "urllib.parse", "uuid",
 }  # fmt: skip
+#: The engine: what of ``execution/`` runs in the simulator's world as it is. The rest is what the ports are made of.
+ENGINE = ("batch", "engine", "ports", "record", "recover", "resolve", "single", "submit", "want", "waves")
+#: Rooms behind the engine's ports.
+BEHIND_PORTS = {"hooks", "client", "storage", "compat", "retrying"}
 #: Ways to read a clock or to draw lots that hide in modules which are pure otherwise.
 IMPURE_CALLS = re.compile(r"\b(now|utcnow|today|uuid1|uuid4|open|input|print)$")
 
@@ -213,6 +215,49 @@ def test_the_protocol_is_pure(module: str) -> None:
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert not IMPURE_CALLS.search(called), f"{where(path, node.lineno)} calls {called}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "execution"])
+def test_execution_knows_no_operator(module: str) -> None:
+    """What a task does is plain classes; operators, sensors and triggers hold arguments and call them."""
+    path = MODULES[module]
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            taken = {alias.name.rpartition(".")[2] for alias in node.names}
+            assert not any(name.endswith(("Operator", "OperatorLink", "Trigger", "Context")) for name in taken), module
+    for line, name in imports(path):
+        if name.partition(".")[0] == "airflow":
+            assert name == "airflow.providers.common.compat.sdk", f"{where(path, line)} imports {name}"
+            assert line in lines_for_types(path), f"{where(path, line)}: Airflow is imported for types only"
+
+
+@pytest.mark.parametrize("module", ENGINE)
+def test_the_engine_reaches_the_world_through_its_ports(module: str) -> None:
+    """No clock, no sleep, no socket, no storage: the simulator runs this very code."""
+    path = MODULES[f"execution.{module}"]
+    for line, name in imports(path):
+        assert name in PURE | {"logging"} or name.startswith(PACKAGE), f"{where(path, line)} imports {name}"
+    reached = reachable(f"execution.{module}")
+    assert not {room_of(name) for name in reached} & BEHIND_PORTS, sorted(reached)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            clock = called.endswith(("clock.now", "clock.sleep"))
+            assert clock or not re.search(r"\b(sleep|time|monotonic)$", called), f"{where(path, node.lineno)}: {called}"
+            assert clock or not IMPURE_CALLS.search(called) or called == "self._segmind.open", (
+                f"{where(path, node.lineno)} calls {called}"
+            )
+
+
+def reachable(module: str) -> set[str]:
+    """Every module of the package that the import of one imports, or names the types of, at any depth."""
+    found, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += [other for _, other in own_imports(MODULES[name])]
+    return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / PACKAGE)))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
+import time
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -62,9 +66,23 @@ def test_a_submit_is_sent_once(driver, segmind_emulator):
     assert segmind_emulator.stats.submits_attempted == 1
 
 
-@pytest.mark.parametrize("fault", ["status:500", "status:502", "status:503", "status:504", "status:429"])
-def test_a_submit_that_was_not_accepted_is_sent_again(driver, segmind_emulator, fault):
-    segmind_emulator.faults.add("submit", fault, times=2)
+@pytest.mark.parametrize("fault", ["status", "status_after"])
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 522])
+def test_a_submit_after_a_5xx_is_not_sent_again(driver, segmind_emulator, fault, status):
+    """It may have been accepted all the same: execution/ asks the request history first."""
+    segmind_emulator.faults.add("submit", f"{fault}:{status}", times=2)
+    both = driver()
+    with pytest.raises(SegmindError) as caught:
+        both.send(submit())
+    assert caught.value.retryable
+    assert caught.value.status == status
+    assert segmind_emulator.stats.submits_attempted == 1
+    assert segmind_emulator.stats.submits_accepted == (fault == "status_after")
+    assert both.sleeps == []
+
+
+def test_a_submit_that_met_a_rate_limit_is_sent_again(driver, segmind_emulator):
+    segmind_emulator.faults.add("submit", "status:429", times=2)
     both = driver()
     both.send(submit())
     assert segmind_emulator.stats.submits_accepted == 1
@@ -119,12 +137,16 @@ def test_what_will_not_pass_is_not_repeated(driver, segmind_emulator):
 
 
 def test_attempts_end(driver, segmind_emulator):
-    segmind_emulator.faults.add("submit", "status:503")
+    segmind_emulator.faults.add("submit", "status:429")
+    segmind_emulator.faults.add("credits", "status:503")
     both = driver(budget=RetryBudget(attempts=4))
-    with pytest.raises(SegmindGatewayError):
+    with pytest.raises(SegmindRateLimitedError):
         both.send(submit())
     assert segmind_emulator.stats.submits_attempted == 4
     assert len(both.sleeps) == 3
+    with pytest.raises(SegmindGatewayError):
+        both.send(calls.get_credits())
+    assert len(both.sleeps) == 6
 
 
 def test_a_rate_limit_is_waited_out_until_its_reset(driver, segmind_emulator):
@@ -174,9 +196,120 @@ def test_uploads_and_history_go_to_their_own_hosts():
         settings = settings_for(gateway.url, upload_url=upload.url, history_url=history.url)
         with SegmindClient(settings) as client:
             assert client.send(calls.upload(["data:image/png;base64,AA=="])) == ["https://x/a.png"]
-            assert client.send(calls.get_history(model="esrgan")) == []
+            assert client.send(calls.get_history(model="esrgan")).rows == []
         assert [path for path, _ in upload.seen] == ["/upload-asset"]
         assert [path for path, _ in history.seen] == [
             "/inference-request/request-history?page=1&per_page=20&sort_by=model_created&sort_order=desc&model_name=esrgan"
         ]
         assert gateway.seen == []
+
+
+# --- the connection before a submit, and Segmind's clock -----------------------------------------------------------
+
+
+class KeepsAlive(BaseHTTPRequestHandler):
+    """A gateway that keeps connections, and remembers which request came over which."""
+
+    protocol_version = "HTTP/1.1"
+    seen: list[tuple[str, object, str | None]]
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.seen.append((self.command, self.client_address, self.headers.get("x-api-key")))
+        body = b'{"request_id": "r-1", "status": "QUEUED"}'
+        self.send_response(404 if self.command == "HEAD" else 200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_POST = do_HEAD = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_connection_is_opened_before_a_submit_and_kept_for_it():
+    handler = type("Handler", (KeepsAlive,), {"seen": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        with SegmindClient(settings_for(f"http://127.0.0.1:{server.server_port}")) as client:
+            client.connect()
+            assert client.send(submit()).request_id == "r-1"
+    finally:
+        server.shutdown()
+        server.server_close()
+    (head, first, no_key), (post, second, key) = handler.seen
+    assert (head, post) == ("HEAD", "POST")
+    assert first == second
+    assert (no_key, key) == (None, KEY)
+
+
+@pytest.mark.parametrize("route", ["any", "submit"])
+def test_connecting_asks_for_nothing_and_whatever_comes_back_is_a_connection(segmind_emulator, route):
+    segmind_emulator.faults.add(route, "status:500")
+    with SegmindClient(settings_for(segmind_emulator.url)) as client:
+        client.connect()
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_a_gateway_that_cannot_be_reached_is_known_before_the_submit():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: refused
+        client = SegmindClient(settings_for(f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        with client, pytest.raises(SegmindConnectionError, match="connect: ") as caught:
+            client.connect()
+    assert caught.value.retryable
+
+
+NOW = 1_800_000_000.0
+
+
+def skew_of(*, now=NOW, took=0.0, **headers):
+    """What a client learns of Segmind's clock from one response."""
+    with SegmindClient(settings_for("https://gateway.example"), clock=lambda: now) as client:
+        assert client.skew is None
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        client._answer(200, raw, b"", began=now - took)
+        return client.skew
+
+
+@pytest.mark.parametrize("ahead", [0, 15, -15, 7200, -7200])
+def test_the_date_of_a_response_tells_how_far_segminds_clock_is_ahead(ahead):
+    assert skew_of(date=formatdate(NOW + ahead, usegmt=True)) == pytest.approx(ahead, abs=0.51)
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": ""}, {"date": "soon"}, {"date": "Sat, 99 Aug 2026 10:00:30 GMT"}])
+def test_without_a_date_nothing_is_known_of_segminds_clock(headers):
+    assert skew_of(**headers) is None
+
+
+def test_a_date_that_was_cached_or_was_long_on_its_way_is_not_believed():
+    """A skew that is wrong by minutes would prove that a submit never arrived, and it would be billed twice."""
+    date = formatdate(NOW, usegmt=True)
+    assert skew_of(date=date, age="0") is not None
+    assert skew_of(date=date, age="300") is None
+    assert skew_of(date=date, took=30.0) is None
+    assert skew_of(date=date, took=-30.0) is None, "this machine's clock was set back meanwhile"
+
+
+def test_every_way_to_send_learns_segminds_clock(segmind_emulator):
+    ahead = 90.0
+    settings = settings_for(segmind_emulator.url)
+    slow = {"clock": lambda: time.time() - ahead}
+    with SegmindClient(settings, **slow) as client:
+        client.connect()
+        assert client.skew == pytest.approx(ahead, abs=5)
+        client.skew = None
+        request_id = client.send(submit()).request_id
+        assert client.skew == pytest.approx(ahead, abs=5)
+
+    async def run():
+        async with AsyncSegmindClient(settings, **slow) as client:
+            for call in (calls.get_history(request_id), submit()):
+                client.skew = None
+                await client.send(call)
+                assert client.skew == pytest.approx(ahead, abs=5)
+
+    asyncio.run(run())

@@ -11,7 +11,8 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind import compat
-from airflow_provider_segmind.ledger import batch, entry
+from airflow_provider_segmind.execution.batch import BatchRun
+from airflow_provider_segmind.operators import common
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from tests.airflow_versions import AIRFLOW
@@ -29,8 +30,7 @@ def deferrable(request, quick_polls):
 def no_store(monkeypatch):
     """No task state store: as it is before Airflow 3.3, and made so on it."""
     if AIRFLOW >= (3, 3):
-        for module in (entry, batch):
-            monkeypatch.setattr(module, "task_state_store", lambda context: None)
+        monkeypatch.setattr(common, "task_state_store", lambda context: None)
 
 
 def test_what_is_there_from_which_version_on():
@@ -39,7 +39,7 @@ def test_what_is_there_from_which_version_on():
     assert set(re.findall(r"  (3\.\d)  ", lacks)) == {"3.0", "3.1", "3.3"}
 
 
-# --- paid once without a ledger ------------------------------------------------------------------------------------
+# --- paid once without a store -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("goes_by", ["image", "input_path"])
@@ -63,7 +63,7 @@ def test_a_retry_without_a_store_finds_what_is_paid_for(
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 1
     # The dag.test() of Airflow 3.0 resumes a deferred task that failed where it was, in place of a new try.
-    assert deferrable or "nothing is billed anew" in run.log
+    assert deferrable or "of an earlier submit: nothing is billed again" in run.log
     assert [file.name for file in tmp_path.iterdir()] == ["upscale.jpg"]
 
 
@@ -120,7 +120,8 @@ def test_a_retry_without_a_store_waits_for_a_history_that_is_silent(airflow_db, 
         )
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert "cannot be found out" in run.log
+    assert "the request history did not answer" in run.log
+    assert "Nothing was submitted now" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
 
 
@@ -129,16 +130,15 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
 ):
     """The process dies after the submits, before anything was written."""
     images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
-    written, write = [], SegmindBatchOperator._submit
+    submitted, submit = [], BatchRun._submit
 
     def dies(self, *arguments):
-        wave = write(self, *arguments)
-        if not written:
-            written.append(wave)
+        submit(self, *arguments)
+        if not submitted:
+            submitted.append(self)
             raise ConnectionError("the process is gone")
-        return wave
 
-    monkeypatch.setattr(SegmindBatchOperator, "_submit", dies)
+    monkeypatch.setattr(BatchRun, "_submit", dies)
     with DAG("no_store", schedule=None) as dag:
         SegmindBatchOperator(
             task_id="upscale",
@@ -152,7 +152,7 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
     assert run.state == "success"
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 2
-    assert "The history knows 2 of them" in run.log
+    assert run.log.count("of an earlier submit: nothing is billed again") == 2
 
 
 def test_what_a_process_has_pushed_tells_of_it(airflow_db):

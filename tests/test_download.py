@@ -40,7 +40,10 @@ def test_a_download_carries_no_key_and_is_measured(segmind_emulator, tmp_path):
     assert segmind_emulator.stats.keys_seen_on_downloads == 0
 
 
-@pytest.mark.parametrize("fault", ["truncate", "drop_before", "status:503"])
+PASSING = [401, 403, 404, 410, 408, 425, 429, 500, 503]
+
+
+@pytest.mark.parametrize("fault", ["truncate", "drop_before", "empty", *(f"status:{status}" for status in PASSING)])
 def test_a_broken_download_starts_again(segmind_emulator, fault):
     url = segmind_emulator.add_picture(b"x" * 500_000, name="a.png")
     segmind_emulator.faults.add("asset", fault, times=2)
@@ -84,10 +87,27 @@ def test_a_body_is_whole_however_its_length_is_told(form):
     assert found.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
-def test_an_empty_body_is_one():
-    with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as url:
-        content, found = fetch(settings_for(url), f"{url}/output.bin")
-    assert (content, found.bytes) == (b"", 0)
+@pytest.mark.parametrize(
+    "rest", [b"Content-Length: 0\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"\r\n"], ids=[*FORMS]
+)
+def test_an_empty_body_is_not_an_output(rest):
+    with (
+        raw_host(b"HTTP/1.1 200 OK\r\n" + rest) as url,
+        pytest.raises(SegmindDownloadError, match="is empty") as caught,
+    ):
+        fetch(settings_for(url), f"{url}/output.bin", budget=RetryBudget(attempts=2))
+    assert caught.value.retryable
+    assert caught.value.status == 200
+
+
+@pytest.mark.parametrize("form", ["announced", "chunked"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_body_that_is_cut_short_is_retryable(form, share):
+    whole = b"HTTP/1.1 200 OK\r\n" + FORMS[form]
+    head = len(whole) - len(CONTENT)
+    with raw_host(whole[: head + int(share * len(CONTENT))]) as url, pytest.raises(SegmindDownloadError) as caught:
+        fetch(settings_for(url), f"{url}/output.bin", budget=RetryBudget(attempts=2))
+    assert caught.value.retryable
 
 
 def test_a_body_that_stops_coming_is_given_up():
@@ -107,13 +127,17 @@ def test_a_download_that_stays_broken_says_so(segmind_emulator):
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize(("status", "retryable"), [(401, False), (403, False), (404, False), (410, False), (500, True)])
+@pytest.mark.parametrize(
+    ("status", "retryable"), [*((status, True) for status in PASSING), *((status, False) for status in (204, 400, 405))]
+)
 def test_what_an_output_host_answers(status, retryable):
+    """A refusal may pass (the output is not known everywhere yet): the engine decides when an output is gone."""
     with recorder() as host:
         host.answer = (status, {"www-authenticate": "Basic"}, b"no")
         with pytest.raises(SegmindDownloadError) as caught:
             fetch(settings_for(host.url), f"{host.url}/a.png", budget=RetryBudget(attempts=2))
         assert caught.value.retryable is retryable
+        assert caught.value.status == status
         assert len(host.seen) == (2 if retryable else 1)
         for _, headers in host.seen:
             assert not {"x-api-key", "authorization", "cookie"} & set(headers)

@@ -111,7 +111,6 @@ def test_stored_under_its_own_extension(store, tmp_path, name):
         b"\xef\xbb\xbf<?xml version='1.0'?><Error><Code>NoSuchKey</Code></Error>",
         b'{"error": "not found"}',
         b'[{"error": 1}]',
-        b"",
     ],
 )
 def test_an_error_page_in_place_of_a_medium_is_refused(store, tmp_path, announced, body):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
+    SegmindDownloadError,
     SegmindMissingOutputError,
     SegmindOutputError,
     SegmindStorageError,
@@ -89,7 +90,6 @@ def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_
     ("content", "says"),
     [
         (b"<html>not found</html>", "it is no picture"),
-        (b"", "it is no picture"),
         (picture()[:-400], "no whole picture"),
         (picture(kind="JPEG", size=(400, 300))[:4000], "no whole picture"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "no whole picture"),
@@ -100,6 +100,13 @@ def test_what_is_no_whole_picture_is_not_stored(store, tmp_path, content, says):
         store(content)
     assert caught.value.request_id == "r-1"
     assert not caught.value.retryable
+    assert files(tmp_path) == []
+
+
+def test_an_empty_output_may_be_whole_at_the_next_try(store, tmp_path):
+    with pytest.raises(SegmindDownloadError, match="the body is empty") as caught:
+        store(b"")
+    assert caught.value.retryable
     assert files(tmp_path) == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +13,24 @@ import pytest
 
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.execution.items import wants_of
+from airflow_provider_segmind.execution.manifest import Claim, read_manifest
+from airflow_provider_segmind.execution.record import State
+from airflow_provider_segmind.execution.single import Delivered, Prepared, Submitted
+from airflow_provider_segmind.execution.store import STORE_KEY, TaskStateRecords
+from airflow_provider_segmind.execution.waves import digest_of, read_batch_event
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.ledger import KEY, Attached, Known, Ledger, Reconnector, Taken, Wanted
-from airflow_provider_segmind.ledger.batch import BatchLedger
-from airflow_provider_segmind.operators.batch_items import pictures_of
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
-from airflow_provider_segmind.protocol.batch import State, digest_of, key_of, read_batch_event, read_manifest
 from airflow_provider_segmind.protocol.credits import read_credits_event
 from airflow_provider_segmind.protocol.events import read_event, read_gate_event
-from airflow_provider_segmind.protocol.resume import fingerprint
+from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
 from airflow_provider_segmind.storage.paths import object_path
 from airflow_provider_segmind.storage.sidecar import find_done
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import through_database
+from tests.execution.tasks import Task
 from tests.freeze_shapes import BODY, FOLDER, GATEWAY, ID, STORED, Store, shapes
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
@@ -45,16 +47,18 @@ def with_more(value: Any) -> Any:
     return [with_more(inner) for inner in value] if isinstance(value, list) else value
 
 
-def all_of(part: str) -> Iterator[Any]:
+def all_of(part: str) -> list[Any]:
     """Each version's file that has this part, as it is and as a later version may write it."""
-    for version, found in WRITTEN.items():
-        if part in found:
-            yield pytest.param(found[part], id=version)
-            yield pytest.param(_newer(found[part]), id=f"{version} and more")
+    return [
+        pytest.param(value, id=name)
+        for version, found in WRITTEN.items()
+        if part in found
+        for name, value in ((version, found[part]), (f"{version} and more", _newer(found[part])))
+    ]
 
 
 def _newer(value: Any) -> Any:
-    """Like :func:`with_more`, but for names that are no object's keys: kinds of events, steps of a ledger."""
+    """Like :func:`with_more`, but for names that are no object's keys: kinds of events, steps of a request."""
     if isinstance(value, list):
         return with_more(value)
     return {name: with_more(inner) for name, inner in value.items()}
@@ -103,16 +107,19 @@ def test_what_is_written_today_has_the_shapes_of_its_version():
     if frozen is not None:
         today = json.loads(json.dumps(shapes(__version__)))
         frozen["sidecar"]["stored_at"] = today["sidecar"]["stored_at"]
-        assert today == frozen, "a new shape belongs to a new version: raise __version__, see RELEASING.md"
+        assert today == frozen, (
+            "a new shape belongs to a new version, see RELEASING.md; before its release: make freeze"
+        )
 
 
 def test_a_request_is_recognised_as_the_same():
-    """Were the fingerprint made in another way, no entry would be found again, and each would be paid for twice."""
+    """Were the key made in another way, no record would be found again, and each would be paid for twice."""
+    assert WRITTEN
     for found in WRITTEN.values():
-        for entry in found.get("ledger", {}).values():
-            assert entry["fingerprint"] == fingerprint("esrgan", BODY, GATEWAY)
-        if batch := found.get("batch"):
-            assert [key_of("esrgan", body, GATEWAY) for body in batch["bodies"]] == batch["keys"]
+        for [record] in found["records"].values():
+            assert record["key"] == key_of("esrgan", BODY, GATEWAY)
+        batch = found["batch"]
+        assert [key_of("esrgan", body, GATEWAY) for body in batch["bodies"]] == batch["keys"]
 
 
 # --- triggers and events ----------------------------------------------------------------------------------------
@@ -178,24 +185,56 @@ def test_a_task_is_resumed_by_an_older_event(events, submitted):
         assert value["status"] == "COMPLETED"
 
 
-# --- the ledger -------------------------------------------------------------------------------------------------
+# --- request records --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ledger", all_of("ledger"))
+@pytest.fixture
+def task(segmind_emulator, submitted):
+    """A task that wants what the files are about, in a later try."""
+    made = Task(segmind_emulator, submitted.image)
+    made.body = made.identity = BODY
+    made.try_number = 1
+    yield made
+    made.hook.close()
+
+
+def taken_up(task, records, step, request_id):
+    """Start a try of a task whose store holds what was left after this step."""
+    task.store.update({STORE_KEY: alive(records[step], request_id)})
+    run = task.run(want=Prepared(BODY, BODY).want("esrgan", GATEWAY))
+    return run.start(deadline=task.clock.now() + 600)
+
+
+@pytest.mark.parametrize("records", all_of("records"))
 @pytest.mark.parametrize(
-    ("step", "found"), [("submitted", Attached), ("finished", Known), ("handed over", Taken), ("intended", None)]
+    ("step", "found"),
+    [("submitted", Submitted), ("completed", Delivered), ("refused", Delivered), ("delivered", Delivered)],
 )
-def test_an_entry_is_taken_up_where_it_stands(ledger, step, found, submitted, segmind_emulator):
-    store = Store({KEY: alive(ledger[step], submitted.id)})
-    wanted = Wanted("esrgan", BODY, fingerprint("esrgan", BODY, GATEWAY))
-    with SegmindHook() as hook:
-        reconnector = Reconnector(hook, Ledger(context_of(store)), on_lost_submit="fail", patience=0.2)
-        if found is None:  # its answer was lost, and nobody knows such a request: a person is asked, nothing is paid
-            with pytest.raises(SegmindError, match="the request history does not show it"):
-                reconnector.find(wanted)
-        else:
-            assert isinstance(reconnector.find(wanted), found)
-    assert segmind_emulator.stats.submits_accepted == 1
+def test_a_record_is_taken_up_where_it_stands(records, step, found, task, submitted):
+    value = taken_up(task, records, step, submitted.id)
+    assert isinstance(value, found)
+    shown = value.value if isinstance(value, Delivered) else {"request_id": value.request_id}
+    assert shown["request_id"] == submitted.id
+    assert shown.get("stored", [{}])[0].get("sha256") in (None, STORED["sha256"])
+    assert task.accepted == 1
+
+
+@pytest.mark.parametrize("records", all_of("records"))
+def test_an_unknown_outcome_stays_one(records, task, submitted):
+    """Its response was lost, and nobody knows such a request: nothing is paid."""
+    with pytest.raises(SegmindError, match="the request history does not show it"):
+        taken_up(task, records, "intended", submitted.id)
+    assert task.accepted == 1
+
+
+@pytest.mark.parametrize("records", all_of("records"))
+@pytest.mark.parametrize("step", ["answered by an error", "closed"])
+def test_what_ended_is_submitted_again(records, step, task, submitted):
+    """Of the 5xx the history knows nothing; after the success a new want begins."""
+    found = taken_up(task, records, step, submitted.id)
+    assert isinstance(found, Submitted)
+    assert found.request_id != submitted.id
+    assert task.accepted == 2
 
 
 # --- what was handed on, and what lies beside the pictures ------------------------------------------------------
@@ -229,30 +268,31 @@ def test_an_older_sidecar_spares_the_picture(sidecar, tmp_path):
 
 
 @pytest.mark.parametrize("batch", [found["batch"] for found in WRITTEN.values() if "batch" in found])
-def test_an_older_manifest_and_its_ledger_are_read(batch):
+def test_an_older_manifest_its_records_and_its_claim_are_read(batch):
     lines = [json.dumps(with_more(json.loads(line))) for line in batch["manifest"].splitlines()]
     rows = read_manifest("\n".join(lines), where="here")
     assert list(rows) == batch["keys"]
-    assert [row.state for row in rows.values()] == [State.RUNNING, State.STORED, State.FAILED]
-    ledger = BatchLedger(context_of(Store({key: with_more(value) for key, value in batch["ledger"].items()})))
-    assert list(ledger.rows) == batch["keys"][:1]
+    assert [row.state for row in rows.values()] == [State.SUBMITTED, State.DELIVERED, State.FAILED]
+    store = Store({key: with_more(value) for key, value in batch["records"].items()})
+    assert list(TaskStateRecords(store, batch=True).read()) == batch["keys"][:1]
+    claim = Claim.read(json.dumps(with_more(batch["claim"])))
+    assert claim is not None
+    assert claim == Claim.read(json.dumps(batch["claim"]))
 
 
 @pytest.mark.parametrize("found", [found for found in WRITTEN.values() if "batch" in found])
 def test_a_batch_goes_on_after_an_older_event(found, submitted, tmp_path, segmind_emulator):
-    """The first versions did not write which items a batch is about, nor when it last moved."""
     with SegmindHook() as hook:
         gateway = hook.settings.gateway
         result = hook.get_result(submitted.id, model="esrgan").to_xcom()
-    [picture] = pictures_of("esrgan", [submitted.image], {}, gateway=gateway)
-    old, key = found["batch"]["keys"][0], picture.row.key
+    [want] = wants_of("esrgan", [submitted.image], {}, gateway=gateway)
+    old, key = found["batch"]["keys"][0], want.record.key
     event = alive(found["events"]["batch"], submitted.id)
     event["waited"][0] |= {"key": key}
     event["waited"][0]["event"]["result"] |= result
     line = alive(json.loads(found["batch"]["manifest"].splitlines()[0]), submitted.id)
     (tmp_path / "x2.manifest.jsonl").write_text(json.dumps(line).replace(old, key) + "\n")
-    if event["memory"].get("items"):
-        event["memory"]["items"] = digest_of([key])
+    event["memory"]["items"] = digest_of([key])
     task = SegmindBatchOperator(task_id="x2", model="esrgan", items=[submitted.image], destination=f"file://{tmp_path}")
     value = task.execute_complete(context_of(Store()), event)
     assert (value["stored"], value["failed"]) == (1, 0)

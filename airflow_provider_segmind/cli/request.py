@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_segmind.cli.console import bill, hook_for, say
 from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import SegmindRequestExpiredError
-from airflow_provider_segmind.ledger.history import recall
+from airflow_provider_segmind.execution.gateway import SegmindModel
+from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
 
@@ -25,9 +26,7 @@ def request(args: argparse.Namespace) -> None:
         try:
             result = _asked(hook, args)
         except SegmindRequestExpiredError as error:
-            result = recall(hook, error, model="")
-            said = "COMPLETED, says the request history" if result else "on its way, says the request history"
-            say(f"{args.request_id}: {said}")
+            result = _recalled(hook, error)
         if result is None:
             return
         if args.output:
@@ -38,6 +37,19 @@ def request(args: argparse.Namespace) -> None:
         if not result.outputs:
             say(result.output or "Its output lies inside the answer: fetch it with -o FILE.")
         say(bill(result.metrics))
+
+
+def _recalled(hook: SegmindHook, error: SegmindRequestExpiredError) -> Result | None:
+    request_id = error.request_id
+    try:
+        result = recalled(SegmindModel(hook, ""), error, model="")
+    except SegmindRequestExpiredError as pending:
+        if not pending.retryable:
+            raise
+        say(f"{request_id}: on its way, says the request history")
+        return None
+    say(f"{request_id}: COMPLETED, says the request history")
+    return result
 
 
 def _asked(hook: SegmindHook, args: argparse.Namespace) -> Result | None:

@@ -74,7 +74,7 @@ class Plan:
 def run(args: argparse.Namespace) -> None:
     """Run a model, wait and store."""
     plan = plan_of(args)
-    from airflow_provider_segmind.operators.submit_once import respect_the_balance  # imports much of Airflow
+    from airflow_provider_segmind.execution.gateway import respect_the_balance  # imports much of Airflow
 
     with hook_for(args.conn_id) as hook:
         for line in (*plan.words(), f"billed by    {whose(hook)}"):

@@ -66,21 +66,22 @@ class AsyncSegmindClient(Driver):
     async def _send_free(self, call: Call[Any]) -> Answer:
         if self._free is None:
             self._free = self._session()
-        request = self._request(call)
+        request, began = self._request(call), self._clock()
         try:
             async with self._free.request(**request, proxy=self.settings.proxy, allow_redirects=False) as response:
-                return self._answer(response.status, response.raw_headers, await response.read())
+                return self._answer(response.status, response.raw_headers, await response.read(), began=began)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise call.unanswered(reason(error), sent=True) from error
 
     async def _send_paid(self, call: Call[Any]) -> Answer:
         if self._paid is None:
             self._paid = httpx.AsyncClient(**client_options(self.settings, connections=FEW))
+        began = self._clock()
         try:
             response = await self._paid.request(**self._request(call))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise unanswered(call, error) from error
-        return self._answer(response.status_code, response.headers.raw, response.content)
+        return self._answer(response.status_code, response.headers.raw, response.content, began=began)
 
     def _session(self) -> aiohttp.ClientSession:
         """Return a session with the same habits as the options of httpx's clients; it belongs to the running loop."""

@@ -25,6 +25,8 @@ from airflow_provider_segmind.retrying import RetryBudget, retry_options
 
 _BLOCK = 1 << 20  # bytes that are read at a time, at most
 _AHEAD = 8  # pieces that may wait to be hashed while the next are received
+#: Statuses of an output host that pass: trouble there, and refusals of an output that is not known everywhere yet.
+_PASSING = (401, 403, 404, 408, 410, 425, 429)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def download(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Download:
     """
-    Stream an output into a seekable file in constant memory; a broken download starts again.
+    Stream an output into a seekable file in constant memory; a broken or refused download starts again.
 
     No key is sent. Every hop is judged by ``protocol/hosts.py`` and connected to at the address that was judged.
 
@@ -56,7 +58,7 @@ def download(
     :param max_bytes: refuse more than this.
     :return: bytes, sha256 and content type.
     :raises SegmindForbiddenHostError: the address, or one it redirects to, is not allowed.
-    :raises SegmindDownloadError: it broke every time, or the host does not have it.
+    :raises SegmindDownloadError: it broke, was empty or was refused every time, with the last HTTP status.
     :raises SegmindOutputError: it is larger than ``max_bytes``.
     """
     start = target.tell()
@@ -149,12 +151,13 @@ def _pieces(response: httpx.Response, read_timeout: float) -> Iterator[bytes]:
         yield piece
         piece = stream.read(min(left, _BLOCK), timeout=read_timeout) if left else b""
         if left and not piece:
-            raise SegmindDownloadError(f"it broke off with {left} of {length} bytes left")
+            status = response.status_code
+            raise SegmindDownloadError(f"it broke off with {left} of {length} bytes left", status=status)
 
 
 def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, max_bytes: int | None) -> Download:
     if response.status_code != httpx.codes.OK:
-        passing = response.status_code >= 500 or response.status_code in (408, 425, 429)
+        passing = response.status_code >= 500 or response.status_code in _PASSING
         raise SegmindDownloadError(
             "the host refuses it",
             status=response.status_code,
@@ -179,5 +182,7 @@ def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, ma
                 hashing.popleft().result()
         for left in hashing:
             left.result()
+    if not received:
+        raise SegmindDownloadError("the body is empty", status=response.status_code)
     content_type = response.headers.get("content-type", "").split(";")[0].strip() or None
     return Download(received, digest.hexdigest(), content_type)

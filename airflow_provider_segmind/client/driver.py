@@ -14,14 +14,17 @@ import httpx
 from tenacity import Retrying
 
 from airflow_provider_segmind.client.download import Download, download
-from airflow_provider_segmind.client.transport import Redaction, client_options, unanswered
-from airflow_provider_segmind.protocol.answers import Answer
+from airflow_provider_segmind.client.transport import Redaction, client_options, reason, unanswered
+from airflow_provider_segmind.exceptions import SegmindConnectionError
+from airflow_provider_segmind.protocol.answers import Answer, timestamp
 from airflow_provider_segmind.protocol.calls import Call
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
 from airflow_provider_segmind.retrying import RetryBudget, retry_options
 
 T = TypeVar("T")
 
+#: Seconds; a response that took longer does not tell the time, because it may have been on its way for that long.
+_PROMPT = 5.0
 #: Connections of a task: it waits for one answer at a time.
 FEW = 4
 
@@ -40,6 +43,8 @@ class Driver:
         Redaction.keys.add(settings.api_key.get_secret_value())
         self.budget = budget or RetryBudget()
         self._clock = clock
+        #: Seconds by which Segmind's clock is ahead of ours, by the ``Date`` of the latest response; None without one.
+        self.skew: float | None = None
 
     def _request(self, call: Call[Any]) -> dict[str, Any]:
         """Return httpx's arguments. Only here does the key go on a request, and only to the connection's hosts."""
@@ -51,11 +56,19 @@ class Driver:
             "headers": {"x-api-key": self.settings.api_key.get_secret_value()},
         }
 
-    def _answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes) -> Answer:
-        """Take the answer over, without the key in case the gateway echoes it."""
+    def _answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes, *, began: float) -> Answer:
+        """
+        Take the response over, without the key in case the gateway echoes it, and learn Segmind's time from it.
+
+        :param began: when its request was sent (epoch seconds).
+        """
         key = self.settings.api_key.get_secret_value()
         pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
         clean = {name: value.replace(key, "***") for name, value in pairs}
+        now = self._clock()
+        cached = clean.get("age", "0") != "0"  # then Date is older than the response
+        if (date := timestamp(clean.get("date"))) is not None and not cached and 0 <= now - began <= _PROMPT:
+            self.skew = date.timestamp() + 0.5 - now  # it has whole seconds
         return Answer(status, clean, content.replace(key.encode(), b"***"))
 
     def _retry(self, call: Call[Any], budget: RetryBudget) -> dict[str, Any]:
@@ -85,11 +98,25 @@ class SegmindClient(Driver):
         return result
 
     def _send_once(self, call: Call[T]) -> T:
+        began = self._clock()
         try:
             response = self._http.request(**self._request(call))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise unanswered(call, error) from error
-        return call.parse(self._answer(response.status_code, response.headers.raw, response.content))
+        return call.parse(self._answer(response.status_code, response.headers.raw, response.content, began=began))
+
+    def connect(self) -> None:
+        """
+        Open a connection to the gateway, and keep it for the next call: a submit then takes no time but its own.
+
+        :raises SegmindConnectionError: the gateway cannot be reached.
+        """
+        began = self._clock()
+        try:
+            response = self._http.head(self.settings.gateway)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise SegmindConnectionError(f"connect: {reason(error)}") from error
+        self._answer(response.status_code, response.headers.raw, b"", began=began)
 
     def download(
         self, url: str, target: BinaryIO, *, max_bytes: int | None = None, budget: RetryBudget | None = None

@@ -15,17 +15,18 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.options import NOT_GIVEN
+from airflow_provider_segmind.execution.single import Prepared
 from airflow_provider_segmind.operators.batch import SegmindBatchOperator
 from airflow_provider_segmind.operators.common import permanent_errors_fail
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
-from airflow_provider_segmind.operators.submit_once import Prepared
 from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.storage.names import stem_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
-    from airflow_provider_segmind.operators.delivery import Delivery
+    from airflow_provider_segmind.execution.delivery import Delivery
 
 
 class _Decorated(DecoratedOperator):
@@ -83,8 +84,8 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
         self._noted = (event.get("note") if isinstance(event, Mapping) else None) or {}
         return super().execute_complete(context, event, request_id)
 
-    def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any] | None:
-        note = super()._note(prepared, submitted_at) or {}
+    def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any]:
+        note = super()._note(prepared, submitted_at)
         stem = stem_of(self._source(), otherwise=self.task_id)
         return {**note, "parameters": presentable(prepared.body), "stem": stem}
 
@@ -92,8 +93,10 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
         noted = self._noted.get("parameters")
         return noted if isinstance(noted, dict) else super()._body()
 
-    def _delivery(self, context: Context) -> Delivery | None:
-        delivery = super()._delivery(context)
+    def _delivery(
+        self, context: Context, note: Mapping[str, Any], input_size: tuple[int, int] | None
+    ) -> Delivery | None:
+        delivery = super()._delivery(context, note, input_size)
         return replace(delivery, stem=self._noted.get("stem")) if delivery else None
 
     def _call(self, context: Context) -> None:
@@ -171,7 +174,7 @@ def segmind_task(
     python_callable: Callable[..., Any] | None = None,
     *,
     model: str,
-    destination: str | None = None,
+    destination: str | None = NOT_GIVEN,
     destination_conn_id: str | None = None,
     segmind_conn_id: str | None = "segmind_default",
     deferrable: bool | None = None,
@@ -217,8 +220,10 @@ def segmind_task(
         function's annotation says: that is about the parameters).
     :param kwargs: further arguments of the operator, and of every task: ``retries``, ``task_id``, …
     """
+    if destination is not NOT_GIVEN:
+        kwargs["destination"] = destination
     if batch:
-        if destination is None or deferrable is False or not wait_for_completion:
+        if kwargs.get("destination") is None or deferrable is False or not wait_for_completion:
             raise SegmindConfigError(
                 "batch=True needs a destination, and waits in the triggerer: see SegmindBatchOperator"
             )
@@ -231,7 +236,6 @@ def segmind_task(
         multiple_outputs=multiple_outputs,
         decorated_operator_class=_SegmindBatchDecoratedOperator if batch else _SegmindDecoratedOperator,
         model=model,
-        destination=destination,
         destination_conn_id=destination_conn_id,
         segmind_conn_id=segmind_conn_id,
         timeout=timeout,

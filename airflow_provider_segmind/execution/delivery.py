@@ -3,70 +3,82 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
-from airflow_provider_segmind.operators.common import NEVER_FOUND, IfExists, claim_target, file_name, serves_previews
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.options import NEVER_FOUND, IfExists
+from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
-from airflow_provider_segmind.storage.outputs import StoredObject, store_result
-from airflow_provider_segmind.storage.paths import fresh, object_path, probe, refused_early
+from airflow_provider_segmind.storage.outputs import store_result
+from airflow_provider_segmind.storage.paths import fresh, object_path, probe, refused_early, storage_errors
 from airflow_provider_segmind.storage.sidecar import About, find_done
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
 
 #: Stands for what is not known before the output is there.
 _LATER = {"request_id": "request", "ext": "bin"}
-#: Format of the output, as the models' pages name it -> ending.
-_ENDINGS = {"jpeg": "jpg", "jpg": "jpg", "png": "png", "webp": "webp"}
-#: What the three upscalers give.
+#: Format of the output, as the models' pages name it -> extension.
+_EXTENSIONS = {"jpeg": "jpg", "jpg": "jpg", "png": "png", "webp": "webp"}
+#: What the three upscalers return.
 _UPSCALED = {".jpg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
 class Delivery:
     """
-    One task instance's way to its place in storage.
+    One task instance's way to its place in storage: the engine's storage port.
 
-    :param context: the task's context.
+    :param hook: fetches the outputs.
+    :param instance: the task instance.
     :param destination: rendered, with its placeholders still in it.
     :param conn_id: Airflow connection of the storage.
     :param model: the slug.
     :param source: the input's URI, URL or base64; None where there is none.
     :param max_bytes: refuse a larger output (bytes).
+    :param claim: makes sure that no other mapped instance has the same target.
     :param if_exists: see the operator.
     :param sidecar: see the operator.
+    :param serves_previews: write previews, too.
     :param stem: what ``{stem}`` becomes; default: by ``source``.
     :param read_input: returns the input's bytes for its preview; None where this task does not have them.
+    :param note: what was noted of the input when it was read, see ``Prepared.note``.
+    :param parameters: what a sidecar states of the parameters.
+    :param at_least: width and height of the input in pixels, where known.
     """
 
-    context: Context
+    hook: SegmindHook
+    instance: Instance
     destination: str
     conn_id: str | None
     model: str
     source: str | None
     max_bytes: int
+    claim: Callable[[str], None] = lambda target: None
     if_exists: IfExists = "overwrite"
     sidecar: bool = False
+    serves_previews: bool = False
     stem: str | None = None
     read_input: Callable[[], bytes | None] | None = None
+    note: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    at_least: tuple[int, int] | None = None
 
     @cached_property
     def values(self) -> dict[str, str]:
         """What the destination's placeholders become, as far as it is known before the output is."""
-        ti = self.context["ti"]
-        index = -1 if ti.map_index is None else ti.map_index
-        stem = self.stem or stem_of(self.source, otherwise=ti.task_id)
-        return {"model": self.model, "map_index": str(index), "stem": stem}
+        stem = self.stem or stem_of(self.source, otherwise=self.instance.task_id)
+        return {"model": self.model, "map_index": str(self.instance.map_index), "stem": stem}
 
     def _path(self, **later: str) -> ObjectStoragePath:
         return object_path(fill(self.destination, {**self.values, **_LATER, **later}), self.conn_id)
@@ -80,31 +92,41 @@ class Delivery:
         with refused_early("destination", path):
             return bool(fresh(path).isdir(path.path))
 
+    def _name(self, key: str) -> str:
+        """
+        Return the name of the object in a folder.
+
+        Where existing objects are skipped it is named by its input, not by its map index: one more image in a listing
+        shifts all indexes, and nothing would be found.
+        """
+        return f"{self.values['stem'][:80]}-{key[:8]}" if self.if_exists == "skip" else self.instance.file_name
+
     def check(self) -> None:
         """
         Check what can be checked without writing, on every try.
 
         :raises SegmindConfigError: a placeholder or the URI is wrong, or another mapped task has the same target.
         """
-        path, index = self._path(), self.context["ti"].map_index
+        path = self._path()
         if self.if_exists == "skip" and "request_id" in placeholders(self.destination):
             raise SegmindConfigError(NEVER_FOUND)
         told_apart = placeholders(self.destination) & {"request_id", "map_index"}
-        if index is not None and index >= 0 and not told_apart and not self._is_folder:
-            claim_target(self.context, str(path))
+        if self.instance.map_index >= 0 and not told_apart and not self._is_folder:
+            self.claim(str(path))
 
     def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
         Look at what is there, right before a submit.
 
         :param fingerprint: of the request that is about to be submitted.
-        :param body: its parameters, which may tell the output's format.
-        :return: what the task hands on, where ``skip`` finds everything done.
+        :param body: its parameters, which may state the output's format.
+        :return: what the task returns, where ``skip`` finds everything done.
         :raises SegmindConfigError: something is there, and ``fail`` was asked for.
         """
         if self.if_exists == "overwrite":
             return None
-        for path in self._candidates(_ENDINGS.get(str(body.get("output_format") or body.get("image_format")))):
+        asked = _EXTENSIONS.get(str(body.get("output_format") or body.get("image_format")))
+        for path in self._candidates(self._name(fingerprint), asked):
             if self.if_exists == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     same = "made from the same input with the same parameters"
@@ -117,57 +139,77 @@ class Delivery:
                     raise SegmindConfigError(f"{path} is there already, and if_exists='fail'")
         return None
 
-    def _candidates(self, expected: str | None) -> Iterator[ObjectStoragePath]:
-        """Yield what the object may be called: some models tell the ending only once the object is there."""
+    def _candidates(self, name: str, asked: str | None) -> Iterator[ObjectStoragePath]:
+        """Yield what the object may be called: the extension is that of what comes out, whatever was asked for."""
         if "request_id" in placeholders(self.destination):
             return  # a new request has a new name
-        named = not self._is_folder and "ext" not in placeholders(self.destination)
-        endings = [expected or "bin"] if named or expected else self._endings()
-        for ending in endings:
-            path = self._path(ext=ending)
-            yield path / f"{file_name(self.context)}.{ending}" if self._is_folder else path
-
-    def _endings(self) -> list[str]:
-        return [ending[1:] for ending in EXTENSIONS.values() if self.model not in MODELS or ending in _UPSCALED]
+        if not self._is_folder and "ext" not in placeholders(self.destination):
+            yield self._path()
+            return
+        known = self.model not in MODELS
+        possible = [extension[1:] for extension in EXTENSIONS.values() if known or extension in _UPSCALED]
+        for extension in dict.fromkeys([*filter(None, [asked]), *possible, *(["bin"] if known else [])]):
+            path = self._path(ext=extension)
+            yield path / f"{name}.{extension}" if self._is_folder else path
 
     def probe(self) -> None:
         """Write a few bytes beside the target and delete them: a place that cannot be written costs no request."""
         path = self._path()
         probe(path / "object" if self._is_folder else path)
 
-    def store(
-        self,
-        hook: SegmindHook,
-        result: Result,
-        *,
-        at_least: tuple[int, int] | None = None,
-        about: Mapping[str, Any] | None = None,
-        input_sha256: str | None = None,
-    ) -> list[StoredObject]:
-        """Store the outputs; the sidecar says ``about`` and which task it was. Of another input there is no preview."""
-        previews = None
-        if serves_previews():
-            from airflow_provider_segmind.storage.previews import Previews
+    # --- the engine's storage port ----------------------------------------------------------------------------
 
-            previews = Previews(self.context["ti"].dag_id, lambda: self._input(input_sha256))
-        ti = self.context["ti"]
-        task = {name: getattr(ti, name) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
-        return store_result(
-            hook,
+    def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
+        """Store the outputs of the task's one result."""
+        for number, (key, result) in enumerate(results):
+            try:
+                outcome: list[dict[str, Any]] | SegmindError = self.store_one(key, result)
+            except SegmindError as error:
+                outcome = error
+            stored(number, outcome)
+
+    def store_one(self, key: str, result: Result) -> list[dict[str, Any]]:
+        """Store the outputs of a result; the sidecar states ``note`` and which task it was."""
+        about = None
+        if self.sidecar:
+            task = self.instance.named()
+            about = About.model_validate({**self.note, "parameters": self.parameters, "task": task})
+        stored = store_result(
+            self.hook,
             result,
             self.destination,
             conn_id=self.conn_id,
-            name=file_name(self.context),
+            name=self._name(key),
             max_bytes=self.max_bytes,
-            at_least=at_least,
+            at_least=self.at_least,
             names=self.values,
             if_exists="fail" if self.if_exists == "fail" else "overwrite",
-            about=About.model_validate({**(about or {}), "task": task}) if self.sidecar else None,
-            previews=previews,
+            about=about,
+            previews=self._previews(),
         )
+        return [item.to_dict() for item in stored]
 
-    def _input(self, sha256: str | None) -> bytes | None:
-        """Return the input as it was submitted. A resumed task reads it anew, and it may have changed meanwhile."""
+    def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether objects that were stored are still there, with their sizes."""
+        for item in stored:
+            path = object_path(str(item["uri"]), self.conn_id)
+            with storage_errors(path):
+                fs = fresh(path)
+                if not fs.exists(path.path) or fs.size(path.path) != item.get("bytes"):
+                    return False
+        return True
+
+    def _previews(self) -> Any:
+        """Return what writes previews; of another input than was submitted there is none."""
+        if not self.serves_previews:
+            return None
+        from airflow_provider_segmind.storage.previews import Previews
+
+        return Previews(self.instance.dag_id, self._input)
+
+    def _input(self) -> bytes | None:
+        """Return the input as it was submitted. A resumed task reads it again, and it may have changed meanwhile."""
+        sha256 = (self.note.get("input") or {}).get("sha256")
         content = self.read_input() if self.read_input and sha256 else None
         if content is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise SegmindOutputError("the input has changed since it was submitted")

@@ -1,16 +1,17 @@
-"""From a batch's items to its pictures: checked before anything is sent, told apart, and given their history."""
+"""From a batch's items to its wants: checked before anything is sent, and each once."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.record import RequestRecord, State
+from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.execution.waves import shown
 from airflow_provider_segmind.lineage import Made, manifest, urls_in
-from airflow_provider_segmind.operators.submit_many import Picture
-from airflow_provider_segmind.protocol.batch import Memory, Row, State, key_of, shown
+from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.protocol.wire import is_url
@@ -22,19 +23,19 @@ log = logging.getLogger(__name__)
 _NAMED = 5
 
 
-def pictures_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str) -> list[Picture]:
+def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str) -> list[Want]:
     """
-    Return one picture for each item that is different from the others.
+    Return one want for each item that is different from the others.
 
     :param model: the slug.
     :param items: dicts of parameters, or URLs of images.
     :param shared: parameters of all items.
-    :param gateway: where they are sent to: it is part of what tells one request from another.
+    :param gateway: where they are sent to: it is part of what identifies a request.
     :raises SegmindConfigError: naming the first items that are wrong.
     """
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
         raise SegmindConfigError(f"items must be a list, not {type(items).__name__}")
-    pictures: dict[str, Picture] = {}
+    wants: dict[str, Want] = {}
     wrong = []
     for index, item in enumerate(items):
         own = {"image": item} if isinstance(item, str) else item
@@ -46,62 +47,36 @@ def pictures_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: s
             wrong.append(f"item {index}: {error.detail}")
             continue
         key = key_of(model, body, gateway)
-        row = Row(key=key, index=index, item=shown(own))
-        pictures.setdefault(key, Picture(body=body, name=_name(index, own, key), row=row))
+        record = RequestRecord(key=key, index=index, item=shown(own))
+        wants.setdefault(key, Want(body, record, name=_name(index, own, key)))
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise SegmindConfigError("; ".join(wrong[:_NAMED]) + more, next_step="Nothing was sent.")
-    if len(pictures) < len(items):
-        log.info("%d of %d items have the parameters of another one", len(items) - len(pictures), len(items))
-    return list(pictures.values())
+    if len(wants) < len(items):
+        log.info("%d of %d items have the parameters of another one", len(items) - len(wants), len(items))
+    return list(wants.values())
 
 
-def take_up(pictures: Sequence[Picture], manifest: Mapping[str, Row], ledger: Mapping[str, Row]) -> None:
-    """Give each picture what is known of it: by the manifest, or by the ledger where that is newer."""
-    for picture in pictures:
-        new = picture.row
-        known = [found for found in (manifest.get(new.key), ledger.get(new.key)) if found]
-        if known:
-            latest = max(known, key=lambda row: row.moment)
-            picture.row = latest.model_copy(update={"index": new.index, "item": new.item})
-
-
-def counted(rows: Sequence[Row]) -> list[tuple[str, int]]:
+def counted(rows: Sequence[RequestRecord]) -> list[tuple[str, int]]:
     """Return how many rows are in each state, without those in which none is."""
     return [(str(state), count) for state in State if (count := sum(row.state is state for row in rows))]
 
 
-def keep_moving(rows: Sequence[Row], memory: Memory, limited: SegmindError | None, *, patience: float) -> None:
-    """
-    Give up at a rate limit that lets nothing through.
-
-    :param limited: the limit that was met in this stretch, if one was.
-    :param patience: seconds since something was submitted or finished last.
-    """
-    now = time.time()
-    moved = any(max(row.submitted_at or 0.0, row.finished_at or 0.0) > memory.moved_at for row in rows)
-    if moved or not memory.moved_at:  # 0 where the first versions wrote it
-        memory.moved_at = now
-    nothing_runs = not any(row.state is State.RUNNING for row in rows)
-    if limited is not None and nothing_runs and now > memory.moved_at + patience:
-        memory.halted = limited.to_dict()
-
-
-def made_of_batch(value: Mapping[str, Any], pictures: Sequence[Picture], shared: Any, *, owner: str) -> Made:
+def made_of_batch(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, *, owner: str) -> Made:
     """
     Return what a batch made, as lineage tells it: what this DAG run stored, and not what was there already.
 
     In whichever try: Airflow sends what a task tells only once it has succeeded.
 
     :param value: the batch in numbers.
-    :param pictures: all of them.
+    :param wants: all of them.
     :param shared: parameters of all items.
     :param owner: this task instance, as the rows name it.
     """
-    made = [picture for picture in pictures if picture.row.state is State.STORED and picture.row.stored_by == owner]
+    made = [want for want in wants if want.record.state is State.DELIVERED and want.record.stored_by == owner]
     found = []
-    for picture in made:
-        row, inputs, shown = picture.row, list(urls_in(picture.body)), presentable(picture.body)
+    for want in made:
+        row, inputs, shown = want.record, list(urls_in(want.body)), presentable(want.body)
         cost = ((row.result or {}).get("metrics") or {}).get("cost")
         found += [manifest(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()]
     return Made(
@@ -115,7 +90,7 @@ def made_of_batch(value: Mapping[str, Any], pictures: Sequence[Picture], shared:
 
 
 def _name(index: int, item: Mapping[str, Any], key: str) -> str:
-    """Return a file name: after the input where that has a name, and the picture's key, so that it stays the same."""
+    """Return a file name: after the input where that has a name, and the want's key, so that it stays the same."""
     image = item.get("image")
     stem = stem_of(image, otherwise="") if isinstance(image, str) and is_url(image) else ""
     return f"{stem[:80] or f'{index:05d}'}-{key[:8]}"

@@ -1,40 +1,96 @@
-"""The folder of a batch: its outputs, and beside them the manifest that says what became of each picture."""
+"""
+The folder of a batch: its outputs, and beside them the manifest (JSON Lines) that states what became of each want.
+
+Rows are identified by their content, and every manifest in the folder is read: a task that was renamed, or a chunk that
+moved to another map index, finds what is there.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind import telemetry
-from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError, SegmindStorageError
-from airflow_provider_segmind.ledger.history import recover_output
-from airflow_provider_segmind.operators.submit_many import Picture
-from airflow_provider_segmind.protocol.batch import Row, State, read_manifest, write_manifest
-from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FetchEvent, error_from_dict
+from pydantic import ValidationError
+
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindStorageError
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.ports import Stored
+from airflow_provider_segmind.execution.record import RequestRecord, State, newest
+from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.protocol.wire import Result
-from airflow_provider_segmind.storage import (
-    StoredObject,
-    names_in,
-    object_path,
-    publish_text,
-    read_text,
-    remove,
-    store_result,
-)
+from airflow_provider_segmind.storage import names_in, object_path, publish_text, read_text, remove, store_result
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import probe
 from airflow_provider_segmind.storage.proof import data_uri_size
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 log = logging.getLogger(__name__)
 
+_SUFFIX = ".manifest.jsonl"
 #: Outputs fetched and stored at once.
 _AT_ONCE = 4
+#: What identifies the owner of a claim.
+_OWNER = ("dag_id", "run_id", "task_id", "map_index")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """
+    One run at a time works on a manifest.
+
+    :param owner: the task instance, as the fields of :class:`.Instance` that identify it.
+    :param until: when it ends by itself (epoch seconds), should nobody be able to say whether its owner still works.
+    """
+
+    owner: dict[str, Any]
+    until: float
+
+    @classmethod
+    def read(cls, text: str | None) -> Claim | None:
+        """Return the claim; None where there is none, or what this version cannot read."""
+        try:
+            found = json.loads(text or "")
+            return cls({name: found["owner"][name] for name in _OWNER}, float(found["until"]))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def __str__(self) -> str:
+        return " ".join(str(value) for value in self.owner.values())
+
+
+def write_manifest(rows: Iterable[RequestRecord]) -> str:
+    """Return the rows as JSON Lines."""
+    return "".join(row.model_dump_json(exclude_none=True) + "\n" for row in rows)
+
+
+def read_manifest(text: str, *, where: str) -> dict[str, RequestRecord]:
+    """
+    Return the rows by their keys; fields of a row that this version does not know are ignored.
+
+    :raises SegmindConfigError: a line cannot be read: what is paid for would be forgotten.
+    """
+    rows: dict[str, RequestRecord] = {}
+    for number, line in enumerate(text.split("\n"), 1):  # no splitlines(): a text may hold a line separator
+        if not line.strip():
+            continue
+        try:
+            row = RequestRecord.model_validate_json(line)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            raise SegmindConfigError(
+                f"manifest {where}, line {number}: {'.'.join(map(str, fault['loc']))} {fault['msg']}",
+                next_step="Correct the line, or remove the manifest: then everything is submitted, and paid, again.",
+            ) from None
+        rows[row.key] = newest((rows.get(row.key), row)) or row
+    return rows
 
 
 class BatchFolder:
@@ -43,154 +99,158 @@ class BatchFolder:
 
     :param destination: URI of the folder.
     :param conn_id: Airflow connection of the storage.
-    :param name: name of the manifest, without its extension.
+    :param instance: the task instance: it names the manifest.
     :param model: the slug, for a ``{model}`` in the destination.
     :param max_bytes: refuse a larger output (bytes).
+    :param is_working: returns whether another task instance may still work; None where nobody knows.
     """
 
-    def __init__(self, destination: str, *, conn_id: str | None, name: str, model: str, max_bytes: int) -> None:
+    def __init__(
+        self,
+        destination: str,
+        *,
+        conn_id: str | None,
+        instance: Instance,
+        model: str,
+        max_bytes: int,
+        is_working: Callable[[Mapping[str, Any]], bool | None] = lambda owner: None,
+    ) -> None:
         self._uri = fill(destination, {"model": model}).rstrip("/") + "/"
-        self._conn_id = conn_id
-        self._max_bytes = max_bytes
+        self._conn_id, self._max_bytes, self._instance = conn_id, max_bytes, instance
+        self._is_working = is_working
         self._folder = object_path(self._uri, conn_id)
-        self._manifest = self._folder / f"{name}.manifest.jsonl"
-        self._claim = self._folder / f"{name}.claim"
+        self._manifest = self._folder / f"{instance.file_name}{_SUFFIX}"
+        self._claim = self._folder / f"{instance.file_name}.claim"
 
     @property
     def manifest(self) -> str:
         """URI of the manifest."""
         return str(self._manifest)
 
-    def read(self) -> dict[str, Row] | None:
-        """Return the manifest's rows by their keys; None where there is no manifest."""
-        text = read_text(self._manifest)
-        return None if text is None else read_manifest(text, where=self.manifest)
+    def read(self, names: Iterable[str]) -> list[dict[str, RequestRecord]]:
+        """Return the rows of all manifests among these names by their keys, those of this task's own first."""
+        others = sorted(name for name in names if name.endswith(_SUFFIX) and name != self._manifest.name)
+        return [self._own(), *(self._of_another(self._folder / name) for name in others)]
+
+    def _own(self) -> dict[str, RequestRecord]:
+        return read_manifest(read_text(self._manifest) or "", where=self.manifest)
+
+    @staticmethod
+    def _of_another(path: ObjectStoragePath) -> dict[str, RequestRecord]:
+        try:
+            return read_manifest(read_text(path) or "", where=str(path))
+        except SegmindConfigError as error:  # it says nothing of this task's own wants
+            log.warning("%s", error.detail)
+            return {}
+
+    def names(self) -> set[str]:
+        """Return the names of what lies in the folder."""
+        return names_in(self._folder)
+
+    @property
+    def has_manifest(self) -> bool:
+        """True where this task's own manifest is there."""
+        return read_text(self._manifest) is not None
 
     def probe(self) -> None:
         """Write a few bytes and delete them: a place that cannot be written costs no request."""
         probe(self._manifest)
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[RequestRecord]) -> None:
         """Write the manifest; rows of other items (an earlier run's) stay below."""
         mine = {row.key for row in rows}
-        others = [row for key, row in (self.read() or {}).items() if key not in mine]
-        publish_text(write_manifest([*rows, *others]), self._manifest)
+        before = self._own()
+        publish_text(write_manifest([*rows, *(row for key, row in before.items() if key not in mine)]), self._manifest)
 
-    def claim(self, owner: str, *, until: float) -> bool:
+    # --- the claim --------------------------------------------------------------------------------------------
+
+    def claim(self, *, until: float, now: float) -> None:
         """
-        Keep other runs away from this manifest; False where another one has it.
+        Keep other runs away from this manifest: both would pay for what is missing.
 
-        Not airtight: of two that begin in the same moment the later one finds out at its next look.
+        Not airtight: of two that begin in the same moment the later one finds out at its next wave.
 
-        :param owner: this task instance.
-        :param until: when the claim ends by itself (epoch seconds), should the process die.
+        :param until: when the claim ends by itself (epoch seconds).
+        :param now: the time (epoch seconds).
+        :raises SegmindConfigError: another run works on it.
         """
-        found = read_text(self._claim)
-        name, _, end = (found or "").partition("\n")
-        if found and name != owner and _number(end) > time.time():
-            return False
-        publish_text(f"{owner}\n{until:.0f}", self._claim)
-        return (read_text(self._claim) or "").partition("\n")[0] == owner
+        mine = Claim({name: asdict(self._instance)[name] for name in _OWNER}, until)
+        there = Claim.read(read_text(self._claim))
+        if there is not None and there.owner != mine.owner and self._is_alive(there, now):
+            raise self._taken(there)
+        publish_text(json.dumps(asdict(mine)), self._claim)
+        there = Claim.read(read_text(self._claim))
+        if there is None or there.owner != mine.owner:
+            raise self._taken(there or mine)
+
+    def _is_alive(self, claim: Claim, now: float) -> bool:
+        working = self._is_working(claim.owner)
+        return claim.until > now if working is None else working
+
+    def _taken(self, claim: Claim) -> SegmindConfigError:
+        left = f"its claim ends when it does, or {claim.until:.0f} (epoch seconds) at the latest"
+        return SegmindConfigError(
+            f"another run works on {self.manifest}: {claim}; {left}",
+            next_step="Nothing was sent by this one: clear it once that has ended, or give each run a folder.",
+        )
 
     def release(self) -> None:
         """End the claim."""
         remove(self._claim)
 
-    def miss(self, rows: Sequence[Row]) -> None:
-        """Turn stored pictures that are not there any more into ones to be stored again."""
-        there = names_in(self._folder)
-        for row in rows:
-            names = {str(found["uri"]).rpartition("/")[2] for found in row.stored or ()}
-            if row.state is State.STORED and not names <= there:
-                log.warning(
-                    "Picture %d: %s is gone from the folder: it is fetched again", row.index, sorted(names - there)
-                )
-                row.state = State.RUNNING
-                row.stored = row.finished_at = None
+    # --- outputs ----------------------------------------------------------------------------------------------
 
-    def collect(
-        self, hook: SegmindHook, model: str, pictures: Sequence[Picture], ended: Mapping[str, Event], *, owner: str
-    ) -> None:
-        """
-        Store the output of every picture whose request has ended, or whose result is known, and note what became of it.
+    def miss(self, wants: Sequence[Want], names: set[str]) -> None:
+        """Note which stored outputs are not in the folder any more: they are fetched again."""
+        for want in wants:
+            row = want.record
+            expected = {str(found["uri"]).rpartition("/")[2] for found in row.stored or ()}
+            if row.state is State.DELIVERED and not expected <= names:
+                log.warning("Item %d: %s is gone from the folder", row.index, sorted(expected - names))
+                row.undelivered()
 
-        :param hook: fetches the outputs.
-        :param model: the slug.
-        :param pictures: all pictures of the batch.
-        :param ended: how requests have ended, by the pictures' keys.
-        :param owner: this task instance, written down as what stored them.
-        """
+    def bind(self, hook: SegmindHook, wants: Sequence[Want]) -> FolderStorage:
+        """Return the engine's storage port for these wants."""
         hook.get_conn()  # made once, here: it is shared by the threads
-        ready = [
-            picture
-            for picture in pictures
-            if picture.row.state is State.RUNNING and (picture.row.result or picture.row.key in ended)
-        ]
+        return FolderStorage(self, hook, {want.record.key: want for want in wants})
+
+    def store(self, hook: SegmindHook, want: Want, result: Result) -> list[dict[str, Any]]:
+        """Store the outputs of one want."""
+        stored = store_result(
+            hook,
+            result,
+            self._uri,
+            conn_id=self._conn_id,
+            name=want.name,
+            max_bytes=self._max_bytes,
+            at_least=data_uri_size(want.body.get("image")),
+        )
+        return [item.to_dict() for item in stored]
+
+
+@dataclass(frozen=True)
+class FolderStorage:
+    """The engine's storage port for the wants of a batch."""
+
+    folder: BatchFolder
+    hook: SegmindHook
+    wants: Mapping[str, Want]
+
+    def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
+        """Store a few at once."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-store") as pool:
-            outcomes = pool.map(lambda picture: self._outcome(hook, model, picture, ended.get(picture.row.key)), ready)
-            for picture, outcome in zip(ready, outcomes, strict=True):
-                self._note(model, picture.row, outcome, owner)
+            for number, outcome in enumerate(pool.map(self._outcome, results)):
+                stored(number, outcome)
 
-    def _outcome(
-        self, hook: SegmindHook, model: str, picture: Picture, event: Event | None
-    ) -> tuple[Result | None, list[StoredObject] | SegmindError]:
-        result = None
+    def _outcome(self, one: tuple[str, Result]) -> list[dict[str, Any]] | SegmindError:
+        key, result = one
         try:
-            result = _result(hook, model, picture.row, event)
-            stored = store_result(
-                hook,
-                result,
-                self._uri,
-                conn_id=self._conn_id,
-                name=picture.name,
-                max_bytes=self._max_bytes,
-                at_least=data_uri_size(picture.body.get("image")),
-            )
+            return self.folder.store(self.hook, self.wants[key], result)
         except SegmindError as error:
-            return result, error
+            return error
         except OSError as error:  # this machine's own disk
-            return result, SegmindStorageError(f"{type(error).__name__}: {error}")
-        return result, stored
+            return SegmindStorageError(f"{type(error).__name__}: {error}")
 
-    @staticmethod
-    def _note(
-        model: str, row: Row, outcome: tuple[Result | None, list[StoredObject] | SegmindError], owner: str
-    ) -> None:
-        result, stored = outcome
-        if result is not None:
-            if row.result is None:  # else it was told when that was noted
-                telemetry.completed(result, one_of_many=True, submitted_at=row.submitted_at)
-            row.result = result.to_xcom()
-        elif isinstance(stored, SegmindError) and row.result is None:
-            telemetry.ended_badly(
-                model, stored, request_id=row.request_id, one_of_many=True, submitted_at=row.submitted_at
-            )
-        if isinstance(stored, SegmindError):
-            log.warning("Picture %d: %s", row.index, stored)
-            row.failed(stored.to_dict(), at=time.time())
-        else:
-            row.state, row.finished_at, row.stored_by = State.STORED, time.time(), owner
-            row.stored = [item.to_dict() for item in stored]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
-
-
-def _result(hook: SegmindHook, model: str, row: Row, event: Event | None) -> Result:
-    """Return what a request came to; raise the error that it ended with."""
-    request_id = row.request_id or ""
-    if row.result is not None:
-        known = Result.model_validate(row.result)
-        return known if known.fetchable else hook.get_result(request_id, model=model)
-    if isinstance(event, CompletedEvent):
-        return event.result
-    if event is None or isinstance(event, FetchEvent):
-        return hook.get_result(request_id, model=model)
-    error = error_from_dict(event.error)
-    if isinstance(error, SegmindRequestExpiredError) and (found := recover_output(hook, model, request_id)):
-        return found
-    raise error
+    def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
+        """Return True: :meth:`BatchFolder.miss` looks a thousand objects up in one listing."""
+        return True

@@ -32,6 +32,8 @@ _TELLING = 4
 #: Calls of one connection that are under way at once in one event loop: enough for 150 a second at 200 ms a round
 #: trip, and a thousand that are due in one moment do not block the loop.
 AT_ONCE = 32
+#: Seconds; a clock that moves by more against the monotonic one has been set.
+_CLOCK_SET = 5.0
 #: Seconds; a note that claims more is no note of ours.
 _LONGEST_NOTE = 3600.0
 
@@ -53,6 +55,17 @@ class Gate:
     _next_slot: float = 0.0
     _next_poll: float = 0.0
     _passed: int = 0
+    _clocks: tuple[float, float] = field(default_factory=lambda: (time.time(), time.monotonic()), repr=False)
+
+    def _now(self) -> float:
+        """Return the time (epoch seconds). Where this machine's clock was set meanwhile, what is kept moves with it."""
+        (wall, steady), self._clocks = self._clocks, (time.time(), time.monotonic())
+        step = (self._clocks[0] - wall) - (self._clocks[1] - steady)
+        if abs(step) > _CLOCK_SET:
+            self.closed_until += step
+            self._next_slot += step
+            self._next_poll += step
+        return self._clocks[0]
 
     def close(self, until: float) -> None:
         """Close the gate, or keep it closed for longer."""
@@ -73,7 +86,7 @@ class Gate:
 
     async def wait_open(self, deadline: float) -> None:
         """Wait until the gate is open, or until the deadline; many come back spread over a second and a half."""
-        while (now := time.time()) < min(self.closed_until, deadline):
+        while (now := self._now()) < min(self.closed_until, deadline):
             wait = self.closed_until - now + random.uniform(0.05, 1.5)  # noqa: S311
             await asyncio.sleep(max(0.0, min(wait, deadline - now)))
 
@@ -86,7 +99,7 @@ class Gate:
         await self.wait_open(deadline)
         if self.polls_per_minute is None:
             return
-        now = time.time()
+        now = self._now()
         slot = max(self._next_poll, now)
         if slot < deadline:
             self.count_poll(slot)
@@ -96,17 +109,18 @@ class Gate:
     def count_poll(self, at: float | None = None) -> None:
         """Count a poll against the budget, at a moment that was kept for it, or now."""
         if self.polls_per_minute is not None:
-            self._next_poll = max(self._next_poll, time.time() if at is None else at) + _WINDOW / self.polls_per_minute
+            self._next_poll = max(self._next_poll, self._now() if at is None else at) + _WINDOW / self.polls_per_minute
 
     async def take_slot(self, deadline: float) -> None:
         """Wait for a turn of one's own, or until the deadline."""
         while True:
-            slot = max(self._next_slot, self.closed_until, time.time())
+            now = self._now()
+            slot = max(self._next_slot, self.closed_until, now)
             if slot >= deadline:
-                await asyncio.sleep(max(0.0, deadline - time.time()))
+                await asyncio.sleep(max(0.0, deadline - now))
                 return
             self._next_slot = slot + self.pace
-            await asyncio.sleep(max(0.0, slot - time.time()))
+            await asyncio.sleep(slot - now)
             if slot >= self.closed_until:
                 self._count()
                 return

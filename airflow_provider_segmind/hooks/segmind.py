@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,15 +18,13 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.files import data_uri_of, writable
 from airflow_provider_segmind.hooks.gate import gate_for
 from airflow_provider_segmind.hooks.shared import Lease, durations_of
-from airflow_provider_segmind.hooks.waiting import adrive, drive
+from airflow_provider_segmind.hooks.waiting import adrive, drive, steady_clock
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.credits import has_no_balance
 from airflow_provider_segmind.protocol.models import request_body
-from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSettings, connection_settings
+from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSettings, connection_settings, values_of
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
-
     from airflow_provider_segmind.client import Download, SegmindClient
     from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
     from airflow_provider_segmind.protocol.calls import Call
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.protocol.waiting import Watch
     from airflow_provider_segmind.protocol.wire import (
         Credits,
+        HistoryPage,
         HistoryRow,
         RequestStatus,
         Result,
@@ -95,7 +93,7 @@ class SegmindHook(BaseHook):
             if self.segmind_conn_id is not None:
                 with suppress(AirflowNotFoundException):
                     conn = self.get_connection(self.segmind_conn_id)
-                    values = _values(conn, conn.extra_dejson)
+                    values = values_of(conn, conn.extra_dejson)
             if values is None:
                 values = self._environment_values()
                 mask_secret(values["api_key"])
@@ -113,7 +111,7 @@ class SegmindHook(BaseHook):
         if self.segmind_conn_id is not None:
             with suppress(AirflowNotFoundException):
                 conn = await get_async_connection(self.segmind_conn_id, self)
-                values = _values(conn, await get_async_extra_dejson(conn))
+                values = values_of(conn, await get_async_extra_dejson(conn))
         if values is None:
             values = self._environment_values()
             await asyncio.to_thread(mask_secret, values["api_key"])
@@ -263,11 +261,19 @@ class SegmindHook(BaseHook):
         :param request_id: one request; then the filters mean nothing.
         :param filters: ``model`` (substring), ``status``, ``from_date``, ``to_date`` (days), ``page``, ``per_page``.
         """
-        return self.get_conn().send(calls.get_history(request_id, **filters))
+        return self.get_history_page(request_id, **filters).rows
+
+    def get_history_page(
+        self, request_id: str | None = None, *, budget: RetryBudget | None = None, **filters: Any
+    ) -> HistoryPage:
+        """Return a page of the history and how many rows it has, see :meth:`get_history`; outputs are absolute URLs."""
+        page = self.get_conn().send(calls.get_history(request_id, **filters), budget=budget)
+        return page.with_absolute(self.settings.outputs_url)
 
     async def aget_history(self, request_id: str | None = None, **filters: Any) -> list[HistoryRow]:
         """See :meth:`get_history`."""
-        return await self._asend(calls.get_history(request_id, **filters))
+        page = await self._asend(calls.get_history(request_id, **filters))
+        return page.with_absolute((await self.asettings()).outputs_url).rows
 
     def run_sync(self, model: str, parameters: Mapping[str, Any]) -> SyncResult:
         """
@@ -329,17 +335,12 @@ class SegmindHook(BaseHook):
 
     def watch(self, watch: Watch) -> Event:
         """Wait until a request is finished, or until its deadline, and return the event that says how it ended."""
-        return drive(self.informed(watch).steps(time.time), self.get_conn())
+        watch = replace(self.informed(watch), tolerance=self.settings.poll_error_timeout)
+        clock = steady_clock()
+        return drive(watch.steps(clock), self.get_conn(), clock=clock)
 
     async def awatch(self, watch: Watch) -> Event:
         """See :meth:`watch`."""
-        watch = self.informed(watch)
-        return await adrive(watch.steps(time.time), self._lease(), gate_for(self.segmind_conn_id))
-
-
-def _values(conn: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an Airflow connection says, by the names of our settings."""
-    host = (conn.host or "").strip()
-    if host and conn.port:
-        host = f"{host.rstrip('/')}:{conn.port}"
-    return {**extra, "api_key": conn.password, "gateway": host or None}
+        settings = (await self._lease().client()).settings
+        watch = replace(self.informed(watch), tolerance=settings.poll_error_timeout)
+        return await adrive(watch.steps(steady_clock()), self._lease(), gate_for(self.segmind_conn_id))

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 #: Seconds. Looks of many waits that are due within one tick wake the loop once: waking it costs more than a look.
 _TICK = 0.05
 
+
+def steady_clock() -> Callable[[], float]:
+    """Return a clock (epoch seconds) that a change of this machine's time does not move: deadlines stay."""
+    began, at = time.monotonic(), time.time()
+    return lambda: at + time.monotonic() - began
+
+
 Steps = Generator[Step, Any, "Event"]
 
 

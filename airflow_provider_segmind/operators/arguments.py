@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, conf
 
 from airflow_provider_segmind.compat import known_arguments
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.options import NEVER_FOUND, NOT_GIVEN, IfExists
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
-    NEVER_FOUND,
-    IfExists,
     check_inline_output,
     check_numbers,
     check_on_lost_submit,
     check_uris,
+    claim_target,
+    instance_of,
     is_final,
+    serves_previews,
     takes_our_retry_policy,
 )
 from airflow_provider_segmind.protocol.models import check_known, decode_base64, request_body
+from airflow_provider_segmind.protocol.presentable import presentable
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage.limits import MAX_BYTES
@@ -32,7 +36,7 @@ from airflow_provider_segmind.storage.names import check_placeholders, placehold
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_segmind.operators.delivery import Delivery
+    from airflow_provider_segmind.execution.delivery import Delivery
 
 
 class ModelArguments(TellsLineage, BaseOperator):
@@ -65,7 +69,7 @@ class ModelArguments(TellsLineage, BaseOperator):
         *,
         model: str,
         parameters: Mapping[str, Any] | str | None = None,
-        destination: str | None = None,
+        destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
         max_bytes: int = MAX_BYTES,
         if_exists: IfExists = "overwrite",
@@ -91,7 +95,7 @@ class ModelArguments(TellsLineage, BaseOperator):
             self.retry_policy = SegmindRetryPolicy()
         self.model = model
         self.parameters = parameters
-        self.destination = destination
+        self.destination = None if destination is NOT_GIVEN else destination
         self.destination_conn_id = destination_conn_id
         self.max_bytes = max_bytes
         self.if_exists = if_exists
@@ -115,10 +119,16 @@ class ModelArguments(TellsLineage, BaseOperator):
         self.stored_uri: str | None = None
         self.operator_extra_links = written_by_tasks(self)
         self._check_plain_arguments()
-        check_uris(destination=destination)
-        self._stores = destination is not None  # a template may render to None, which must not mean "nowhere"
+        check_uris(destination=self.destination)
+        self._stores = self.destination is not None  # a template may render to None, which must not mean "nowhere"
+        self._given_none = destination is None
         self._check_destination()
         self._check_early()
+
+    @cached_property
+    def hook(self) -> SegmindHook:
+        """The hook of this task's connection."""
+        return SegmindHook(self.segmind_conn_id)
 
     # --- checks ---------------------------------------------------------------------------------------------
 
@@ -131,7 +141,13 @@ class ModelArguments(TellsLineage, BaseOperator):
                 "expected_duration": self.expected_duration,
                 "queue_timeout": self.queue_timeout,
             },
-            not_negative={"defer_after": self.defer_after, "lost_submit_wait": self.lost_submit_wait},
+            not_negative={
+                "defer_after": self.defer_after,
+                "lost_submit_wait": self.lost_submit_wait,
+                "min_remaining_credits": self.min_remaining_credits,
+            },
+            whole=("max_bytes",),
+            optional=("poll_interval", "expected_duration", "queue_timeout", "min_remaining_credits"),
         )
         check_on_lost_submit(self.on_lost_submit)
         if self.destination is not None and not self.wait_for_completion:
@@ -228,19 +244,28 @@ class ModelArguments(TellsLineage, BaseOperator):
             parameters = {}
         return made_of(value, parameters, inputs=[self._source()])
 
-    def _delivery(self, context: Context) -> Delivery | None:
+    def _delivery(
+        self, context: Context, note: Mapping[str, Any], input_size: tuple[int, int] | None
+    ) -> Delivery | None:
+        """Return the way to the destination, if there is one; ``note`` is what was noted when the input was read."""
         if self.destination is None:
             return None
-        from airflow_provider_segmind.operators.delivery import Delivery
+        from airflow_provider_segmind.execution.delivery import Delivery
 
         return Delivery(
-            context=context,
+            hook=self.hook,
+            instance=instance_of(context),
             destination=self.destination,
             conn_id=self.destination_conn_id,
             model=self.model,
             source=self._source(),
             max_bytes=self.max_bytes,
+            claim=lambda target: claim_target(context, target),
             if_exists=self._on_existing,
             sidecar=self._keeps_sidecar,
+            serves_previews=serves_previews(),
             read_input=self._read_input,
+            note=note,
+            parameters=presentable(self._body()) if self._keeps_sidecar else {},
+            at_least=input_size,
         )

@@ -11,43 +11,30 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import known_arguments, retry_policy_of
-from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
-    SegmindBatchError,
-    SegmindConfigError,
-    SegmindStorageError,
-    SegmindTimeoutError,
-)
+from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
+from airflow_provider_segmind.execution.engine import Engine
+from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock
+from airflow_provider_segmind.execution.items import made_of_batch, wants_of
+from airflow_provider_segmind.execution.manifest import BatchFolder
+from airflow_provider_segmind.execution.want import Rules
+from airflow_provider_segmind.execution.waves import BatchEvent, Limits, read_batch_event
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.ledger.batch import BatchLedger
 from airflow_provider_segmind.lineage import TellsLineage, check_count, check_outlets
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindStoredLink
-from airflow_provider_segmind.operators.batch_folder import BatchFolder
-from airflow_provider_segmind.operators.batch_items import counted, keep_moving, made_of_batch, pictures_of, take_up
 from airflow_provider_segmind.operators.common import (
     check_numbers,
     check_on_lost_submit,
     check_uris,
-    file_name,
+    instance_of,
     is_final,
+    is_working,
     not_before,
     permanent_errors_fail,
+    records_of,
     takes_our_retry_policy,
 )
-from airflow_provider_segmind.operators.submit_many import Picture, Wave, find_again, refresh, settle
-from airflow_provider_segmind.protocol.batch import (
-    BatchEvent,
-    Limits,
-    Memory,
-    Row,
-    State,
-    Waited,
-    digest_of,
-    read_batch_event,
-    summary,
-)
-from airflow_provider_segmind.protocol.events import error_from_dict
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage.limits import MAX_BYTES
@@ -56,12 +43,11 @@ from airflow_provider_segmind.storage.names import check_placeholders
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_segmind.execution.instance import Instance
+    from airflow_provider_segmind.execution.want import Want
+
 #: Seconds between the last request's own deadline and Airflow's deferral time-out.
 _DEFERRAL_MARGIN = 120.0
-#: Seconds after the last request's deadline for which the claim of a process that died holds.
-_CLAIM_MARGIN = 300.0
-#: Seconds; a rate limit is waited out for at least this long: limits are per minute.
-_LEAST_PATIENCE = 300.0
 
 
 class SegmindBatchOperator(TellsLineage, BaseOperator):
@@ -69,18 +55,22 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
     Run one model over many inputs in one task instance and one trigger.
 
     Requests are submitted in waves; between them the task is deferred and holds no worker. Every request is in the
-    ledger as soon as it is known, and what became of each picture stands in a manifest (JSON Lines) beside the
-    outputs: ``<task id>.manifest.jsonl``, one :class:`~airflow_provider_segmind.protocol.batch.Row` a line. A retry, a
-    clear or another run with the same destination does only what is missing: what is stored is left alone, what
-    runs or is paid for is fetched, what failed (which was free) is submitted again. Items with the same parameters
-    are one picture. Outputs are named after their input and the beginning of the picture's key.
+    ledger as soon as it is known, and what became of each item stands in a manifest (JSON Lines) beside the
+    outputs: ``<task id>.manifest.jsonl``, a :class:`~airflow_provider_segmind.execution.record.RequestRecord` a line.
+    A retry, a clear or another run with the same destination does only what is missing: what is delivered is left
+    alone, what runs or is paid for is fetched, what failed (which was free) is submitted again. Rows are identified by
+    model, parameters and gateway, without the signatures of URLs, and every manifest in the folder is read: items may
+    be reordered or signed again, and the task may be renamed. Items with the same parameters are one request. Outputs
+    are named ``<stem>-<first 8 characters of the key>``.
 
     Returns a JSON object (XCom) of under 4 KB: ``model``, ``manifest`` (URI), ``total``, ``stored``, ``reused`` (of
     them, those that were there already), ``failed``, ``errors`` (how often each class), ``metrics`` (``cost`` of
     this run and ``remaining_credits`` in credits), ``seconds``.
 
-    What concerns all pictures (a refused key, missing credits, an unknown model) ends the submits: what is open is
-    waited for and stored, and then the task fails with that error. One run at a time works on a manifest.
+    What concerns all items (a refused key, missing credits, an unknown model) ends the submits: what is open is
+    waited for and stored, and then the task fails with that error. One run at a time works on a manifest: its claim,
+    ``<task id>.claim``, names its owner and its end, is released on every exit but a deferral, and does not count when
+    Airflow says that its owner has ended.
 
     :param model: slug of the model. (templated)
     :param items: the pictures: each a dict of the model's parameters, or just the URL of its image. (templated)
@@ -95,12 +85,14 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
     :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
     :param max_bytes: refuse to store a larger output (bytes; default 2 GiB).
     :param timeout: seconds for each request, from its submit (default 600, the vendor's advice).
-    :param poll_interval: seconds between two looks at one request; default: by what is known of the model.
+    :param poll_interval: seconds between two polls of one request; default: by what is known of the model.
     :param expected_duration: seconds that a request is expected to take (default: what the model's page states).
-    :param durable: remember open requests in Airflow's task state store (default True), see the other operators.
-    :param on_lost_submit: what to do with a submit whose answer was lost and which the request history does not show:
-        ``fail`` that picture (default: a person looks) or ``resubmit``.
-    :param lost_submit_wait: seconds for which the history is searched for it (default 30).
+    :param durable: keep the records of open requests in Airflow's task state store (default True), see
+        :class:`.SegmindRunModelOperator`. What is delivered is kept in the manifest only.
+    :param on_lost_submit: what to do with a submit whose response was lost, where the request history neither shows it
+        nor proves that it was never accepted: ``fail`` that item (default: the next try searches again) or
+        ``resubmit``.
+    :param lost_submit_wait: seconds for which the history is searched for it in each try (default 30).
     :param min_remaining_credits: submit no wave while the balance is below this; default: the connection's, if any.
     """
 
@@ -171,7 +163,13 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
                 "poll_interval": self.poll_interval,
                 "expected_duration": self.expected_duration,
             },
-            not_negative={"max_failures": self.max_failures, "lost_submit_wait": self.lost_submit_wait},
+            not_negative={
+                "max_failures": self.max_failures,
+                "lost_submit_wait": self.lost_submit_wait,
+                "min_remaining_credits": self.min_remaining_credits,
+            },
+            whole=("requests_per_minute", "max_in_flight", "max_bytes", "max_failures"),
+            optional=("requests_per_minute", "poll_interval", "expected_duration", "min_remaining_credits"),
         )
         check_on_lost_submit(self.on_lost_submit)
         check_outlets(self.outlets, stores=True)
@@ -197,153 +195,80 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
             return self._go_on(context, read_batch_event(event))
 
     def _go_on(self, context: Context, event: BatchEvent | None) -> dict[str, Any]:
-        pictures = pictures_of(self.model, self.items, self.parameters or {}, gateway=self.hook.settings.gateway)
+        wants = wants_of(self.model, self.items, self.parameters or {}, gateway=self.hook.settings.gateway)
+        instance = instance_of(context)
         folder = BatchFolder(
             self.destination,
             conn_id=self.destination_conn_id,
-            name=file_name(context),
+            instance=instance,
             model=self.model,
             max_bytes=self.max_bytes,
+            is_working=lambda owner: is_working(context, owner),
         )
         self.stored_uri = folder.manifest
-        ledger = BatchLedger(context, durable=self.durable)
-        left = (pictures, folder, ledger)
-        memory = self._begin(*left) if event is None else self._resume(*left, event)
-        ended = {waited.key: waited.event for waited in event.waited if waited.event} if event else {}
-        folder.collect(self.hook, self.model, pictures, ended, owner=ledger.owner)
-        wave = self._submit(pictures, ledger, memory)
-        rows = [picture.row for picture in pictures]
-        keep_moving(rows, memory, wave.limited, patience=max(self.timeout, _LEAST_PATIENCE))
-        folder.write(rows)
-        ledger.write(row for row in rows if not row.open)
-        self.log.info("Batch of %s: %s", self.model, ", ".join(f"{count} {state}" for state, count in counted(rows)))
-        if any(row.state is State.RUNNING for row in rows) or (
-            memory.halted is None and any(row.state is State.WAITING for row in rows)
-        ):
-            self._defer(pictures, memory, wave.closed_until)
-        folder.release()
-        numbers = summary(rows, since=memory.started_at, reused=memory.reused)
-        value = {"model": self.model, "manifest": folder.manifest, **numbers}
-        value["seconds"] = round(time.time() - memory.started_at, 1)
-        self.tell(context, self.hook, made_of_batch(value, pictures, self.parameters, owner=ledger.owner))
-        return self._close(rows, value, memory)
-
-    def _begin(self, pictures: Sequence[Picture], folder: BatchFolder, ledger: BatchLedger) -> Memory:
-        """Take up what earlier tries and runs left."""
-        now = time.time()
-        self._claim(folder, ledger.owner)
-        take_up(pictures, folder.read() or {}, ledger.rows)
-        rows = [picture.row for picture in pictures]
-        left = {row.request_id for row in rows if row.request_id}
-        for row in rows:
-            row.run_again()
-        folder.miss(rows)
-        check_count(self.outlets, sum(row.state is not State.STORED for row in rows))
-        if ledger.blind:
-            find_again(self.hook, self.model, pictures, besides=left, patience=self.lost_submit_wait)
-        if any(row.state is State.WAITING for row in rows):
-            folder.probe()
-        settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
-        refresh(self.hook, self.model, pictures)
-        reused = sum(row.state is State.STORED for row in rows)
-        return Memory(started_at=now, reused=reused, items=digest_of(row.key for row in rows), moved_at=now)
-
-    def _resume(
-        self, pictures: Sequence[Picture], folder: BatchFolder, ledger: BatchLedger, event: BatchEvent
-    ) -> Memory:
-        """Go on after a deferral, in another process."""
-        written = folder.read()
-        if written is None:
-            raise SegmindStorageError(
-                f"the manifest {folder.manifest} has gone since the batch began",
-                next_step="Put it back, or clear the task: then the finished ones are submitted, and paid, anew.",
-                retryable=False,
-            )
-        if event.memory.items not in ("", digest_of(picture.row.key for picture in pictures)):
-            raise SegmindConfigError(
-                "the items are others than before the deferral, when their templates were rendered",
-                next_step=f"Make them in a task before this one. What was submitted is in {folder.manifest}.",
-            )
-        self._claim(folder, ledger.owner)
-        take_up(pictures, written, ledger.rows)
-        if event.error is not None:
-            raise error_from_dict(event.error)
-        rows = {picture.row.key: picture.row for picture in pictures}
-        for waited in event.waited:
-            row = rows.get(waited.key)
-            if row is not None and row.state in (State.WAITING, State.INTENDED):  # nothing but the event remembers
-                row.submitted(waited.request_id, at=waited.submitted_at)
-        return event.memory
-
-    def _claim(self, folder: BatchFolder, owner: str) -> None:
-        """Let no other run work on the same manifest: both would pay for what is missing."""
-        if not folder.claim(owner, until=time.time() + self.timeout + _CLAIM_MARGIN):
-            raise SegmindConfigError(
-                f"another run works on {folder.manifest}",
-                next_step="Nothing was sent by this one: clear it once that has ended, or give each run a folder.",
-            )
-
-    def _submit(self, pictures: Sequence[Picture], ledger: BatchLedger, memory: Memory) -> Wave:
-        """Submit as many as the limits allow now."""
-        wave = Wave(self.hook, ledger, self.model, self.min_remaining_credits)
-        waiting = [picture for picture in pictures if picture.row.state is State.WAITING]
-        if self.execution_timeout and time.time() > memory.started_at + self.execution_timeout.total_seconds():
-            late = SegmindTimeoutError("execution_timeout was over before all was submitted", next_step="")
-            memory.halted = memory.halted or late.to_dict()
-        size = Limits(self.requests_per_minute, self.max_in_flight).wave(
-            [picture.row for picture in pictures], time.time()
+        run = BatchRun(
+            self._engine(context, instance),
+            folder,
+            folder.bind(self.hook, wants),
+            self._rules(context, instance, wants),
+            wants,
         )
-        if memory.halted is None and size and waiting:
-            wave.submit(waiting[:size])
-            settle(self.hook, self.model, pictures, on_lost_submit=self.on_lost_submit, patience=self.lost_submit_wait)
-            tried = [picture.row for picture in waiting[:size]]
-            found_all = not any(row.state is State.FAILED and row.request_id is None for row in tried)
-            if wave.halted and not (isinstance(wave.halted, SegmindAnswerLostError) and found_all):
-                memory.halted = wave.halted.to_dict()
-        return wave
+        found = run.run(event)
+        if isinstance(found, Deferred):
+            self._defer(found, inline=any(want.body.get("base64") is True for want in wants))
+        return found
 
-    def _defer(self, pictures: Sequence[Picture], memory: Memory, closed_until: float) -> NoReturn:
+    def _engine(self, context: Context, instance: Instance) -> Engine:
+        return Engine(
+            SegmindModel(self.hook, self.model, min_remaining_credits=self.min_remaining_credits),
+            records_of(context, durable=self.durable, batch=True),
+            SystemClock(),
+            Rules(
+                self.model,
+                on_lost_submit=self.on_lost_submit,
+                lost_submit_wait=self.lost_submit_wait,
+                ran_before=self.durable and instance.ran_before,
+                owner=instance.owner,
+                try_number=instance.try_number,
+                began_at=instance.began_at,
+            ),
+            completed=lambda want, result: telemetry.completed(
+                result, one_of_many=True, submitted_at=want.record.submitted_at
+            ),
+        )
+
+    def _rules(self, context: Context, instance: Instance, wants: Sequence[Want]) -> BatchRules:
+        def closing(value: dict[str, Any]) -> None:
+            self.tell(context, self.hook, made_of_batch(value, wants, self.parameters, owner=instance.owner))
+
+        return BatchRules(
+            model=self.model,
+            owner=instance.owner,
+            limits=Limits(self.requests_per_minute, self.max_in_flight),
+            timeout=self.timeout,
+            max_failures=self.max_failures,
+            execution_timeout=self.execution_timeout.total_seconds() if self.execution_timeout else None,
+            check_number=lambda number: check_count(self.outlets, number),
+            closing=closing,
+        )
+
+    def _defer(self, found: Deferred, *, inline: bool) -> NoReturn:
         from airflow_provider_segmind.triggers.batch import SegmindBatchTrigger
 
-        now, rows = time.time(), [picture.row for picture in pictures]
-        running = [row for row in rows if row.state is State.RUNNING]
-        limits = Limits(self.requests_per_minute, self.max_in_flight)
-        resume_at, need = limits.next_wave(rows, now) if memory.halted is None else (now, len(running))
-        resume_at = max(resume_at, closed_until)
-        deadline = max([resume_at, *((row.submitted_at or now) + self.timeout for row in running)])
-        waited = [
-            Waited(key=row.key, request_id=row.request_id or "", submitted_at=row.submitted_at or now)
-            for row in running
-        ]
         self.defer(
             trigger=SegmindBatchTrigger(
-                waited=[request.model_dump(mode="json", exclude_none=True) for request in waited],
+                waited=[request.model_dump(mode="json", exclude_none=True) for request in found.waited],
                 segmind_conn_id=self.segmind_conn_id,
                 model=self.model,
                 timeout=self.timeout,
-                need=need,
-                resume_at=resume_at,
+                need=found.need,
+                resume_at=found.resume_at,
                 not_before=not_before(),
                 poll_interval=self.poll_interval,
                 expected_duration=self.expected_duration,
-                inline=any(picture.body.get("base64") is True for picture in pictures),
-                memory=memory.model_dump(mode="json"),
+                inline=inline,
+                memory=found.memory.model_dump(mode="json"),
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, deadline - now) + _DEFERRAL_MARGIN),
-        )
-
-    def _close(self, rows: Sequence[Row], value: dict[str, Any], memory: Memory) -> dict[str, Any]:
-        """Return the batch in numbers, or fail with what ended it."""
-        if memory.halted is not None:
-            raise error_from_dict(memory.halted)
-        failed = [row for row in rows if row.state is State.FAILED]
-        if len(failed) <= self.max_failures:
-            return value
-        first = error_from_dict(failed[0].error or {})
-        raise SegmindBatchError(
-            f"{len(failed)} of {len(rows)} pictures failed, max_failures is {self.max_failures}; {value['errors']}; "
-            f"the first, item {failed[0].index}: {first}",
-            next_step=f"Manifest: {value['manifest']}. Another try, or a clear, does only what is missing.",
-            retryable=any((row.error or {}).get("retryable") for row in failed),
+            timeout=timedelta(seconds=max(0.0, found.deadline - time.time()) + _DEFERRAL_MARGIN),
         )

@@ -6,14 +6,23 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf, get_current_context, redact
 
-from airflow_provider_segmind.compat import HAS_RETRY_POLICIES, ChainRetryPolicy, xcoms_of_all
-from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.compat import (
+    HAS_RETRY_POLICIES,
+    ChainRetryPolicy,
+    has_run_before,
+    state_of,
+    task_state_store,
+    xcoms_of_all,
+)
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.store import TaskStateRecords
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 
 if TYPE_CHECKING:
@@ -23,8 +32,9 @@ log = logging.getLogger(__name__)
 
 #: The XCom under which the tab in Airflow's UI finds what a task failed with.
 ERROR_KEY = "segmind_error"
-IfExists = Literal["overwrite", "skip", "fail"]
-NEVER_FOUND = "skip_existing never finds a destination with {request_id}: leave that out"
+#: States of a task instance that has not started (again), and of one whose process may be at work.
+NOT_STARTED = ("none", "scheduled", "queued")
+WORKING = ("running", "deferred", "up_for_reschedule", "scheduled", "queued", "restarting")
 
 
 def is_final(value: Any) -> bool:
@@ -38,14 +48,34 @@ def is_final(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | bytes)
 
 
-def check_numbers(*, positive: Mapping[str, float | None], not_negative: Mapping[str, float]) -> None:
-    """Raise SegmindConfigError for a number that is not finite, or not in its range; None is not given."""
-    for name, value in positive.items():
-        if value is not None and (not math.isfinite(value) or value <= 0):
-            raise SegmindConfigError(f"{name} must be a positive number, not {value!r}")
-    for name, value in not_negative.items():
-        if not math.isfinite(value) or value < 0:
-            raise SegmindConfigError(f"{name} must be 0 or more seconds, not {value!r}")
+def check_numbers(
+    *,
+    positive: Mapping[str, float | None],
+    not_negative: Mapping[str, float | None],
+    whole: Collection[str] = (),
+    optional: Collection[str] = (),
+) -> None:
+    """
+    Raise SegmindConfigError for a number that is not finite, or not in its range.
+
+    :param positive: numbers above 0.
+    :param not_negative: numbers from 0 on.
+    :param whole: names of those that count something.
+    :param optional: names of those that may be None.
+    """
+    for name, value in {**positive, **not_negative}.items():
+        if value is None and name in optional:
+            continue
+        kind = "a whole number" if name in whole else "a number"
+        least = "above 0" if name in positive else "of 0 or more"
+        right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if (
+            not right
+            or value is None
+            or (name in whole and not isinstance(value, int))
+            or (value <= 0 if name in positive else value < 0)
+        ):
+            raise SegmindConfigError(f"{name} must be {kind} {least}, not {value!r}")
 
 
 def check_on_lost_submit(value: str) -> None:
@@ -115,7 +145,7 @@ def permanent_errors_fail(policy: Any = None) -> Iterator[None]:
     except SegmindError as error:
         show_error(error)
         decides = isinstance(policy, SegmindRetryPolicy | ChainRetryPolicy)
-        if error.retryable or (decides and not isinstance(error, SegmindAnswerLostError)):
+        if error.retryable or decides:
             raise
         raise AirflowFailException(str(error)) from error
 
@@ -135,11 +165,24 @@ def not_before() -> float:
     return time.time() + float(conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)) + 1.0
 
 
-def file_name(context: Context) -> str:
-    """Return a name for this task instance's file: the task id and, where it is mapped, the map index."""
-    ti = context["ti"]
-    map_index = ti.map_index if ti.map_index is not None else -1
-    return ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+def instance_of(context: Context) -> Instance:
+    """Return the task instance of a task's context."""
+    ti, run = context["ti"], context.get("dag_run")
+    due = getattr(run, "run_after", None) or getattr(run, "data_interval_end", None)
+    return Instance(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        try_number=int(getattr(ti, "try_number", 1) or 1),
+        ran_before=has_run_before(ti),
+        began_at=None if due is None else due.timestamp(),
+    )
+
+
+def records_of(context: Context, *, durable: bool, batch: bool = False) -> TaskStateRecords:
+    """Return the request records of a task instance; they hold nothing before Airflow 3.3, and if not ``durable``."""
+    return TaskStateRecords(task_state_store(context) if durable else None, batch=batch)
 
 
 def claim_target(context: Context, target: str) -> None:
@@ -149,7 +192,8 @@ def claim_target(context: Context, target: str) -> None:
     Each writes down which target is its own, and then looks who else did: an XCom whose key is made from the target,
     so looking costs one call and finds the same target only. Whoever comes second fails, before it submits; of two at
     the very same moment both may. The claim stays for the run, so the order in which they end does not matter. It is
-    written whatever ``do_xcom_push`` says: it is no result.
+    written whatever ``do_xcom_push`` says: it is no result. Where the whole mapped task was cleared, the claim of an
+    instance that has not started again does not count: it may get another target.
 
     :param context: of a mapped task.
     :param target: what tells one place from another.
@@ -159,6 +203,7 @@ def claim_target(context: Context, target: str) -> None:
     key = f"segmind_target_{hashlib.sha256(target.encode()).hexdigest()[:16]}"
     ti.xcom_push(key=key, value=ti.map_index)
     others = sorted(index for index in xcoms_of_all(ti, key) if isinstance(index, int) and index != ti.map_index)
+    others = [index for index in others if _has_started_again(ti, index)]
     if others:
         # The other one keeps its target, also when it is tried again. No None: Airflow 3.0 takes none as an XCom.
         ti.xcom_push(key=key, value="")
@@ -167,3 +212,23 @@ def claim_target(context: Context, target: str) -> None:
             next_step="Nothing was sent. Tell them apart with {stem} or {map_index} in the destination, or end it "
             "with / to have the task name the object.",
         )
+
+
+def _has_started_again(ti: Any, map_index: int) -> bool:
+    """Return whether a mapped instance has started since it was cleared, or was not cleared."""
+    return state_of(ti, {**_named(ti), "map_index": map_index}) not in NOT_STARTED
+
+
+def is_working(context: Context, owner: Mapping[str, Any]) -> bool | None:
+    """
+    Return whether a task instance may still work; None where Airflow does not say.
+
+    :param context: of the task that asks.
+    :param owner: ``dag_id``, ``run_id``, ``task_id`` and ``map_index`` of the other one.
+    """
+    state = state_of(context["ti"], owner)
+    return None if state is None else state in WORKING
+
+
+def _named(ti: Any) -> dict[str, Any]:
+    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id}

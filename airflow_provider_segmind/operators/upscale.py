@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.single import Prepared, Transport
 from airflow_provider_segmind.operators.common import check_numbers, check_uris
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
-from airflow_provider_segmind.operators.submit_once import Prepared, Transport
 from airflow_provider_segmind.protocol.models import (
     BriaIncreaseResolutionParameters,
     EsrganParameters,
@@ -65,7 +65,7 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
         if "parameters" in kwargs:
             raise SegmindConfigError("this operator takes each parameter by its own name, not parameters=")
         check_uris(input_path=input_path)
-        check_numbers(positive={"max_input_bytes": max_input_bytes}, not_negative={})
+        check_numbers(positive={"max_input_bytes": max_input_bytes}, not_negative={}, whole=("max_input_bytes",))
         if input_transport not in ("auto", *get_args(Transport)):
             raise SegmindConfigError(f"input_transport must be auto, data, upload or presign, not {input_transport!r}")
         if input_transport == "data" and not self.parameters_of.takes_base64:

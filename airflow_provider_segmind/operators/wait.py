@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, NoReturn
 
-from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import not_before
@@ -23,11 +21,6 @@ _EXECUTION_MARGIN = 5.0
 
 class WaitsForRequest(ModelArguments):
     """Waits for one request."""
-
-    @cached_property
-    def hook(self) -> SegmindHook:
-        """The hook of this task's connection."""
-        return SegmindHook(self.segmind_conn_id)
 
     def _deadline(self, started_at: float) -> float:
         """Return when to give up (epoch seconds): our own time-out, before Airflow's for the whole task."""

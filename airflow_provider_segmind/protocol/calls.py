@@ -17,17 +17,15 @@ from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
     SegmindConnectionError,
     SegmindError,
-    SegmindGatewayError,
     SegmindMalformedAnswerError,
     SegmindRateLimitedError,
-    SegmindServerError,
 )
 from airflow_provider_segmind.protocol.answers import Answer, error_for, number, words_of
 from airflow_provider_segmind.protocol.models import check_slug
 from airflow_provider_segmind.protocol.wire import (
     REQUEST_ID,
     Credits,
-    HistoryRow,
+    HistoryPage,
     Metrics,
     RequestState,
     RequestStatus,
@@ -90,17 +88,15 @@ class Call(Generic[T]):
 
     def may_replay(self, error: SegmindError) -> bool:
         """
-        Tell whether this call may be sent again after this error.
+        Return whether this call may be sent again after this error, without asking anybody.
 
-        The money rule: what costs nothing is replayed on any error that may pass; a submit only where Segmind
-        cannot have accepted it: nothing was sent, a 429, or a 5xx *answer* (each POST is a new billable request).
+        The money rule: what costs nothing is replayed on any error that may pass; a submit only where Segmind cannot
+        have accepted it: nothing was sent, or a 429. After a 5xx response it may have: ``execution/engine.py`` asks the
+        request history first.
         """
         if self.replayable:
             return error.retryable
-        return isinstance(
-            error,
-            SegmindConnectionError | SegmindRateLimitedError | SegmindServerError | SegmindGatewayError,
-        )
+        return isinstance(error, SegmindConnectionError | SegmindRateLimitedError)
 
     def unanswered(self, reason: str, *, sent: bool) -> SegmindError:
         """
@@ -114,7 +110,11 @@ class Call(Generic[T]):
 
 
 def _announces_failed(call: Call[Any], answer: Answer) -> bool:
-    """FAILED is served as HTTP 422 with a body that says so (source: model pages)."""
+    """
+    Return whether a response reports FAILED: HTTP 422 with a body that says so (source: model pages).
+
+    The status alone does not: a firewall or a proxy may answer 422 too, and a request that FAILED is submitted again.
+    """
     if call.about != "request" or not 400 <= answer.status < 500:
         return False
     body = answer.json()
@@ -245,18 +245,18 @@ def get_history(
     to_date: date | None = None,
     page: int = 1,
     per_page: int = 20,
-) -> Call[list[HistoryRow]]:
+) -> Call[HistoryPage]:
     """
     List the account's own requests, newest first, or look up one of any age.
 
     Dates are days; without them Segmind takes the last seven (source: SDK ``segmind`` 1.3.0).
     """
 
-    def read(answer: Answer) -> list[HistoryRow]:
-        body = answer.json()
-        if not isinstance(body, dict | list):
+    def read(answer: Answer) -> HistoryPage:
+        page = read_history(answer.json())
+        if page is None:
             raise SegmindMalformedAnswerError(f"the history is {answer.describe()}", status=answer.status)
-        return read_history(body)
+        return page
 
     path = "/inference-request/request-history"
     if request_id is not None:

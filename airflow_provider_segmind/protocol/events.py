@@ -123,20 +123,30 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(
 )
 
 
-def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent | FetchEvent:
+def read_any_event(payload: Any, *, request_id: str | None = None) -> Event:
     """
-    Read a trigger's event.
+    Read a trigger's event, whatever it reports.
 
     :param payload: what the trigger fired.
     :param request_id: the request that the task waits for, where it still knows: an event about another one is
         refused.
-    :return: one of the two events that mean COMPLETED.
     :raises SegmindEventError: the event is missing, of an unknown kind or version, or about another request.
-    :raises SegmindError: what the event reports.
     """
     event = read(_EVENTS, payload, request_id)
     if request_id and event.request_id != request_id:
         raise SegmindEventError(f"it is about request {event.request_id:.60}", request_id=request_id)
+    return event
+
+
+def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent | FetchEvent:
+    """
+    Read a trigger's event that must mean COMPLETED.
+
+    :return: one of the two events that mean COMPLETED.
+    :raises SegmindEventError: see :func:`read_any_event`.
+    :raises SegmindError: what the event reports.
+    """
+    event = read_any_event(payload, request_id=request_id)
     if isinstance(event, CompletedEvent | FetchEvent):
         return event
     raise error_from_dict(event.error)

@@ -32,6 +32,8 @@ _PRIOR_DEVIATION = 0.2
 _LEAST_DEVIATION, _MOST_DEVIATION = 0.03, 1.0
 #: Median of the absolute deviation -> standard deviation, for a normal distribution.
 _MAD = 1.4826
+#: Seconds by which a duration may be longer than the age of its request: two clocks.
+_CLOCKS = 30.0
 #: From so many durations on, their own scatter is believed.
 _TELLING = 5
 
@@ -81,14 +83,18 @@ class Durations:
         self._young: list[tuple[float, float]] = []  # heap of (epoch seconds from which it counts, logarithm)
         self._estimates: dict[float | None, Known | None] = {}  # by prior; a look asks, only a new duration changes it
 
-    def learn(self, seconds: float | None, *, submitted_at: float) -> None:
+    def learn(self, seconds: float | None, *, submitted_at: float, now: float) -> None:
         """
         Take the duration of a completed request into account.
 
+        One that is longer than the request's age is not believed: in milliseconds, say, it would put the next first
+        poll behind every deadline.
+
         :param seconds: as Segmind states it; None where it does not.
         :param submitted_at: when the request was submitted (epoch seconds).
+        :param now: the time (epoch seconds).
         """
-        if seconds is not None and math.isfinite(seconds) and seconds > 0:
+        if seconds is not None and 0 < seconds <= now - submitted_at + _CLOCKS:
             heapq.heappush(self._young, (submitted_at + 2 * seconds, math.log(seconds)))
 
     def known(self, prior: float | None, *, now: float) -> Known | None:

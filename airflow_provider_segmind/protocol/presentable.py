@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_segmind.protocol.identity import without_query
 from airflow_provider_segmind.protocol.models import decode_base64
 from airflow_provider_segmind.protocol.pictures import HEAD, is_picture
-from airflow_provider_segmind.protocol.resume import without_query
 from airflow_provider_segmind.protocol.wire import is_url
 
 _LONGEST_TEXT = 4096  # characters of a parameter; what is longer may be a file

@@ -28,6 +28,7 @@ from airflow_provider_segmind.protocol.calls import Service
 GATEWAY = "https://api.segmind.com"
 UPLOAD = "https://workflows-api.segmind.com"
 HISTORY = "https://api.spotprod.segmind.com"
+OUTPUTS = "https://images.segmind.com"
 
 
 def is_loopback(host: str) -> bool:
@@ -126,6 +127,9 @@ class ConnectionSettings(BaseModel):
     :param allow_http: send the key over plain http to other machines too.
     :param polls_per_minute: how many looks at requests all waits of a triggerer share; in a task that waits itself
         it is the task's own. Default: as many as the schedule asks for.
+    :param poll_error_timeout: seconds for which polls of a submitted request may be refused (400, 401, 403, 404, …: a
+        deploy, a firewall, a proxy) before the wait ends with that error (default 60). What a 5xx, a 429 or a broken
+        connection says of a poll is tolerated until the task's own time-out.
     :param min_remaining_credits: submit nothing while the balance is below this (credits); default: no check.
     """
 
@@ -142,7 +146,8 @@ class ConnectionSettings(BaseModel):
     output_hosts: Annotated[tuple[str, ...], BeforeValidator(_patterns)] = ()
     allow_http: Annotated[bool, BeforeValidator(_flag)] = False
     polls_per_minute: Annotated[float, Field(gt=0, le=60_000, allow_inf_nan=False)] | None = None
-    min_remaining_credits: Annotated[float, Field(ge=0)] | None = None
+    min_remaining_credits: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    poll_error_timeout: Annotated[float, Field(ge=0, le=3600)] = 60.0
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +198,11 @@ class ConnectionSettings(BaseModel):
             return self.gateway
         return self.upload_url if service is Service.UPLOAD else self.history_url
 
+    @property
+    def outputs_url(self) -> str:
+        """The host of outputs whose URL in the history is a path only."""
+        return OUTPUTS if origin(self.gateway) == origin(GATEWAY) else self.gateway
+
     def is_own(self, url: str) -> bool:
         """Tell whether the URL points to the connection's own gateway."""
         return origin(url) == origin(self.gateway)
@@ -226,3 +236,11 @@ def connection_settings(values: Mapping[str, Any], *, where: str) -> ConnectionS
             for f in error.errors(include_url=False, include_input=False)
         ]
         raise SegmindConfigError(f"{where}: {'; '.join(faults)}", next_step="Correct the connection.") from None
+
+
+def values_of(conn: Any, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an Airflow connection says, by the names of our settings."""
+    host = (conn.host or "").strip()
+    if host and conn.port:
+        host = f"{host.rstrip('/')}:{conn.port}"
+    return {**extra, "api_key": conn.password, "gateway": host or None}

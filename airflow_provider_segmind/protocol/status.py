@@ -81,8 +81,6 @@ def error_class(status: int, words: str, *, about: str) -> type[SegmindError]:
     """
     if status == 404 and about != "account":
         return SegmindUnknownModelError if about == "model" else SegmindRequestExpiredError
-    if status == 422 and about == "request":
-        return failed_class(words)
     if status == 406:
         return _class_for_406(words)
     if status in STATUS_ERRORS:

@@ -12,21 +12,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_segmind.exceptions import (
+    SegmindAnswerError,
     SegmindError,
+    SegmindMissingOutputError,
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
+    SegmindRequestFailedError,
     SegmindTimeoutError,
+    SegmindUnknownStatusError,
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.polling import Durations, PollSchedule, clip, phase_of
-from airflow_provider_segmind.protocol.wire import RequestState
+from airflow_provider_segmind.protocol.wire import Metrics, RequestState
 
 #: Seconds; a poll that fails again and again is repeated at least this often.
 _LONGEST_AFTER_ERROR = 30.0
-#: Seconds after the submit for which an unknown id may only be one that is not known everywhere yet.
-_SETTLING = 60.0
+#: Seconds after the submit from which an unknown id is one that Segmind has forgotten: it keeps a record for an hour.
+_KEPT = 3600.0
+#: What Segmind reports of the request itself: it will not report anything else.
+_ENDS = (SegmindRequestFailedError, SegmindUnknownStatusError, SegmindMissingOutputError)
+#: What a gateway, or something before it, reports instead.
+_REFUSALS = (SegmindAnswerError, SegmindRequestExpiredError)
+_REFUSED = (
+    "Segmind refused every poll for {seconds:.0f} s. The request itself was accepted, and is billed if it completes: "
+    "another try polls again. How long polls may be refused: poll_error_timeout, an extra of the connection."
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,11 @@ class Pause:
 
 
 Step = Pause | calls.Call[Any]
+
+
+def may_pass(error: SegmindError) -> bool:
+    """Return whether an error response to a poll or a result may pass: not what Segmind reports of the request."""
+    return isinstance(error, _REFUSALS) and not isinstance(error, _ENDS)
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,7 @@ class Watch:
     :param expected_duration: seconds that the model is said to take; default: what its page says, if anything.
     :param queue_timeout: seconds that it may be QUEUED, from the submit; None for as long as the deadline allows.
     :param not_before: do not look before (epoch seconds).
+    :param tolerance: seconds for which polls may be refused (any error but FAILED) before the wait ends with that.
     :param inline: the output was asked for inside the body (base64): the body is not fetched here.
     :param on_state: told each state as it is first seen.
     :param durations: what this process has learned of the model; it learns from this request, too.
@@ -66,6 +84,7 @@ class Watch:
     expected_duration: float | None = None
     queue_timeout: float | None = None
     not_before: float = 0.0
+    tolerance: float = 60.0
     inline: bool = False
     on_state: Callable[[RequestState], None] = field(default=lambda state: None, repr=False)
     durations: Durations = field(default_factory=Durations, repr=False, compare=False)
@@ -86,11 +105,12 @@ class Watch:
         Go through the wait.
 
         Yields a call to send (answer it with what it reads, or throw its error in) or a :class:`Pause`. Errors
-        that may pass are borne until the deadline; after a deadline that passed meanwhile (a triggerer that was
-        down) there is one last look, because the picture may be there.
+        that may pass are tolerated until the deadline, and a refusal for ``tolerance`` seconds: the request is paid
+        for, and a deploy, a firewall or a proxy refuses for a while. After a deadline that passed meanwhile (a
+        triggerer that was down) there is one last poll, because the output may be there.
         """
         state: RequestState | None = None
-        trouble, failures = None, 0
+        trouble, failures, refused_at = None, 0, None
         now = clock()
         pause = max(self.first_look(now), self.not_before - now)
         while True:
@@ -106,29 +126,46 @@ class Watch:
                 if state is RequestState.FAILED:
                     return FailedEvent(request_id=self.request_id, error=seen.failure().to_dict())
                 if state is RequestState.COMPLETED and self.inline:
-                    self.durations.learn(seen.metrics.total_time, submitted_at=self.submitted_at)
+                    self._learn(seen.metrics, clock())
                     return FetchEvent(request_id=self.request_id)
                 if state is RequestState.COMPLETED:
                     result = yield calls.get_result(self.request_id, model=self.model)
-                    self.durations.learn(result.metrics.total_time, submitted_at=self.submitted_at)
+                    self._learn(result.metrics, clock())
                     if result.fetchable:
                         return CompletedEvent(request_id=self.request_id, result=result)
                     return FetchEvent(request_id=self.request_id)
             except SegmindError as error:
-                young = isinstance(error, SegmindRequestExpiredError) and clock() - self.submitted_at < _SETTLING
-                if not error.retryable and not young:
-                    return event_for(error, request_id=self.request_id)
                 trouble, failures = error, failures + 1
+                if error.retryable:
+                    refused_at = None
+                elif not may_pass(error) or self._is_over(error, refused_at, clock()):
+                    return event_for(error, request_id=self.request_id)
+                else:
+                    refused_at = clock() if refused_at is None else refused_at
             else:
-                trouble, failures = None, 0
+                trouble, failures, refused_at = None, 0, None
             if now >= self._deadline(state if trouble is None else None):
                 return event_for(self._timeout(state, trouble, clock()), request_id=self.request_id)
             pause = self._pause(trouble, failures, clock())
+
+    def _is_over(self, error: SegmindError, refused_at: float | None, now: float) -> bool:
+        """Return whether polls have been refused for long enough; the error then allows another try."""
+        forgotten = isinstance(error, SegmindRequestExpiredError) and now - self.submitted_at > _KEPT
+        since = now if refused_at is None else refused_at
+        if not forgotten and now - since < self.tolerance:
+            return False
+        error.retryable = True
+        if not isinstance(error, SegmindRequestExpiredError):
+            error.next_step = _REFUSED.format(seconds=now - since)
+        return True
 
     def _deadline(self, state: RequestState | None) -> float:
         if state is RequestState.QUEUED and self.queue_timeout is not None:
             return min(self.deadline, self.submitted_at + self.queue_timeout)
         return self.deadline
+
+    def _learn(self, metrics: Metrics, now: float) -> None:
+        self.durations.learn(metrics.total_time, submitted_at=self.submitted_at, now=now)
 
     def _pause(self, trouble: SegmindError | None, failures: int, now: float) -> float:
         planned = self.schedule(now).next(max(0.0, now - self.submitted_at))

@@ -11,7 +11,7 @@ import json
 import re
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -170,6 +170,29 @@ class HistoryRow(Wire):
     created_at: Text = None
 
 
+class HistoryPage(Wire):
+    """One page of the request history: each request once, and how many rows there were."""
+
+    rows: list[HistoryRow] = Field(default_factory=list)
+    raw: int = 0
+
+    def with_absolute(self, base_url: str) -> HistoryPage:
+        """Return the page with absolute output URLs: some rows name a path only."""
+        rows = [
+            row.model_copy(update={"output": _absolute(base_url, row.output)}) if (row.output or "")[:1] == "/" else row
+            for row in self.rows
+        ]
+        return self.model_copy(update={"rows": rows})
+
+
+def _absolute(base_url: str, path: str | None) -> str | None:
+    try:
+        url = urljoin(base_url, path)
+    except ValueError:
+        return None
+    return url if is_url(url) else None
+
+
 def is_url(value: Any) -> bool:
     """Tell whether this is an absolute http(s) URL."""
     if not isinstance(value, str) or len(value) > 8192 or _SPACE.search(value):
@@ -250,18 +273,18 @@ def _read_named_result(
     )
 
 
-def read_history(body: Any, *, depth: int = 3) -> list[HistoryRow]:
-    """Find the rows in a page of the history, whatever envelope they come in."""
+def read_history(body: Any, *, depth: int = 3) -> HistoryPage | None:
+    """Find the rows in a page of the history, whatever envelope they come in; None where there is no list of rows."""
     if isinstance(body, list):
         # A request with several outputs has a row for each of them (source: SDK segmind 1.3.0).
         rows = [row for item in body if (row := _history_row(item))]
-        return list({row.request_id: row for row in reversed(rows)}.values())[::-1]
+        return HistoryPage(rows=list({row.request_id: row for row in reversed(rows)}.values())[::-1], raw=len(body))
     if not isinstance(body, dict) or depth == 0:
-        return []
+        return None
     if row := _history_row(body):
-        return [row]
-    pages = (read_history(value, depth=depth - 1) for value in body.values() if isinstance(value, list | dict))
-    return next((rows for rows in pages if rows), [])
+        return HistoryPage(rows=[row], raw=1)
+    pages = [read_history(value, depth=depth - 1) for value in body.values() if isinstance(value, list | dict)]
+    return max(filter(None, pages), key=lambda page: len(page.rows), default=None)
 
 
 def _history_row(item: Any) -> HistoryRow | None:
@@ -281,7 +304,7 @@ def _history_row(item: Any) -> HistoryRow | None:
         status=item.get("model_status"),
         cost=item.get("credits_deduction"),
         parameters=parameters if isinstance(parameters, dict) else None,
-        output=url if is_url(url := item.get("generation_url")) else None,
+        output=url if is_url(url := item.get("generation_url")) or str(url).startswith("/") else None,
         error=words_of(item.get("error")),
         created_at=known[0].isoformat() if known else None,
     )

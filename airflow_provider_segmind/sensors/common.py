@@ -53,7 +53,11 @@ class SegmindSensor(BaseSensorOperator):
         self.segmind_conn_id = segmind_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
-        check_numbers(positive={"poll_interval": poll_interval, "timeout": self.timeout}, not_negative={})
+        check_numbers(
+            positive={"poll_interval": poll_interval, "timeout": self.timeout},
+            not_negative={},
+            optional=("poll_interval",),
+        )
 
     @cached_property
     def hook(self) -> SegmindHook:
@@ -77,7 +81,7 @@ class SegmindSensor(BaseSensorOperator):
             try:
                 found = self._look()
             except SegmindError as error:
-                if not error.retryable:
+                if not self._tolerates(error):
                     self._ended(error)
                     raise
                 self.log.warning("%s", error)
@@ -105,6 +109,10 @@ class SegmindSensor(BaseSensorOperator):
         seconds = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
         # A task that comes back too soon is taken for killed, rescheduled or resumed.
         return max(seconds, not_before() - time.time()) if self.reschedule else seconds
+
+    def _tolerates(self, error: SegmindError) -> bool:
+        """Return whether the wait goes on after this error."""
+        return error.retryable
 
     def _look(self) -> Any:
         """Look once: what the sensor returns, or None where there is nothing yet."""

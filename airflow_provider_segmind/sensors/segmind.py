@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseOperatorLink
 
@@ -17,22 +17,28 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestExpiredError,
     SegmindTimeoutError,
 )
-from airflow_provider_segmind.ledger import recall
+from airflow_provider_segmind.execution.gateway import SegmindModel
+from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink
 from airflow_provider_segmind.operators.common import check_numbers, is_final, not_before
 from airflow_provider_segmind.operators.credits import balance_of
 from airflow_provider_segmind.protocol.credits import least_of, read_credits_event, too_low
 from airflow_provider_segmind.protocol.events import CompletedEvent, error_from_dict, read_event
+from airflow_provider_segmind.protocol.waiting import may_pass
 from airflow_provider_segmind.protocol.wire import REQUEST_ID, RequestState, Result
 from airflow_provider_segmind.sensors.common import SegmindSensor
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
+T = TypeVar("T")
+
 #: Seconds between looks at an id that nobody knows: a fresh one may not be known everywhere yet.
 _UNKNOWN = (0.0, 2.0, 5.0, 10.0)
 _HOUR = 3600.0
+#: Seconds between two polls while Segmind refuses them: the first pause, and the longest.
+_REFUSED_FIRST, _REFUSED_LONGEST = 1.0, 15.0
 
 
 class SegmindRequestSensor(SegmindSensor):
@@ -45,7 +51,8 @@ class SegmindRequestSensor(SegmindSensor):
     its submit) is looked up in the request history, which knows its output for longer.
 
     The other arguments: :class:`.SegmindSensor`, and those of Airflow's sensors. FAILED and a blocked picture fail
-    the sensor for good, with the operators' own errors.
+    the sensor for good, with the operators' own errors. A refusal (400, 401, 403, …) is tolerated for the connection's
+    ``poll_error_timeout``, then it fails this try.
 
     :param request_id: the request to wait for. (templated)
     :param model: slug of its model, which stands in the result and says when to look; default: not known. (templated)
@@ -73,8 +80,11 @@ class SegmindRequestSensor(SegmindSensor):
         self.model = model
         self.expected_duration = expected_duration
         self.output_link: str | None = None
+        self._refusal: SegmindError | None = None
         self.operator_extra_links = written_by_tasks(self)
-        check_numbers(positive={"expected_duration": expected_duration}, not_negative={})
+        check_numbers(
+            positive={"expected_duration": expected_duration}, not_negative={}, optional=("expected_duration",)
+        )
         if is_final(request_id):
             self._check_request_id()
 
@@ -87,28 +97,53 @@ class SegmindRequestSensor(SegmindSensor):
 
     def _look(self) -> dict[str, Any] | None:
         self._check_request_id()
+        gone: SegmindRequestExpiredError | None = None
         for pause in _UNKNOWN:
             time.sleep(pause)
             try:
-                seen = self.hook.get_status(self.request_id)
+                seen = self._asked(lambda: self.hook.get_status(self.request_id))
                 break
             except SegmindRequestExpiredError as error:
-                gone = error
                 self.log.info("%s", error)
                 try:
-                    found = recall(self.hook, error, model=self.model)
+                    return self._hand_over(self._recalled(error))
                 except SegmindRequestExpiredError as unknown:
+                    if unknown.retryable:
+                        raise
                     gone = unknown
-                    continue
-                return self._hand_over(found) if found else None
         else:
-            raise gone
+            raise gone or SegmindRequestExpiredError(request_id=self.request_id)
         self.log.info("Segmind request %s is %s", self.request_id, seen.state)
         if seen.state is RequestState.FAILED:
             raise seen.failure()
         if seen.state is not RequestState.COMPLETED:
             return None
-        return self._hand_over(self.hook.get_result(self.request_id, model=self.model))
+        return self._hand_over(self._result())
+
+    def _result(self) -> Result:
+        return self._asked(lambda: self.hook.get_result(self.request_id, model=self.model))
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Ask, and ask again while Segmind refuses: the request is paid for, see ``Watch.tolerance``."""
+        until, pause = time.monotonic() + self.hook.settings.poll_error_timeout, _REFUSED_FIRST
+        while True:
+            try:
+                return ask()
+            except SegmindError as error:
+                if error.retryable or isinstance(error, SegmindRequestExpiredError) or not may_pass(error):
+                    raise
+                if (left := until - time.monotonic()) <= 0:
+                    error.retryable, self._refusal = True, error
+                    raise
+                self.log.warning("%s", error)
+                time.sleep(min(pause, left))
+                pause = min(2 * pause, _REFUSED_LONGEST)
+
+    def _tolerates(self, error: SegmindError) -> bool:
+        return super()._tolerates(error) and error is not self._refusal
+
+    def _recalled(self, error: SegmindRequestExpiredError) -> Result:
+        return recalled(SegmindModel(self.hook, self.model), error, model=self.model)
 
     def _trigger(self, deadline: float) -> BaseTrigger:
         from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
@@ -128,13 +163,9 @@ class SegmindRequestSensor(SegmindSensor):
             seen = read_event(event, request_id=self.request_id)
             if isinstance(seen, CompletedEvent):
                 return self._hand_over(seen.result)
-            return self._hand_over(self.hook.get_result(self.request_id, model=self.model))
+            return self._hand_over(self._result())
         except SegmindRequestExpiredError as error:
-            found = recall(self.hook, error, model=self.model)
-            if found is None:
-                error.retryable = True  # the history says that it is still on its way
-                raise
-            return self._hand_over(found)
+            return self._hand_over(self._recalled(error))
 
     def _hand_over(self, result: Result) -> dict[str, Any]:
         telemetry.completed(result)

@@ -25,7 +25,9 @@ _UNSAFE = re.compile(r"[/\\*?\[\]{}\x00-\x1f\x7f]+")
 
 
 def placeholders(uri: str) -> set[str]:
-    """Return the names in braces."""
+    """Return the names in braces; raise SegmindConfigError for what is not even text, such as a mapped None."""
+    if not isinstance(uri, str):
+        raise SegmindConfigError(f"destination: {uri!r:.200} is no URI such as s3://bucket/folder/")
     return set(_FIELD.findall(uri))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind import __version__
+from airflow_provider_segmind.protocol.identity import without_query
 from airflow_provider_segmind.protocol.previews import moved
-from airflow_provider_segmind.protocol.resume import without_query
 from airflow_provider_segmind.protocol.wire import Metrics, OutputFile
 from airflow_provider_segmind.storage.paths import fresh, refused_early
 

@@ -10,13 +10,21 @@ from pydantic import ValidationError
 
 from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
+from airflow_provider_segmind.execution.delivery import Delivery
+from airflow_provider_segmind.execution.gateway import SegmindModel
+from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.ledger import recall
 from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
-from airflow_provider_segmind.operators.common import is_final, permanent_errors_fail
-from airflow_provider_segmind.operators.delivery import Delivery
+from airflow_provider_segmind.operators.common import (
+    check_numbers,
+    claim_target,
+    instance_of,
+    is_final,
+    permanent_errors_fail,
+    serves_previews,
+)
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders
@@ -90,6 +98,7 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
         self.output_link: str | None = None
         self.stored_uri: str | None = None
         self.operator_extra_links = written_by_tasks(self)
+        check_numbers(positive={"max_bytes": max_bytes}, not_negative={}, whole=("max_bytes",))
         check_outlets(self.outlets, stores=True)
         if is_final(destination):
             check_placeholders(destination)
@@ -99,19 +108,22 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
         with permanent_errors_fail(retry_policy_of(self)), SegmindHook(self.segmind_conn_id) as hook:
             result = self._read_result() if self.request_id is None else self._fetch_result(hook, None)
             delivery = Delivery(
-                context=context,
+                hook=hook,
+                instance=instance_of(context),
                 destination=self.destination,
                 conn_id=self.destination_conn_id,
                 model=result.model,
                 source=result.output,
                 max_bytes=self.max_bytes,
+                claim=lambda target: claim_target(context, target),
+                serves_previews=serves_previews(),
             )
             delivery.check()
             if not result.fetchable:
                 result = self._fetch_result(hook, result)
-            stored = delivery.store(hook, result)
-            self.output_link, self.stored_uri = result.output, stored[0].uri
-            value = result.to_xcom() | {"stored": [item.to_dict() for item in stored]}
+            stored = delivery.store_one("", result)
+            self.output_link, self.stored_uri = result.output, stored[0]["uri"]
+            value = result.to_xcom() | {"stored": stored}
             self.tell(context, hook, self.made_of(value))
             return value
 
@@ -122,14 +134,11 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
     def _fetch_result(self, hook: SegmindHook, known: Result | None) -> Result:
         """Fetch the result by its request id; what is past its hour may be in the history."""
         request_id, model = (str(self.request_id), self.model) if known is None else (known.request_id, known.model)
+        segmind = SegmindModel(hook, model)
         try:
-            return hook.get_result(request_id, model=model)
+            return segmind.result(request_id)
         except SegmindRequestExpiredError as error:
-            result = recall(hook, error, model=model)
-            if result is None:
-                error.retryable = True  # the history says that it is still on its way
-                raise
-            return result
+            return recalled(segmind, error, model=model)
 
     def _read_result(self) -> Result:
         try:

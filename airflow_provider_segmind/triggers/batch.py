@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.execution.waves import BatchEvent, Memory, Waited
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.batch import BatchEvent, Memory, Waited
+from airflow_provider_segmind.hooks.waiting import steady_clock
 from airflow_provider_segmind.protocol.events import Event, event_for
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.triggers.segmind import connect, ignore, settle
@@ -93,12 +93,12 @@ class SegmindBatchTrigger(BaseTrigger):
         """Wait until there is work for a worker."""
         requests = [Waited.model_validate(request) for request in self.waited]
         ended: dict[str, Event] = {}
-        error = None
+        error, clock = None, steady_clock()
         try:
-            await self._wait(requests, ended)
+            await self._wait(requests, ended, clock)
         except SegmindError as problem:  # the connection itself is wrong
             error = problem.to_dict()
-        await settle(self, self.not_before)
+        await settle(self, self.not_before, clock)
         self.log.info("%d of %d open requests of %s have ended", len(ended), len(requests), self.model)
         event = BatchEvent(
             waited=[request.model_copy(update={"event": ended.get(request.key)}) for request in requests],
@@ -107,7 +107,7 @@ class SegmindBatchTrigger(BaseTrigger):
         )
         yield TriggerEvent(event.model_dump(mode="json", exclude_none=True))  # type: ignore[no-untyped-call]
 
-    async def _wait(self, requests: Sequence[Waited], ended: dict[str, Event]) -> None:
+    async def _wait(self, requests: Sequence[Waited], ended: dict[str, Event], clock: Callable[[], float]) -> None:
         arrivals: asyncio.Queue[tuple[str, Event]] = asyncio.Queue()
         async with SegmindHook(self.segmind_conn_id) as hook:
             if requests:
@@ -118,10 +118,10 @@ class SegmindBatchTrigger(BaseTrigger):
                     watching.append(group.create_task(self._watch(request, arrivals)))
                     if number % _BEGUN_AT_ONCE == 0:
                         await asyncio.sleep(0)
-                await self._until_enough(len(requests), arrivals, ended)
+                await self._until_enough(len(requests), arrivals, ended, clock)
                 for task in watching:
                     task.cancel()
-        await asyncio.sleep(max(0.0, self.resume_at - time.time()))
+        await asyncio.sleep(max(0.0, self.resume_at - clock()))
 
     async def _watch(self, request: Waited, arrivals: asyncio.Queue[tuple[str, Event]]) -> None:
         watch = Watch(
@@ -141,11 +141,15 @@ class SegmindBatchTrigger(BaseTrigger):
         arrivals.put_nowait((request.key, event))
 
     async def _until_enough(
-        self, total: int, arrivals: asyncio.Queue[tuple[str, Event]], ended: dict[str, Event]
+        self,
+        total: int,
+        arrivals: asyncio.Queue[tuple[str, Event]],
+        ended: dict[str, Event],
+        clock: Callable[[], float],
     ) -> None:
         """Collect what ends until all have, or enough have and the next wave may start."""
         while len(ended) < total:
-            patience = max(0.0, self.resume_at - time.time()) if len(ended) >= self.need else None
+            patience = max(0.0, self.resume_at - clock()) if len(ended) >= self.need else None
             try:
                 async with asyncio.timeout(patience):
                     key, event = await arrivals.get()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.hooks.waiting import steady_clock
 from airflow_provider_segmind.protocol.credits import CreditsEvent, has_no_balance
 from airflow_provider_segmind.triggers.segmind import ignore, settle
 
@@ -60,17 +61,18 @@ class SegmindCreditsTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the balance until it is high enough or the deadline has come."""
+        clock = steady_clock()
         async with SegmindHook(self.segmind_conn_id) as hook:
-            event = await self._wait(hook)
-        await settle(self, self.not_before)
+            event = await self._wait(hook, clock)
+        await settle(self, self.not_before, clock)
         yield TriggerEvent(event.model_dump(mode="json"))  # type: ignore[no-untyped-call]
 
-    async def _wait(self, hook: SegmindHook) -> CreditsEvent:
+    async def _wait(self, hook: SegmindHook, clock: Callable[[], float]) -> CreditsEvent:
         balance: float | None = None
         while True:
             # The task has looked just now, so the first look is one interval away; the last is at the deadline.
-            await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - time.time())))
-            last = time.time() >= self.deadline
+            await asyncio.sleep(max(0.0, min(self.poll_interval, self.deadline - clock())))
+            last = clock() >= self.deadline
             try:
                 balance = await _balance(hook)
             except SegmindError as error:
@@ -78,7 +80,7 @@ class SegmindCreditsTrigger(BaseTrigger):
                     return CreditsEvent(balance=balance, error=error.to_dict())
                 self.log.warning("%s", error)
                 if isinstance(error, SegmindRateLimitedError) and (wait := error.wait_seconds(time.time())):
-                    await asyncio.sleep(max(0.0, min(wait, self.deadline - time.time())))
+                    await asyncio.sleep(max(0.0, min(wait, self.deadline - clock())))
             else:
                 self.log.info("The balance is %g credits, %g are waited for", balance, self.at_least)
                 if balance >= self.at_least:

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_segmind.hooks.gate import gate_for
+from airflow_provider_segmind.hooks.waiting import steady_clock
 from airflow_provider_segmind.protocol.events import GateEvent
 from airflow_provider_segmind.triggers.segmind import ignore, settle
 
@@ -62,7 +63,7 @@ class SegmindGateTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the turn."""
-        await settle(self, self.not_before)  # before the turn, so that the pace stays as it is
+        await settle(self, self.not_before, steady_clock())  # before the turn, so that the pace stays as it is
         gate = gate_for(self.segmind_conn_id)
         if self.returns:
             gate.came_back(self.opens_at)

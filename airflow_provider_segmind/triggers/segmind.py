@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
@@ -13,6 +13,7 @@ from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import aset_xcom
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.hooks.waiting import steady_clock
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
 from airflow_provider_segmind.protocol.waiting import Watch
@@ -40,10 +41,14 @@ def ignore(trigger: BaseTrigger, unknown: Collection[str]) -> None:
         trigger.log.warning("Ignored, as another version of the provider wrote it: %s", ", ".join(sorted(unknown)))
 
 
-async def settle(trigger: BaseTrigger, not_before: float) -> None:
-    """Wait until an event may be fired, see ``not_before``."""
+async def settle(trigger: BaseTrigger, not_before: float, clock: Callable[[], float]) -> None:
+    """
+    Wait until an event may be fired, see ``not_before``.
+
+    :param clock: the trigger's own steady clock (epoch seconds).
+    """
     if in_triggerer(trigger):
-        await asyncio.sleep(max(0.0, not_before - time.time()))
+        await asyncio.sleep(max(0.0, not_before - clock()))
 
 
 async def connect(trigger: BaseTrigger, hook: SegmindHook, deadline: float) -> None:
@@ -52,13 +57,14 @@ async def connect(trigger: BaseTrigger, hook: SegmindHook, deadline: float) -> N
 
     :param deadline: when to give up (epoch seconds), if patience does not end earlier.
     """
-    until = min(deadline, time.time() + _CONNECTION_PATIENCE) if in_triggerer(trigger) else 0.0
+    clock = steady_clock()
+    until = min(deadline, clock() + _CONNECTION_PATIENCE) if in_triggerer(trigger) else 0.0
     while True:
         try:
             await hook.aget_conn()
             return
         except SegmindConfigError as error:
-            if time.time() >= until:
+            if clock() >= until:
                 error.retryable = True  # what was submitted is paid for: another try may still fetch it
                 raise
             trigger.log.warning("%s", error)
@@ -150,7 +156,7 @@ class SegmindRequestTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the request by the schedule until it is finished or the deadline has come."""
-        ends_here = self.end_from_trigger and in_triggerer(self)
+        ends_here, clock = self.end_from_trigger and in_triggerer(self), steady_clock()
         try:
             async with SegmindHook(self.segmind_conn_id) as hook:
                 await connect(self, hook, self.deadline)
@@ -160,7 +166,7 @@ class SegmindRequestTrigger(BaseTrigger):
         if ends_here and isinstance(event, CompletedEvent) and await self._hand_over(event.result):
             yield TaskSuccessEvent()
             return
-        await settle(self, self.not_before)
+        await settle(self, self.not_before, clock)
         size = tuple(self.input_size) if self.input_size else None
         event = event.model_copy(update={"input_size": size, "note": self.note})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]

@@ -185,7 +185,7 @@ def test_a_retry_takes_over_the_request(airflow_db, segmind_emulator, photos, tm
 
 
 @needs_task_state_store
-def test_a_function_that_changes_its_mind_pays_anew_and_the_log_says_so(
+def test_a_function_that_changes_its_mind_pays_again_and_the_log_says_so(
     airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable
 ):
     picture = segmind_emulator.add_picture(photos / "cat.jpg")
@@ -199,7 +199,7 @@ def test_a_function_that_changes_its_mind_pays_anew_and_the_log_says_so(
         upscale()
     run = run_tasks(dag)
     assert run.state == "success"
-    assert "the parameters changed: request" in run.log
+    assert "The parameters changed: request" in run.log
     assert "is left behind, and billed if it completes" in run.log
     assert segmind_emulator.stats.submits_accepted == 2
 

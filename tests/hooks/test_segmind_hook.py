@@ -9,10 +9,12 @@ import json
 
 import pytest
 
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindMalformedAnswerError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
+from airflow_provider_segmind.retrying import RetryBudget
+from tests.gateways import recorder
 
 KEY = "SG_0123456789abcdef"
 OPERATIONS = ["submit", "get_status", "get_result", "get_history", "run_sync", "get_credits", "upload", "download"]
@@ -167,6 +169,43 @@ def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_
     assert row.request_id in {found.request_id for found in rows}
     assert segmind_emulator.stats.keys_seen_on_downloads == 0
     assert segmind_emulator.stats.submits_accepted == 2
+
+
+@both
+def test_outputs_of_the_history_are_absolute(connection, mode):
+    """Some rows name a path only: it lies on the gateway's own host, or on Segmind's for outputs."""
+    row = b'[{"request_id": "r-1", "generation_url": "/outputs/a.png"}, {"request_id": "r-1"}]'
+    with recorder() as host:
+        host.answer = (200, {}, row)
+        hook = connection(host=host.url)
+        if mode == "sync":
+            with hook:
+                [found] = hook.get_history()
+                page = hook.get_history_page(model="esrgan")
+            assert (page.rows, page.raw) == ([found], 2)
+        else:
+
+            async def run():
+                async with hook:
+                    return await hook.aget_history()
+
+            [found] = asyncio.run(run())
+    assert found.output == f"{host.url}/outputs/a.png"
+
+
+@both
+def test_a_history_without_a_list_did_not_answer(connection, mode):
+    with recorder() as host:
+        host.answer = (200, {}, b'{"message": "ok"}')
+        hook = connection(host=host.url)
+        hook.budget = RetryBudget(attempts=1)
+
+        async def run():
+            async with hook:
+                await hook.aget_history()
+
+        with hook, pytest.raises(SegmindMalformedAnswerError, match="the history is"):
+            hook.get_history() if mode == "sync" else asyncio.run(run())
 
 
 def test_a_broken_download_leaves_no_half_file(airflow_db, segmind_emulator, tmp_path):

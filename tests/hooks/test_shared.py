@@ -153,8 +153,8 @@ def watching(request_id, **values):
 
 @pytest.fixture
 def connection(airflow_db, segmind_emulator, monkeypatch):
-    def set_key(key):
-        value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": key}
+    def set_key(key, **extra):
+        value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": key, "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_ROTATED", json.dumps(value))
 
     set_key(KEY)
@@ -177,7 +177,10 @@ def test_a_key_that_was_rotated_in_the_middle_of_a_wait(connection, segmind_emul
     assert segmind_emulator.stats.polls == 2  # one with each key
 
 
-def test_a_key_that_is_refused_and_has_not_changed(connection, segmind_emulator):
+@pytest.mark.parametrize(("tolerance", "polls"), [(0, {1}), (1, {3, 4, 5})])
+def test_a_key_that_is_refused_and_has_not_changed(connection, segmind_emulator, tolerance, polls):
+    """It is tolerated for the connection's ``poll_error_timeout``, and then another try may have another key."""
+    connection(KEY, poll_error_timeout=tolerance)
     with SegmindHook("rotated") as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
 
@@ -188,7 +191,20 @@ def test_a_key_that_is_refused_and_has_not_changed(connection, segmind_emulator)
 
     event = asyncio.run(run())
     assert event.error["type"] == SegmindAuthError.__name__
-    assert segmind_emulator.stats.polls == 1
+    assert event.error["retryable"]
+    assert segmind_emulator.stats.polls in polls
+
+
+def test_in_a_task_a_refusal_is_tolerated_alike(connection, segmind_emulator):
+    connection(KEY, poll_error_timeout=1)
+    with SegmindHook("rotated") as hook:
+        request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
+        segmind_emulator.faults.add("status", "status:403", times=2)
+        assert hook.watch(watching(request_id, poll_interval=0.25)).kind == "fetch"
+        segmind_emulator.faults.add("status", "status:403")
+        event = hook.watch(watching(request_id, poll_interval=0.25))
+    assert (event.kind, event.error["retryable"]) == ("error", True)
+    assert "poll_error_timeout" in event.error["next_step"]
 
 
 def test_both_modes_learn_from_what_completes(airflow_db, segmind_emulator, photos):

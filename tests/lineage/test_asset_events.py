@@ -175,7 +175,9 @@ def test_skipped_is_no_event_of_a_picture(segmind_emulator, photos, tmp_path):
             skip_existing=True,
             outlets=[ALIAS, Asset("any_picture")],
         )
-    assert [event[0] for event in events_of(run_dag(dag))] == ["any_picture", f"file://{tmp_path}/upscale.jpg"]
+    first = run_dag(dag)
+    [stored] = first.xcom("upscale")["stored"]
+    assert [event[0] for event in events_of(first)] == ["any_picture", stored["uri"]]
     [(uri, _, aliases, extra)] = events_of(run_dag(dag))
     assert (uri, aliases, extra["skipped"], extra["cost"]) == ("any_picture", [], True, 0.0)
     assert segmind_emulator.stats.submits_accepted == 1
@@ -250,7 +252,7 @@ def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
 @no_new_try
 def test_a_batch_tells_what_a_failed_try_had_stored(segmind_emulator, photos, tmp_path):
     good, bad = (segmind_emulator.add_picture(photos / "cat.jpg", name=name) for name in ("good.jpg", "bad.jpg"))
-    segmind_emulator.faults.add("output", "status:404", times=1)
+    segmind_emulator.faults.add("output", "html", times=1)
     run = run_dag(_batch(tmp_path, [bad, good]))
     assert (run.state, events_of(run)) == ("failed", [])
     again = run.again("upscale")

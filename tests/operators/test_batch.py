@@ -32,7 +32,7 @@ def test_a_batch_in_one_task(segmind_emulator, images, folder):
     rows = rows_of(folder)
     assert [row["index"] for row in rows] == list(range(12))
     for row in rows:
-        assert row["state"] == "stored"
+        assert row["state"] == "delivered"
         assert row["item"] == {"image": items[row["index"]]}
         [stored] = row["stored"]
         assert f"-picture-{row['index']}-{row['key'][:8]}.jpg" in stored["uri"]
@@ -54,9 +54,9 @@ def test_no_more_in_flight_than_allowed(segmind_emulator, images, folder):
 
 
 def test_submits_keep_to_the_requests_per_minute(segmind_emulator, images, folder, monkeypatch):
-    from airflow_provider_segmind.protocol import batch as protocol
+    from airflow_provider_segmind.execution import waves
 
-    monkeypatch.setattr(protocol, "_WINDOW", 3.0)
+    monkeypatch.setattr(waves, "_WINDOW", 3.0)
     segmind_emulator.reset(rate_limit=4, rate_window=2.9)
     run = run_tasks(dag_of(folder, images(10), requests_per_minute=4))
     assert run.state == "success"
@@ -112,12 +112,16 @@ def test_rows_of_other_items_stay_in_the_manifest(segmind_emulator, images, fold
 def test_two_runs_do_not_work_on_one_manifest(segmind_emulator, images, folder):
     folder.mkdir()
     claim = folder / "upscale.claim"
-    claim.write_text(f"another run\n{time.time() + 60:.0f}")
+    owner = {"dag_id": "batch", "run_id": "another_run", "task_id": "upscale", "map_index": -1}
+    until = time.time() + 60
+    claim.write_text(json.dumps({"owner": owner, "until": until}))
     run = run_tasks(dag_of(folder, images(1)))
     assert run.state == "failed"
-    assert "another run works on" in run.log
+    assert f"another run works on file://{folder}/upscale.manifest.jsonl: batch another_run upscale -1" in run.log
+    assert f"or {until:.0f} (epoch seconds) at the latest" in run.log
+    assert json.loads(claim.read_text())["owner"] == owner, "it is not ours to release"
     assert segmind_emulator.stats.submits_attempted == 0
-    claim.write_text(f"another run\n{time.time() - 1:.0f}")  # it died, and its time is over
+    claim.write_text(json.dumps({"owner": owner, "until": time.time() - 1}))  # it died, and its time is over
     assert run.again("upscale").state == "success"
     assert not claim.exists()
 

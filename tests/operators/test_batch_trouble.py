@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_segmind.operators import batch, submit_many
+from airflow_provider_segmind.execution import batch, engine, submit
+from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.protocol import waiting
-from airflow_provider_segmind.retrying import ONCE
 from tests.operators.batches import dag_of, pictures_in, rows_of
 from tests.task_runner import run_tasks
 
@@ -24,14 +24,14 @@ def test_a_few_failures_are_in_the_manifest(segmind_emulator, images, folder):
     assert (value["stored"], value["failed"], value["errors"]) == (4, 2, {"SegmindRequestFailedError": 2})
     failed = [row for row in rows_of(folder) if row["state"] == "failed"]
     assert [row["error"]["detail"] for row in failed] == ["out of memory"] * 2
-    assert all(row["request_id"] for row in failed)
+    assert all(row["error"]["request_id"] for row in failed)
 
 
 def test_too_many_failures_fail_the_task_and_a_clear_does_the_rest(segmind_emulator, images, folder):
     segmind_emulator.faults.add("submit", "fail:out of memory", times=3)
     run = run_tasks(dag_of(folder, images(6), max_failures=2))
     assert run.state == "failed"
-    assert "3 of 6 pictures failed, max_failures is 2" in run.log
+    assert "3 of 6 items failed, max_failures is 2" in run.log
     assert "out of memory" in run.log
     again = run.again("upscale")
     assert again.state == "success"
@@ -48,20 +48,30 @@ def test_what_is_wrong_with_one_item_is_its_own_failure(segmind_emulator, images
     ]
 
 
-def test_one_picture_that_breaks_the_model_does_not_stop_the_others(segmind_emulator, images, folder, monkeypatch):
-    monkeypatch.setattr(submit_many, "SUBMIT_BUDGET", ONCE)
+def test_after_a_5xx_it_is_submitted_again_in_the_same_run(segmind_emulator, images, folder):
+    segmind_emulator.faults.add("submit", "status:502", times=1)
+    segmind_emulator.faults.add("submit", "status:500", times=1)
+    run = run_tasks(dag_of(folder, images(6)))
+    assert run.state == "success"
+    assert segmind_emulator.stats.submits_attempted == 8
+    assert segmind_emulator.stats.submits_accepted == 6
+
+
+def test_one_image_that_breaks_the_model_does_not_stop_the_others(segmind_emulator, images, folder, monkeypatch):
+    monkeypatch.setattr(submit, "_PAUSES", (0.0,))
     segmind_emulator.faults.add("submit", "status:500", times=1)
     run = run_tasks(dag_of(folder, images(6), max_failures=1))
     assert run.state == "success"
     assert run.xcom("upscale")["errors"] == {"SegmindServerError": 1}
 
 
-def test_a_gateway_that_breaks_for_all_ends_the_submits(segmind_emulator, images, folder, monkeypatch):
-    monkeypatch.setattr(submit_many, "SUBMIT_BUDGET", ONCE)
-    segmind_emulator.faults.add("submit", "status:500")
-    run = run_tasks(dag_of(folder, images(20), max_failures=20))
+@pytest.mark.parametrize(("status", "count"), [(500, 20), (503, 20), (503, 1)])
+def test_a_gateway_that_breaks_for_all_ends_the_submits(segmind_emulator, images, folder, monkeypatch, status, count):
+    monkeypatch.setattr(submit, "_PAUSES", (0.0, 0.0, None))
+    segmind_emulator.faults.add("submit", f"status:{status}")
+    run = run_tasks(dag_of(folder, images(count), max_failures=20))
     assert run.state == "failed"
-    assert segmind_emulator.stats.submits_attempted == 4  # those that were under way
+    assert segmind_emulator.stats.submits_attempted == 3 * min(count, 4)  # of those that were under way
 
 
 def test_answers_that_are_all_lost_are_paid_for_once_more_at_most(segmind_emulator, images, folder):
@@ -93,7 +103,7 @@ def test_a_limit_that_does_not_end_is_told(segmind_emulator, images, folder, mon
 def test_what_concerns_all_ends_the_submits_and_what_is_open_is_stored(
     segmind_emulator, images, folder, monkeypatch, status, error
 ):
-    monkeypatch.setattr(submit_many, "_AT_ONCE", 2)
+    monkeypatch.setattr(submit, "_GROUP", 2)
     segmind_emulator.reset(latency=0.3)
     items = images(8)
     run = run_tasks(dag_of(folder, items, max_in_flight=2, max_failures=8))
@@ -110,17 +120,37 @@ def test_what_concerns_all_ends_the_submits_and_what_is_open_is_stored(
 
 
 def test_an_output_that_cannot_be_stored_is_not_paid_for_again(segmind_emulator, images, folder):
-    segmind_emulator.faults.add("output", "status:404", times=1)
     segmind_emulator.faults.add("output", "garbage", times=1)
     run = run_tasks(dag_of(folder, images(3), max_failures=0))
     assert run.state == "failed"
     assert segmind_emulator.stats.submits_accepted == 3
-    failed = [row["error"]["type"] for row in rows_of(folder) if row["state"] == "failed"]
-    assert sorted(failed) == ["SegmindDownloadError", "SegmindOutputError"]
+    assert [row["error"]["type"] for row in rows_of(folder) if row["state"] == "failed"] == ["SegmindOutputError"]
     again = run.again("upscale")
     assert again.state == "success"
-    # what the host did not have any more is the one that has to be made again
-    assert segmind_emulator.stats.submits_accepted == 4
+    assert segmind_emulator.stats.submits_accepted == 3
+
+
+def test_an_output_that_is_refused_is_paid_for_again_only_once_it_is_gone(
+    segmind_emulator, images, folder, monkeypatch, quick_retries
+):
+    """A fresh output may be refused for a while. It is gone once it is refused again, after its record's hour."""
+    segmind_emulator.faults.add("output", "status:404")
+    run = run_tasks(dag_of(folder, images(1)))
+    again = run.again("upscale")
+    for failed in (run, again):
+        assert failed.state == "failed"
+        assert "another try asks for its output again" in failed.log
+    [row] = rows_of(folder)
+    assert row["refused_at"]
+    assert segmind_emulator.stats.submits_accepted == 1
+    monkeypatch.setattr(engine, "_REFUSED_FOR", 0.0)
+    assert again.again("upscale").state == "failed"
+    assert segmind_emulator.stats.submits_accepted == 1, "its record's hour is not over"
+    segmind_emulator.faults.clear()
+    monkeypatch.setattr(engine, "RECORDS_LIVE", 0.0)
+    segmind_emulator.faults.add("output", "status:404", times=6)
+    assert again.again("upscale").state == "success"
+    assert segmind_emulator.stats.submits_accepted == 2
 
 
 def test_a_picture_that_takes_too_long_is_looked_at_again_by_the_next_try(segmind_emulator, images, folder):
@@ -139,7 +169,7 @@ def test_a_time_out_of_yesterday_is_taken_from_the_history(segmind_emulator, ima
     run = run_tasks(dag_of(folder, images(1), timeout=0.5))
     assert run.state == "failed"
     segmind_emulator.advance(2 * 3600)
-    monkeypatch.setattr(submit_many, "RECORDS_LIVE", -1.0)  # the emulator's clock is ahead, ours is not
+    monkeypatch.setattr(engine, "RECORDS_LIVE", -1.0)  # the emulator's clock is ahead, ours is not
     again = run.again("upscale")
     assert again.state == "success"
     assert segmind_emulator.stats.submits_accepted == 1
@@ -174,17 +204,17 @@ def test_a_lost_answer_that_nobody_knows_is_left_to_a_person(segmind_emulator, i
 
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_a_retry_goes_on_where_the_last_try_was_interrupted(segmind_emulator, images, folder, monkeypatch, at):
-    """A try that ends with an answer that was not even read: all that is known lies in the ledger."""
-    monkeypatch.setattr(submit_many, "_AT_ONCE", 3)
-    answered, original = [], submit_many.Wave._answered
+    """A try that ends with a response that was not even read: all that is known lies in the request records."""
+    monkeypatch.setattr(submit, "_GROUP", 3)
+    responses, original = [], submit.Submitter._responded
 
-    def interrupted(self, row, future):
-        answered.append(row)
-        if len(answered) == at:
+    def interrupted(self, want, response):
+        responses.append(response)
+        if len(responses) == at:
             raise ConnectionError("the process is gone")
-        original(self, row, future)
+        original(self, want, response)
 
-    monkeypatch.setattr(submit_many.Wave, "_answered", interrupted)
+    monkeypatch.setattr(submit.Submitter, "_responded", interrupted)
     run = run_tasks(dag_of(folder, images(8), retries=1))
     assert run.state == "success"
     assert run.task("upscale").try_number == 2
@@ -193,7 +223,7 @@ def test_a_retry_goes_on_where_the_last_try_was_interrupted(segmind_emulator, im
 
 
 def test_a_try_that_dies_while_storing_fetches_again_and_pays_nothing(segmind_emulator, images, folder, monkeypatch):
-    stored, original = [], batch.BatchFolder.write
+    stored, original = [], BatchFolder.write
 
     def interrupted(self, rows):
         stored.append(rows)
@@ -201,13 +231,13 @@ def test_a_try_that_dies_while_storing_fetches_again_and_pays_nothing(segmind_em
             raise ConnectionError("the process is gone")
         original(self, rows)
 
-    monkeypatch.setattr(batch.BatchFolder, "write", interrupted)
+    monkeypatch.setattr(BatchFolder, "write", interrupted)
     run = run_tasks(dag_of(folder, images(5), retries=1))
     assert run.state == "success"
     assert segmind_emulator.stats.submits_accepted == 5
 
 
-def test_without_a_ledger_the_event_remembers(segmind_emulator, images, folder):
+def test_without_a_store_the_event_remembers(segmind_emulator, images, folder):
     run = run_tasks(dag_of(folder, images(4), durable=False, max_in_flight=2))
     assert run.state == "success"
     assert segmind_emulator.stats.submits_accepted == 4

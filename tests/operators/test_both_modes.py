@@ -62,13 +62,15 @@ CASES = {
     "polls that fail": Case(faults=[("status", fault, 1) for fault in ("status:502", "garbage")], size=(600, 400)),
     "result that fails": Case(faults=[("result", "status:504", 1)], size=(600, 400)),
     "download that breaks": Case(faults=[("output", "truncate", 1)], size=(600, 400)),
-    "lost answer": Case(faults=[("submit", "drop_after", 1)], size=(600, 400), says=("knows the lost submit",)),
+    "lost answer": Case(
+        faults=[("submit", "drop_after", 1)], size=(600, 400), says=("of an earlier submit: nothing is billed again",)
+    ),
     "no request id": Case(faults=[("submit", "missing_fields", 1)], size=(600, 400)),
     "lost before it was accepted": Case(
         arguments={"lost_submit_wait": 0.0, "on_lost_submit": "resubmit"},
         faults=[("submit", "drop_before", 1)],
         size=(600, 400),
-        says=("submitting anew",),
+        says=("Submitting again: on_lost_submit='resubmit'",),
     ),
     "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
     # --- what a retry cannot mend: one try, whatever the task's retries
@@ -89,7 +91,8 @@ CASES = {
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        says=("The answer to a submit was lost", "the request history does not show it", "esrgan at 20"),
+        says=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
+        tries=2,  # the next try searches again
     ),
     "not a picture": Case(faults=[("output", "html", None)], state="failed", says=("cannot be",)),
     # --- what may pass: left to the task's retries

@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-import tenacity
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_segmind import retrying
+from airflow_provider_segmind.execution import submit
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
 from tests.task_runner import run_tasks
 
 #: status, the vendor's words, how often Airflow tries, how often the submit is sent, what the log says.
-#: Retried inside a try six times where nothing was accepted, and then by Airflow where it may pass.
+#: After a 5xx the history is asked, and the submit sent again: three times in a try.
 ROWS = [
     (400, "Missing field image", 1, 1, ("Segmind refused the request (HTTP 400)", "Missing field image")),
     (401, "Unauthorized. API key is invalid", 1, 1, ("refused the API key (HTTP 401)", "valid key into the password")),
@@ -26,10 +25,10 @@ ROWS = [
     (406, "scale must be 2, 4 or 8", 1, 1, ("Segmind refused the request (HTTP 406)", "scale must be 2, 4 or 8")),
     (410, "Model retired", 1, 1, ("has retired this model (HTTP 410)", "successor")),
     (422, "bad body", 1, 1, ("Segmind refused the request (HTTP 422)", "bad body")),
-    (500, "boom", 2, 12, ("internal error (HTTP 500)", "suspect that parameter")),
-    (502, "<html>Bad Gateway</html>", 2, 12, ("gateway is in trouble (HTTP 502)", "It passes")),
-    (503, "busy", 2, 12, ("gateway is in trouble (HTTP 503)", "It passes")),
-    (504, "late", 2, 12, ("gateway is in trouble (HTTP 504)", "It passes")),
+    (500, "boom", 2, 6, ("internal error (HTTP 500)", "suspect that parameter")),
+    (502, "<html>Bad Gateway</html>", 2, 6, ("gateway is in trouble (HTTP 502)", "It passes")),
+    (503, "busy", 2, 6, ("gateway is in trouble (HTTP 503)", "It passes")),
+    (504, "late", 2, 6, ("gateway is in trouble (HTTP 504)", "It passes")),
 ]
 
 
@@ -38,7 +37,7 @@ ROWS = [
     ("status", "words", "tries", "submits", "says"), ROWS, ids=[f"{r[0]} {r[1][:20]}" for r in ROWS]
 )
 def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, submits, says, deferrable):
-    monkeypatch.setattr(retrying, "_BACKOFF", tenacity.wait_none())  # the waits are proved by tests/test_client.py
+    monkeypatch.setattr(submit, "_PAUSES", (0.0, 0.0, None))
     body = words if words.startswith("<") else {"error": words}
     segmind_emulator.faults.add("submit", f"status:{status}", body=body)
     with DAG("error_row", schedule=None) as dag:

@@ -34,11 +34,12 @@ def test_skip_existing(upscale, bucket, photos, tmp_path, segmind_emulator, defe
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.uploads) == (1, 1)
 
-    # Other parameters, another picture, or an object that is gone: made anew.
+    # Other parameters, another image, or an object that is gone: made again.
     assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
     assert "skipped" in upscale(**{**arguments, "scale": 4}).xcom("t")
     source.write_bytes((photos / "portrait-alpha.png").read_bytes())
-    assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
+    value = upscale(**{**arguments, "scale": 4}).xcom("t")
+    assert "skipped" not in value
     if place != "s3":
         (tmp_path / value["stored"][0]["uri"].removeprefix(f"file://{tmp_path}/")).unlink()
         assert "skipped" not in upscale(**{**arguments, "scale": 4}).xcom("t")
@@ -70,18 +71,18 @@ def test_fail_where_something_is_there(upscale, tmp_path, segmind_emulator, defe
 
 def test_fail_lets_a_retry_finish_its_own_object(upscale, tmp_path, segmind_emulator):
     """A try that ended after it had stored the object: the next one must not take it for somebody else's."""
-    from airflow_provider_segmind.ledger import Ledger
+    from airflow_provider_segmind.execution.record import RequestRecord
 
-    hand_over, calls = Ledger.hand_over, []
+    delivered, calls = RequestRecord.delivered, []
 
-    def die_once(self, value):
-        calls.append(value)
+    def die_once(self, stored, **named):
+        calls.append(stored)
         if len(calls) == 1:
             raise OSError("the process dies")
-        hand_over(self, value)
+        delivered(self, stored, **named)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, "hand_over", die_once)
+        patch.setattr(RequestRecord, "delivered", die_once)
         run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
     assert run.state == "success"
     assert len(calls) == 2
@@ -90,7 +91,7 @@ def test_fail_lets_a_retry_finish_its_own_object(upscale, tmp_path, segmind_emul
 
 
 def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_emulator, monkeypatch):
-    from airflow_provider_segmind.operators.delivery import Delivery
+    from airflow_provider_segmind.execution.delivery import Delivery
 
     probe = Delivery.probe
 
@@ -106,14 +107,21 @@ def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_em
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jpg"]
 
 
-def test_another_format_is_another_object(upscale, tmp_path, segmind_emulator):
-    arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "if_exists": "fail"}
+@pytest.mark.parametrize("place", ["/{stem}.{ext}", "/"])
+def test_fail_considers_all_extensions(upscale, tmp_path, segmind_emulator, place):
+    """The content of the output decides its extension, not the parameter: billed, it could not be stored."""
+    arguments = {"destination": f"file://{tmp_path}{place}", "if_exists": "fail"}
     assert upscale(output_format="png", **arguments).state == "success"
-    assert upscale(output_format="webp", **arguments).state == "success"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.png", "cat.webp"]
-    # Bria's page names no format: whatever ending is there counts.
-    assert upscale(SegmindBriaIncreaseResolutionOperator, **arguments).state == "failed"
-    assert segmind_emulator.stats.submits_attempted == 2
+    [there] = tmp_path.iterdir()
+    for again in (
+        upscale(output_format="png", **arguments),
+        upscale(output_format="webp", **arguments),
+        upscale(SegmindBriaIncreaseResolutionOperator, **arguments),  # its page names no format
+    ):
+        assert again.state == "failed"
+        assert f"{there.name} is there already" in again.log
+    assert segmind_emulator.stats.submits_attempted == 1
+    assert list(tmp_path.iterdir()) == [there]
 
 
 def test_bria_is_found_whatever_its_ending(upscale, tmp_path, segmind_emulator):

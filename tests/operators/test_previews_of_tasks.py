@@ -142,7 +142,7 @@ def test_a_preview_that_fails_fails_no_task(on, upscale, tmp_path):
 def test_an_input_that_has_changed_is_not_shown(on, upscale, tmp_path, photos, monkeypatch):
     source = tmp_path / "in.jpg"
     source.write_bytes((photos / "cat.jpg").read_bytes())
-    from airflow_provider_segmind.operators import delivery
+    from airflow_provider_segmind.execution import delivery
 
     stored = delivery.store_result
 

@@ -11,13 +11,12 @@ from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
     SegmindConnectionError,
     SegmindContentBlockedError,
-    SegmindGatewayError,
+    SegmindInvalidRequestError,
     SegmindMalformedAnswerError,
     SegmindMissingOutputError,
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
-    SegmindServerError,
     SegmindUnknownStatusError,
 )
 from airflow_provider_segmind.protocol import calls
@@ -62,9 +61,9 @@ def test_a_slug_that_could_change_the_address_is_refused(bad):
 
 
 def test_money_rule():
-    """GETs are replayed freely; a submit only where it cannot have been accepted."""
+    """GETs are replayed freely; a submit only where it cannot have been accepted, which a 5xx does not prove."""
     submit, look = calls.submit("esrgan", {}), calls.get_status(ID)
-    allowed = {SegmindConnectionError, SegmindRateLimitedError, SegmindServerError, SegmindGatewayError}
+    allowed = {SegmindConnectionError, SegmindRateLimitedError}
     for cls in ERRORS.values():
         assert submit.may_replay(cls("")) is (cls in allowed), cls
         assert look.may_replay(cls("")) is cls.default_retryable, cls
@@ -157,8 +156,15 @@ def test_failed_is_read_out_of_a_422():
         calls.get_result(ID).parse(wire_answer("result_failed_422"))
     with pytest.raises(SegmindContentBlockedError):
         calls.get_result(ID).parse(wire_answer("result_moderated_422"))
-    with pytest.raises(SegmindRequestFailedError):
-        calls.get_status(ID).parse(answer(422, b"<html>no json</html>"))
+
+
+@pytest.mark.parametrize("body", [b"<html>no json</html>", {}, [], {"status": "BLOCKED"}, {"error": "moderation"}])
+def test_a_422_that_does_not_report_failed_is_a_refusal(body):
+    """A firewall or a proxy may answer so; a request that FAILED is submitted, and may be paid for, again."""
+    for call in (calls.get_status(ID), calls.get_result(ID)):
+        with pytest.raises(SegmindInvalidRequestError) as caught:
+            call.parse(answer(422, body))
+        assert caught.value.request_id == ID
 
 
 def test_a_422_on_a_submit_is_no_failed_request():
@@ -199,14 +205,53 @@ def test_credits_upload_sync_history():
 def test_history_is_read_whatever_its_envelope():
     row = wire_body("history_row")
     for body in (row, [row], {"data": [row]}, {"data": {"rows": [row, row]}, "page": 1}, {"items": [7, None, row]}):
-        [found] = calls.get_history().parse(answer(200, body))
+        page = calls.get_history().parse(answer(200, body))
+        [found] = page.rows
         assert found.request_id == row["request_id"]
         assert found.model == "esrgan"
         assert found.output == row["generation_url"]
         assert found.parameters == row["request_body"]
         assert found.created_at == "2026-08-01T10:00:00+00:00"
-    assert calls.get_history().parse(answer(200, {"data": []})) == []
-    assert len(calls.get_history().parse(wire_answer("history_page"))) == len(wire_body("history_page")["data"])
+    page = calls.get_history().parse(wire_answer("history_page"))
+    assert len(page.rows) == page.raw == len(wire_body("history_page")["data"])
+
+
+def test_a_page_of_the_history_counts_its_rows_before_they_are_made_one():
+    """A request with several outputs has several rows: a page of them is full, though it names fewer requests."""
+    row = wire_body("history_row")
+    other = {**row, "request_id": "r-2"}
+    for rows, raw, requests in (([], 0, 0), ([row, row, other], 3, 2), ([7, None, row], 3, 1), ([7, {}], 2, 0)):
+        for body in (rows, {"data": rows, "page": 1}, {"data": {"rows": rows}}):
+            page = calls.get_history().parse(answer(200, body))
+            assert (page.raw, len(page.rows)) == (raw, requests)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"data": {}}, {"data": None}, {"message": "ok"}, "", 7, None, b"", b"<html></html>"]
+)
+def test_an_envelope_without_a_list_is_not_an_empty_history(body):
+    """Nothing that was not listed was "not found": an unknown outcome stays unknown."""
+    with pytest.raises(SegmindMalformedAnswerError, match="the history is") as caught:
+        calls.get_history().parse(answer(200, body))
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/outputs/a.png?x=1", "https://images.example/outputs/a.png?x=1"),
+        ("//cdn.example/a.png", "https://cdn.example/a.png"),
+        ("https://images.segmind.com/a.png", "https://images.segmind.com/a.png"),
+        ("//[", None),
+        ("/a b", None),
+        ("outputs/a.png", None),
+        (None, None),
+    ],
+)
+def test_a_relative_output_of_the_history_becomes_absolute(path, url):
+    row = {**wire_body("history_row"), "generation_url": path}
+    [found] = calls.get_history().parse(answer(200, [row])).with_absolute("https://images.example").rows
+    assert found.output == url
 
 
 def test_the_reset_is_counted_on_the_servers_own_clock():

@@ -91,7 +91,7 @@ def test_what_is_learned_later_moves_the_next_look():
     durations = Durations()
     before = PollSchedule(known_of(durations, 2.0)).next(2.0)
     for _ in range(20):
-        durations.learn(60.0, submitted_at=0.0)
+        durations.learn(60.0, submitted_at=0.0, now=LATER)
     assert before < 1 < 50 < PollSchedule(known_of(durations, 2.0)).next(2.0) < 60
 
 
@@ -109,20 +109,20 @@ def test_a_prior_stands_for_itself():
 @pytest.mark.parametrize("odd", [None, 0.0, -1.0, math.nan, math.inf])
 def test_what_is_no_duration_teaches_nothing(odd):
     durations = Durations()
-    durations.learn(odd, submitted_at=0.0)
+    durations.learn(odd, submitted_at=0.0, now=LATER)
     assert known_of(durations, None) is None
 
 
 def test_the_first_request_counts_where_there_is_no_prior():
     durations = Durations()
-    durations.learn(30.0, submitted_at=0.0)
+    durations.learn(30.0, submitted_at=0.0, now=LATER)
     assert known_of(durations, None).median == pytest.approx(30.0)
 
 
 def test_outliers_move_nothing():
     durations = Durations()
     for i in range(50):
-        durations.learn(600.0 if i % 10 == 0 else 12.0 + 0.01 * i, submitted_at=0.0)
+        durations.learn(600.0 if i % 10 == 0 else 12.0 + 0.01 * i, submitted_at=0.0, now=LATER)
     known = known_of(durations, 12.04)
     assert 11 < known.median < 13
     assert known.deviation < 0.1
@@ -131,14 +131,14 @@ def test_outliers_move_nothing():
 def test_a_wrong_prior_is_forgotten_within_a_few_requests():
     durations = Durations()
     for _ in range(8):
-        durations.learn(60.0, submitted_at=0.0)
+        durations.learn(60.0, submitted_at=0.0, now=LATER)
     assert known_of(durations, 5.0).median == pytest.approx(60.0)
 
 
 def test_old_durations_drop_out():
     durations = Durations()
     for duration in [12.0] * 200 + [40.0] * 60:
-        durations.learn(duration, submitted_at=0.0)
+        durations.learn(duration, submitted_at=0.0, now=LATER)
     assert known_of(durations, None).median == pytest.approx(40.0)
 
 
@@ -148,16 +148,16 @@ def test_of_requests_that_were_submitted_together_the_quick_ones_do_not_count_at
     durations = Durations()
     together = sorted(rng.lognormvariate(math.log(12.0), 0.2) for _ in range(1000))
     for duration in together[:100]:
-        durations.learn(duration, submitted_at=1000.0)
+        durations.learn(duration, submitted_at=1000.0, now=1000.0 + duration)
     assert durations.known(12.04, now=1000.0 + together[100]).median == pytest.approx(12.04)
     for duration in together[100:]:
-        durations.learn(duration, submitted_at=1000.0)
+        durations.learn(duration, submitted_at=1000.0, now=1000.0 + duration)
     assert durations.known(12.04, now=1100.0).median > 12
 
 
 def test_a_duration_counts_from_twice_as_long_after_its_submit():
     durations = Durations()
-    durations.learn(10.0, submitted_at=1000.0)
+    durations.learn(10.0, submitted_at=1000.0, now=1010.0)
     assert durations.known(None, now=1019.9) is None
     assert durations.known(None, now=1020.0) is not None
 
@@ -166,8 +166,31 @@ def test_scatter_is_learned():
     rng = random.Random(1)
     durations = Durations()
     for _ in range(100):
-        durations.learn(rng.lognormvariate(math.log(12.0), 0.4), submitted_at=0.0)
+        durations.learn(rng.lognormvariate(math.log(12.0), 0.4), submitted_at=0.0, now=LATER)
     assert known_of(durations, None).deviation == pytest.approx(0.4, rel=0.4)
+
+
+def test_a_duration_in_milliseconds_is_not_believed():
+    """12040 for 12 s: it is longer than its request has existed, and would move the next first poll by hours."""
+    durations = Durations()
+    durations.learn(12_040.0, submitted_at=1000.0, now=1012.5)
+    assert known_of(durations, None) is None
+    assert known_of(durations, 12.04).median == pytest.approx(12.04)
+
+
+@given(st.floats(0.001, 1e7), st.floats(0, 1e5))
+def test_no_duration_moves_the_first_poll_far_beyond_the_age_of_its_request(stated, age):
+    durations = Durations()
+    durations.learn(stated, submitted_at=1000.0, now=1000.0 + age)
+    known = known_of(durations, None)
+    assert known is None or PollSchedule(known).first(0.0) <= age + 30
+
+
+@pytest.mark.parametrize("ahead", [-30, 30])
+def test_clocks_that_differ_by_half_a_minute_still_teach(ahead):
+    durations = Durations()
+    durations.learn(12.0, submitted_at=1000.0 + ahead, now=1012.5)
+    assert known_of(durations, None).median == pytest.approx(12.0)
 
 
 # --- looks and delay -----------------------------------------------------------------------------------------------
@@ -193,7 +216,7 @@ def simulate(sigma: float, *, prior: float | None, learning: bool, jobs: int = 4
         counts.append(count)
         delays.append(late / duration)
         if learning:
-            durations.learn(duration, submitted_at=0.0)
+            durations.learn(duration, submitted_at=0.0, now=LATER)
     return statistics.mean(counts), statistics.mean(delays)
 
 

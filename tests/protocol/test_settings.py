@@ -56,6 +56,8 @@ def test_plain_http_elsewhere_wants_a_word():
         ({"connect_timeout": 0}, "connect_timeout"),
         ({"read_timeout": "soon"}, "read_timeout"),
         ({"read_timeout": "nan"}, "read_timeout"),
+        ({"poll_error_timeout": -1}, "poll_error_timeout"),
+        ({"poll_error_timeout": "nan"}, "poll_error_timeout"),
         ({"verify": 7}, "verify"),
         ({"output_hosts": 7}, "output_hosts"),
         ({"proxy": "proxy:3128"}, "proxy"),
@@ -76,6 +78,17 @@ def test_the_key_shows_nowhere():
     assert KEY not in repr(settings())
     assert KEY not in str(settings().model_dump())
     assert settings(api_key=f" {KEY}\n").api_key.get_secret_value() == KEY
+
+
+def test_for_how_long_polls_may_be_refused():
+    assert settings().poll_error_timeout == 60
+    assert settings(poll_error_timeout="0").poll_error_timeout == 0
+    assert settings(poll_error_timeout=600).poll_error_timeout == 600
+
+
+def test_where_outputs_with_a_path_only_lie():
+    assert settings().outputs_url == "https://images.segmind.com"
+    assert settings(gateway="http://127.0.0.1:8080").outputs_url == "http://127.0.0.1:8080"
 
 
 def test_forms_of_the_extras():

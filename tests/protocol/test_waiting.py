@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAuthError,
+    SegmindConfigError,
     SegmindConnectionError,
+    SegmindError,
     SegmindGatewayError,
     SegmindMalformedAnswerError,
     SegmindMissingOutputError,
@@ -15,9 +16,10 @@ from airflow_provider_segmind.exceptions import (
     SegmindUnknownStatusError,
 )
 from airflow_provider_segmind.protocol import calls
+from airflow_provider_segmind.protocol.polling import Durations
 from airflow_provider_segmind.protocol.waiting import Pause, Watch
 from airflow_provider_segmind.protocol.wire import Metrics, RequestState, RequestStatus
-from tests.wire_examples import wire_answer, wire_body
+from tests.wire_examples import answer, wire_answer, wire_body
 
 ID = wire_body("submit_queued")["request_id"]
 NOW = 1_800_000_000.0
@@ -87,16 +89,123 @@ def test_failed():
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (SegmindRequestExpiredError("gone"), "expired"),
-        (SegmindAuthError("bad key"), "error"),
         (SegmindUnknownStatusError("PAUSED"), "error"),
         (SegmindMissingOutputError("nothing"), "error"),
+        (SegmindConfigError("not a refusal of Segmind's"), "error"),
     ],
 )
-def test_what_waiting_will_not_mend_ends_the_wait_at_once(error, kind):
+def test_what_will_not_pass_ends_the_wait_at_once(error, kind):
     drive = Drive([status("PROCESSING"), error], now=NOW + 100)
-    assert drive.run()["kind"] == kind
+    payload = drive.run()
+    assert payload["kind"] == kind
+    assert not payload["error"]["retryable"]
     assert len(drive.calls) == 2
+
+
+def test_a_request_that_is_older_than_its_record_is_expired_at_once():
+    drive = Drive([SegmindRequestExpiredError("gone")], now=NOW + 3601, timeout=7200)
+    payload = drive.run()
+    assert payload["kind"] == "expired"
+    assert drive.calls == ["get_status"]
+
+
+# --- refusals of a request that is paid for (issue 13, row 20) -----------------------------------------------------
+
+REFUSALS = {
+    **{str(number): answer(number, {"error": "no"}) for number in (400, 401, 403, 404, 405, 406, 410, 422)},
+    "422 of a firewall": answer(422, b"<html>Unprocessable</html>"),
+    "422 with another status": answer(422, {"status": "BLOCKED"}),
+}
+
+
+def refused(name, call):
+    """The error that this refusal is to a client."""
+    with pytest.raises(SegmindError) as caught:
+        call.parse(REFUSALS[name])
+    assert not caught.value.retryable
+    return caught.value
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_one_refusal_of_a_poll_is_tolerated(name):
+    drive = Drive([refused(name, calls.get_status(ID)), status("COMPLETED"), result()], now=NOW + 100)
+    assert drive.run()["kind"] == "completed"
+    assert drive.calls == ["get_status", "get_status", "get_result"]
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_one_refusal_of_a_result_is_tolerated(name):
+    drive = Drive([status("COMPLETED"), refused(name, calls.get_result(ID)), status("COMPLETED"), result()])
+    assert drive.run()["kind"] == "completed"
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("tolerance", [0.0, 20.0, 60.0])
+def test_refusals_that_last_end_the_wait_with_a_retryable_error(name, tolerance):
+    error = refused(name, calls.get_status(ID))
+    drive = Drive([status("PROCESSING"), *[error] * 99], now=NOW + 100, tolerance=tolerance)
+    payload = drive.run()
+    assert payload["kind"] == ("expired" if name == "404" else "error")
+    assert payload["error"]["retryable"], "the request is paid for: another try may still fetch it"
+    assert payload["error"]["type"] == type(error).__name__
+    took = sum(drive.pauses[2:])  # from the first refusal
+    assert tolerance <= took <= tolerance + 31
+    assert len(drive.calls) <= 12
+    if name != "404":
+        assert "poll_error_timeout" in payload["error"]["next_step"]
+        assert "not billed" not in payload["error"]["next_step"]
+
+
+def test_results_that_are_refused_count_though_polls_are_not():
+    error = refused("403", calls.get_result(ID))
+    drive = Drive([step for _ in range(99) for step in (status("COMPLETED"), error)], tolerance=60.0)
+    assert drive.run()["error"]["retryable"]
+    assert 60 <= sum(drive.pauses[1:]) <= 91
+
+
+def test_a_poll_that_succeeds_starts_the_tolerance_again():
+    error = refused("401", calls.get_status(ID))
+    script = [step for _ in range(10) for step in (error, status("PROCESSING"))]
+    drive = Drive([*script, status("COMPLETED"), result()], tolerance=20.0, poll_interval=15.0)
+    assert drive.run()["kind"] == "completed"
+
+
+def test_the_deadline_ends_refusals_too():
+    drive = Drive([refused("401", calls.get_status(ID))] * 99, timeout=30)
+    payload = drive.run()
+    assert payload["kind"] == "timeout"
+    assert payload["error"]["retryable"]
+    assert "Segmind refused the API key" in payload["error"]["detail"]
+
+
+@pytest.mark.parametrize("number", [400, 406, 422])
+def test_failed_is_not_a_refusal(number):
+    failed = answer(number, {"status": "FAILED", "error": "out of memory"})
+    drive = Drive([calls.get_status(ID).parse(failed)])
+    assert drive.run()["kind"] == "failed"
+    with pytest.raises(SegmindError) as caught:
+        calls.get_result(ID).parse(failed)
+    drive = Drive([status("COMPLETED"), caught.value])
+    assert drive.run()["kind"] == "failed"
+
+
+# --- durations and clocks ------------------------------------------------------------------------------------------
+
+
+def test_metrics_in_milliseconds_do_not_move_the_next_wait():
+    durations = Durations()
+    found = result()
+    wrong = found.model_copy(update={"metrics": Metrics(total_time=12_040.0)})
+    assert Drive([status("COMPLETED"), wrong], durations=durations, now=NOW + 12).run()["kind"] == "completed"
+    later = Drive([status("COMPLETED"), found], durations=durations, started=NOW + 9e4, now=NOW + 9e4)
+    assert later.run()["kind"] == "completed"
+    assert later.pauses[0] < 15
+
+
+def test_even_a_first_poll_that_is_due_too_late_comes_at_the_deadline():
+    drive = Drive([status("COMPLETED"), result()], expected_duration=12_040.0, timeout=60)
+    assert drive.run()["kind"] == "completed"
+    assert drive.now == NOW + 60
 
 
 def test_trouble_is_borne_until_it_passes():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,7 @@ MODES = {
 @pytest.fixture(params=[pytest.param(name, marks=no_reschedule if name == "reschedule" else ()) for name in MODES])
 def mode(request, quick_polls, quick_retries, monkeypatch):
     monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
+    monkeypatch.setattr(sensors, "_REFUSED_FIRST", 0.1)
     # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
     monkeypatch.setattr(common, "not_before", lambda: 0.0)
     return MODES[request.param]
@@ -114,7 +116,7 @@ def test_what_nobody_knows_fails_for_good(airflow_db, segmind_emulator, mode):
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
     assert "Segmind does not know this request (any more)" in run.log
-    assert "the request history does not know it either" in run.log
+    assert "the request history does not know its output either" in run.log
 
 
 def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, photos):
@@ -167,13 +169,28 @@ def test_a_gateway_in_trouble_is_borne(airflow_db, segmind_emulator, photos, mod
     assert run.task("wait").try_number == 1
 
 
-def test_a_refused_key_fails_for_good(airflow_db, segmind_emulator, photos, mode):
+@pytest.mark.parametrize("route", ["status", "result"])
+@pytest.mark.parametrize("status", [401, 403, 422])
+def test_a_refusal_passes(airflow_db, segmind_emulator, photos, mode, route, status):
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.faults.add(route, f"status:{status}", times=2)
+    run = wait_for(request_id, mode)
+    assert run.state == "success"
+    assert run.task("wait").try_number == 1
+
+
+def test_a_refusal_that_lasts_fails_a_try(airflow_db, segmind_emulator, photos, mode, monkeypatch):
+    """Not for good: the request is paid for, and the next try may have another key."""
+    value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
+    value["extra"] = {"poll_error_timeout": 0.3}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps(value))
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.faults.add("status", "status:401")
     run = wait_for(request_id, mode)
     assert run.state == "failed"
-    assert run.task("wait").try_number == 1
+    assert run.task("wait").try_number == 2
     assert "Segmind refused the API key" in run.log
+    assert 4 <= segmind_emulator.stats.polls <= 20
 
 
 def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, tmp_path, mode):
@@ -238,8 +255,19 @@ def test_the_transfer_says_what_nobody_knows(airflow_db, segmind_emulator, tmp_p
     run = stored_by_id("00000000-0000-4000-8000-000000000000", tmp_path)
     assert run.state == "failed"
     assert run.task("store").try_number == 1
-    assert "the request history does not know it either" in run.log
+    assert "the request history does not know its output either" in run.log
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("status", [401, 403, 422])
+def test_the_transfer_is_tried_again_where_the_result_is_refused(
+    airflow_db, segmind_emulator, photos, tmp_path, quick_retries, status
+):
+    request_id = submitted(segmind_emulator, photos)
+    segmind_emulator.faults.add("result", f"status:{status}", times=1)
+    run = stored_by_id(request_id, tmp_path)
+    assert run.state == "success"
+    assert run.task("store").try_number == 2
 
 
 def test_the_transfer_is_tried_again_while_the_request_runs(

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from airflow_provider_segmind.execution.waves import read_batch_event
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.batch import read_batch_event
 from airflow_provider_segmind.triggers.batch import SegmindBatchTrigger
 
 MEMORY = {"started_at": 5.0, "reused": 2, "items": "abc", "moved_at": 6.0, "halted": None}

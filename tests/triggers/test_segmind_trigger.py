@@ -76,6 +76,14 @@ def wait_for(airflow_db, segmind_emulator):
     return run
 
 
+@pytest.fixture
+def impatient(segmind_emulator, monkeypatch):
+    """A connection that tolerates refusals for a second."""
+    value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
+    value["extra"] = {"poll_error_timeout": 1}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps(value))
+
+
 def test_completed(wait_for, segmind_emulator, photos):
     payload = wait_for(
         "esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, input_size=[300, 200], note={"a": 1}
@@ -117,12 +125,32 @@ def test_time_out(wait_for, segmind_emulator):
     assert time.monotonic() - started < 30
 
 
-@pytest.mark.parametrize("fault", ["status:401", "unknown_status", "status:403"])
-def test_what_waiting_will_not_mend(wait_for, segmind_emulator, fault):
-    segmind_emulator.faults.add("status", fault)
+def test_what_will_not_pass(wait_for, segmind_emulator):
+    segmind_emulator.faults.add("status", "unknown_status")
     payload = wait_for()
     assert payload["kind"] == "error"
     assert segmind_emulator.stats.polls <= 1
+
+
+REFUSALS = [400, 401, 403, 404, 405, 406, 410, 422]
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("route", ["status", "result"])
+def test_a_refusal_passes(wait_for, segmind_emulator, route, status):
+    """A deploy, a firewall or a proxy refuses for a moment what is paid for."""
+    segmind_emulator.faults.add(route, f"status:{status}", times=2)
+    assert wait_for()["kind"] == "fetch"
+
+
+@pytest.mark.parametrize("status", REFUSALS)
+def test_a_refusal_that_lasts_ends_the_wait_with_a_retryable_error(wait_for, segmind_emulator, impatient, status):
+    segmind_emulator.faults.add("status", f"status:{status}")
+    payload = wait_for()
+    assert payload["kind"] == ("expired" if status == 404 else "error")
+    assert payload["error"]["retryable"]
+    assert payload["error"]["status"] == status
+    assert 1 < segmind_emulator.stats.polls < 10
 
 
 def test_completed_without_output_is_an_error(wait_for, segmind_emulator):
@@ -195,7 +223,7 @@ def test_plain_mode_and_trigger_wait_alike(airflow_db, segmind_emulator):
     assert fire(trigger) == json.loads(json.dumps(plain))
 
 
-@pytest.mark.parametrize("fault", [None, "status:401"])
+@pytest.mark.parametrize("fault", [None, "unknown_status"])
 def test_no_event_before_the_scheduler_has_seen_the_deferral(airflow_db, segmind_emulator, fault):
     if fault:
         segmind_emulator.faults.add("status", fault)

@@ -1,0 +1,194 @@
+"""Segmind behind the engine's port: one model over one connection."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_segmind.exceptions import (
+    SegmindConnectionError,
+    SegmindDownloadError,
+    SegmindError,
+    SegmindForbiddenHostError,
+    SegmindInsufficientCreditsError,
+    SegmindOutputError,
+    SegmindRateLimitedError,
+    SegmindRequestExpiredError,
+)
+from airflow_provider_segmind.execution import marks
+from airflow_provider_segmind.execution.ports import Responded
+from airflow_provider_segmind.execution.submit import opens_at
+from airflow_provider_segmind.hooks.gate import note_closed, noted_closed
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.protocol.waiting import may_pass
+from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow, RequestStatus, Result, SubmittedRequest
+from airflow_provider_segmind.retrying import ONCE, RetryBudget
+
+log = logging.getLogger(__name__)
+
+_ROWS = 100
+_HISTORY_BUDGET = RetryBudget(attempts=2, seconds=5.0)
+_AT_ONCE = 4  # submits under way at once: as many as the client has connections
+
+
+def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
+    """
+    Raise SegmindInsufficientCreditsError where the balance is too low.
+
+    :param least: credits; None to take the connection's ``min_remaining_credits``, if it has any.
+    """
+    least = hook.settings.min_remaining_credits if least is None else least
+    if least is None:
+        return
+    balance = hook.get_credits().total
+    if balance < least:
+        raise SegmindInsufficientCreditsError(
+            f"the balance is {balance:g} credits, min_remaining_credits asks for {least:g}: nothing was submitted"
+        )
+
+
+@contextmanager
+def _paid_for() -> Iterator[None]:
+    """Make a refusal retryable: the request was submitted, so another try asks for it again."""
+    try:
+        yield
+    except SegmindError as error:
+        if may_pass(error) and not isinstance(error, SegmindRequestExpiredError):
+            error.retryable = True
+        raise
+
+
+@dataclass(frozen=True)
+class SegmindModel:
+    """
+    One model, see :class:`~airflow_provider_segmind.execution.ports.Segmind`.
+
+    :param hook: the connection.
+    :param model: the slug.
+    :param workflow: the slug is that of a workflow.
+    :param min_remaining_credits: submit nothing while the balance is below this; None to take the connection's.
+    """
+
+    hook: SegmindHook
+    model: str
+    workflow: bool = False
+    min_remaining_credits: float | None = None
+
+    @property
+    def skew(self) -> float | None:
+        """Seconds by which Segmind's clock is ahead."""
+        return self.hook.get_conn().skew
+
+    def open(self) -> None:
+        """Respect the rate limit that another task of this machine has met, and the balance; and connect."""
+        if until := noted_closed(self.hook.settings.gateway, self.hook.segmind_conn_id):
+            reset_at = datetime.fromtimestamp(until, UTC)
+            raise SegmindRateLimitedError("another task of this machine met it", reset_at=reset_at)
+        respect_the_balance(self.hook, self.min_remaining_credits)
+        self.hook.get_conn().connect()
+
+    def upload(self, content: bytes) -> str:
+        """Upload an input."""
+        [url] = self.hook.upload([content])
+        log.info("Uploaded the input (%d bytes)", len(content))
+        return url
+
+    def mark(self) -> str | None:
+        """Make a mark."""
+        return marks.make()
+
+    def never_left(self, mark: str) -> bool:
+        """Return whether a mark is still there, and remove it."""
+        return marks.take(mark)
+
+    def submit(
+        self, bodies: Sequence[tuple[Mapping[str, Any], str | None]], *, not_after: float, responded: Responded
+    ) -> None:
+        """Submit a few at once."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-submit") as pool:
+            futures = {
+                pool.submit(self._submit, body, mark, not_after): number for number, (body, mark) in enumerate(bodies)
+            }
+            unread = dict(futures)
+            try:
+                for future in as_completed(futures):
+                    responded(unread.pop(future), self._response(future))
+            finally:
+                for future, number in unread.items():  # the task is being ended: what is answered is paid for
+                    responded(number, self._response(future))
+
+    def _submit(self, body: Mapping[str, Any], mark: str | None, not_after: float) -> SubmittedRequest:
+        if mark is not None and not marks.take(mark):
+            raise SegmindConnectionError("it was not sent: another try has taken it over")
+        if time.time() > not_after:
+            raise SegmindConnectionError("it was not sent: too much time had passed since its intent")
+        return self.hook.submit(self.model, body, workflow=self.workflow, budget=ONCE)
+
+    def _response(self, future: Future[SubmittedRequest]) -> str | SegmindError:
+        try:
+            return future.result().request_id
+        except SegmindRateLimitedError as error:
+            now = time.time()
+            if error.wait_seconds(now):
+                note_closed(self.hook.settings.gateway, self.hook.segmind_conn_id, opens_at(error, now))
+            return error
+        except SegmindError as error:
+            return error
+
+    def status(self, request_id: str) -> RequestStatus:
+        """Return the status of a request."""
+        with _paid_for():
+            return self.hook.get_status(request_id)
+
+    def result(self, request_id: str) -> Result:
+        """Return the result of a request."""
+        with _paid_for():
+            return self.hook.get_result(request_id, model=self.model)
+
+    def history_page(self, since: float, number: int, *, all_models: bool) -> HistoryPage:
+        """Return one page of the history."""
+        return self.hook.get_history_page(
+            model=None if all_models else self.model,
+            from_date=datetime.fromtimestamp(since, UTC).date(),
+            page=number,
+            per_page=_ROWS,
+            budget=_HISTORY_BUDGET,
+        )
+
+    def history_row(self, request_id: str) -> HistoryRow | None:
+        """Return one request's row."""
+        try:
+            page = self.hook.get_history_page(request_id, budget=_HISTORY_BUDGET)
+        except SegmindRequestExpiredError:
+            return None
+        return next((row for row in page.rows if row.request_id == request_id), None)
+
+    def is_same(self, url: str, content: bytes) -> bool:
+        """Return whether this is what an upload URL holds; raise where it cannot be read."""
+        try:
+            there = self.hook.get_conn().download(url, io.BytesIO(), max_bytes=len(content), budget=_HISTORY_BUDGET)
+        except (SegmindDownloadError, SegmindForbiddenHostError):
+            raise
+        except SegmindOutputError:  # it is larger
+            return False
+        return there.sha256 == hashlib.sha256(content).hexdigest()
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> float:
+        """Return the time (epoch seconds)."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)

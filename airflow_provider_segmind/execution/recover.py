@@ -1,0 +1,180 @@
+"""Recover a request that Segmind may have forgotten: by its record (one hour), else by the request history."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from airflow_provider_segmind.exceptions import SegmindRequestExpiredError
+from airflow_provider_segmind.execution.ports import Clock, Records, Segmind
+from airflow_provider_segmind.execution.record import RequestRecord, State
+from airflow_provider_segmind.execution.want import Rules, Want
+from airflow_provider_segmind.protocol.history import result_of_row
+from airflow_provider_segmind.protocol.wire import RequestState, RequestStatus, Result
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which Segmind surely keeps a record: an id that is unknown earlier is not known everywhere yet.
+RECORDS_LIVE = 55 * 60.0
+#: Seconds for which outputs live (source: a catalogue of the vendor's documentation, August 2026).
+OUTPUTS_LIVE = 7 * 24 * 3600.0
+_FORGOTTEN = (
+    "Segmind keeps a record for an hour, and the history does not have it. To submit again, and pay again, clear the "
+    'task with on_lost_submit="resubmit".'
+)
+
+
+class Recovery:
+    """
+    Find out what became of submitted requests.
+
+    :param completed: called once for each want whose result becomes known.
+    """
+
+    def __init__(
+        self,
+        segmind: Segmind,
+        records: Records,
+        clock: Clock,
+        rules: Rules,
+        completed: Callable[[Want, Result], None],
+    ) -> None:
+        self._segmind, self._records, self._clock, self._rules = segmind, records, clock, rules
+        self._completed = completed
+
+    def recover(self, want: Want) -> None:
+        """
+        Find out what became of a request that Segmind may have forgotten: by its record, or by the history.
+
+        Afterwards it is SUBMITTED (known, and not finished), COMPLETED, or open again where it FAILED, which was free.
+
+        :raises SegmindError: nobody knows now, or nobody knows any more.
+        """
+        record, request_id = want.record, want.record.request_id or ""
+        try:
+            status = self._segmind.status(request_id)
+        except SegmindRequestExpiredError as error:
+            self._from_history(want, error)
+        else:
+            if status.state is RequestState.FAILED:
+                self._failed(want, status)
+            elif status.state is RequestState.COMPLETED:
+                self.fetch(want)
+        if want.record.state is not State.SUBMITTED:
+            self._records.put([record])
+
+    def _from_history(self, want: Want, gone: SegmindRequestExpiredError) -> None:
+        found = recall_result(self._segmind, gone, model=self._rules.model, failed_is_free=True)
+        if isinstance(found, Result):
+            self.has_result(want, found)
+        elif isinstance(found, RequestStatus):
+            self._failed(want, found)
+        else:
+            self._forgotten(want, "the request history does not know its output either")
+
+    def _forgotten(self, want: Want, why: str) -> None:
+        """Give up a request that nobody knows any more, if the author of the DAG says so."""
+        young = self.age(want.record) < RECORDS_LIVE
+        if young or self._rules.on_lost_submit == "fail":
+            raise SegmindRequestExpiredError(
+                why,
+                request_id=want.record.request_id,
+                next_step="Another try asks again before anything is submitted." if young else _FORGOTTEN,
+                retryable=young,
+            )
+        log.warning("Request %s is forgotten. Submitting again: on_lost_submit='resubmit'", want.record.request_id)
+        want.record.withdraw(given_up=True)
+
+    def _failed(self, want: Want, status: RequestStatus) -> None:
+        log.warning("%s It is submitted again", status.failure())
+        want.record.free()
+
+    def has_result(self, want: Want, result: Result) -> None:
+        """Note the result of a want."""
+        if want.record.result is None:
+            self._completed(want, result)
+        want.result = result
+        want.record.completed(result)
+
+    def age(self, record: RequestRecord) -> float:
+        """Return the seconds since its submit."""
+        return self._clock.now() - (record.submitted_at or record.intended_at or self._clock.now())
+
+    def fetch(self, want: Want) -> None:
+        """Fetch the result of a request that is COMPLETED."""
+        try:
+            self.has_result(want, self._segmind.result(want.record.request_id or ""))
+        except SegmindRequestExpiredError as error:
+            self._from_history(want, error)
+
+    def output(self, want: Want) -> None:
+        """Have the result with its output: asked for again where it was refused before, or is in no record."""
+        record = want.record
+        want.result = known = want.result or Result.model_validate(record.result)
+        if record.refused_at is None and (known.fetchable or known.inline):
+            return
+        try:
+            want.result = self._segmind.result(record.request_id or "")
+        except SegmindRequestExpiredError as gone:
+            found = recall_result(self._segmind, gone, model=self._rules.model)
+            if isinstance(found, Result):
+                want.result = found
+            elif not known.fetchable:
+                self._forgotten(want, "its output was in its record, which Segmind keeps for an hour")
+
+
+def recall_result(
+    segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str, failed_is_free: bool = False
+) -> Result | RequestStatus | None:
+    """
+    Ask the history about a request whose record is gone.
+
+    :param gone: says that the record is gone, and names the request.
+    :param model: slug of the request's model, for the result.
+    :param failed_is_free: return the status of a request that FAILED instead of raising it.
+    :return: the result; None where the history does not know the request, or not its output.
+    :raises SegmindRequestFailedError: the history says that it FAILED.
+    :raises SegmindRequestExpiredError: retryable: it says that the request is still on its way.
+    :raises SegmindError: it did not answer, which is not "does not know".
+    """
+    request_id = gone.request_id or ""
+    row = segmind.history_row(request_id)
+    status = (row.status or "").upper() if row else ""
+    if row is not None and status == RequestState.FAILED:
+        failed = RequestStatus(request_id=request_id, state=RequestState.FAILED, error=row.error or "")
+        if failed_is_free:
+            return failed
+        raise failed.failure()
+    if row is not None and (found := result_of_row(row, model=model)) is not None:
+        log.info("Segmind forgot request %s, but its history knows the output", request_id)
+        return found
+    if row is not None and status != RequestState.COMPLETED:
+        raise still_on_its_way(gone)
+    return None
+
+
+def recalled(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) -> Result:
+    """
+    Return the result of a request whose record is gone, for a task that has not submitted it: sensor and transfer.
+
+    :raises SegmindError: see :func:`recall_result`.
+    :raises SegmindRequestExpiredError: the history does not know its output either.
+    """
+    found = recall_result(segmind, gone, model=model)
+    if isinstance(found, Result):
+        return found
+    raise SegmindRequestExpiredError(
+        "the request history does not know its output either",
+        request_id=gone.request_id,
+        next_step="Check the request id. A record lives for one hour; a new submit is billed again.",
+    ) from gone
+
+
+def still_on_its_way(gone: SegmindRequestExpiredError) -> SegmindRequestExpiredError:
+    """Return the error for a request whose record is gone, and which the history still calls pending."""
+    return SegmindRequestExpiredError(
+        "the request history says that it is still on its way",
+        request_id=gone.request_id,
+        next_step="Another try asks again; the request is paid for if it completes.",
+        retryable=True,
+    )

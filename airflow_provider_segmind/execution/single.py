@@ -1,0 +1,178 @@
+"""The run of a task with one request: a batch of one, whose errors are the task's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError, SegmindTimeoutError
+from airflow_provider_segmind.execution.engine import Engine
+from airflow_provider_segmind.execution.ports import Storage
+from airflow_provider_segmind.execution.record import RequestRecord, State
+from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.protocol.events import Event
+from airflow_provider_segmind.protocol.identity import KEY_LENGTH, fingerprint
+
+#: How an image from storage goes to Segmind.
+Transport = Literal["data", "upload", "presign"]
+
+
+class Place(Protocol):
+    """Where the output goes, before anything is submitted: see :class:`.delivery.Delivery`."""
+
+    def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what is stored already, if that is to be skipped."""
+
+    def probe(self) -> None:
+        """Make sure that the place can be written."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    A request as far as it can be made without costing anything.
+
+    :param body: the parameters; without ``image`` where that has to be uploaded first.
+    :param identity: what identifies this request; with an input that was read, the hash of the image.
+    :param upload: the image to upload, if any.
+    :param input_size: its width and height in pixels, where known.
+    :param source: what a sidecar states of the input: where it lies, its hash.
+    :param transport: how the image goes, where it comes from storage: ``upload``, ``data`` or ``presign``.
+    """
+
+    body: Mapping[str, Any] = field(repr=False)
+    identity: Mapping[str, Any]
+    upload: bytes | None = field(default=None, repr=False)
+    input_size: tuple[int, int] | None = None
+    transport: Transport | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def fingerprint(self, model: str, gateway: str) -> str:
+        """Return what identifies this request."""
+        return fingerprint(model, self.identity, gateway)
+
+    def want(self, model: str, gateway: str) -> Want:
+        """Return the want."""
+        record = RequestRecord(key=self.fingerprint(model, gateway)[:KEY_LENGTH])
+        return Want(self.body, record, upload=self.upload)
+
+    def note(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
+        """Return what a sidecar states of the request before its result is known, as JSON."""
+        when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
+        return {"fingerprint": self.fingerprint(model, gateway), "input": dict(self.source), "submitted_at": when}
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """The task returns this."""
+
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The request is to be waited for."""
+
+    request_id: str
+    submitted_at: float
+
+
+class SingleRun:
+    """
+    One run of one want, in one process.
+
+    :param engine: the engine.
+    :param want: the want.
+    :param storage: where its output goes; None for nowhere.
+    :param before_submit: called right before a submit; what it returns is returned by the task instead.
+    :param report: called with an error that ended the request for this task, and its request id.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        want: Want,
+        storage: Storage | None,
+        before_submit: Callable[[], dict[str, Any] | None] = lambda: None,
+        report: Callable[[SegmindError, str | None], None] = lambda error, request_id: None,
+    ) -> None:
+        self._engine, self._want, self._storage = engine, want, storage
+        self._before_submit, self._report = before_submit, report
+
+    @property
+    def request_id(self) -> str | None:
+        """The want's request, once there is one."""
+        return self._want.record.request_id
+
+    def start(self, *, deadline: float, waits: bool = True) -> Delivered | Submitted:
+        """
+        Deliver what is there already, reattach to what is running, or submit.
+
+        :param deadline: submit nothing after this moment (epoch seconds).
+        :param waits: False where the task returns the request id, and delivers nothing.
+        :raises SegmindRateLimitedError: nothing was accepted; start again when the limit is over.
+        """
+        want, engine = self._want, self._engine
+        engine.take_up([want])
+        engine.log_earlier([want])
+        if waits:
+            engine.still_delivered(want, self._storage)
+        engine.prepare([want])
+        self._raise()
+        if waits and (delivered := self._deliver()):
+            return delivered
+        if want.record.state is State.WAITING:
+            if engine.clock.now() >= deadline:
+                raise SegmindTimeoutError("nothing was submitted: the time was up at the rate limit", next_step="")
+            if (done := self._before_submit()) is not None:
+                return Delivered(done)
+            engine.submit([want])
+            self._raise()
+        return self._submitted()
+
+    def resume(self, event: Event) -> Delivered | Submitted:
+        """Go on after a wait: deliver what the event reports, or raise it."""
+        if not self._want.taken_up:
+            self._engine.take_up([self._want], begins=False)
+        self._engine.ended(self._want, event)
+        self._raise()
+        if delivered := self._deliver():
+            return delivered
+        return self._submitted()
+
+    def close(self) -> None:
+        """Note that Airflow has reported the task's success: a clear is a new want."""
+        if self._want.record.state in (State.SUBMITTED, State.COMPLETED, State.DELIVERED):
+            self._want.record.close()
+            self._engine.records.put([self._want.record])
+
+    def _deliver(self) -> Delivered | None:
+        want = self._want
+        if want.record.state is State.COMPLETED:
+            self._engine.deliver([want], self._storage)
+            self._raise()
+        return Delivered(want.record.value) if want.record.state is State.DELIVERED else None
+
+    def _submitted(self) -> Submitted:
+        record = self._want.record
+        if record.request_id is None:  # it failed, or is gone, and this process does not have what to submit
+            raise SegmindRequestExpiredError("it came to nothing", next_step="Another try goes on.", retryable=True)
+        return Submitted(record.request_id, record.submitted_at or self._engine.clock.now())
+
+    def _raise(self) -> None:
+        if error := self._want.error or self._engine.stopped:
+            if self._want.record.result is None:
+                self._report(error, self._want.record.request_id)
+            raise error
+
+
+def done_or_probed(place: Place | None, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what is stored already, if that is to be skipped; else make sure that the destination can be written."""
+    if place is None:
+        return None
+    if (value := place.done(fingerprint, body)) is not None:
+        return value
+    place.probe()
+    return None

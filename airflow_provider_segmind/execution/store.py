@@ -1,0 +1,81 @@
+"""The request records of a task instance in Airflow's task state store (Airflow 3.3), behind the engine's port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from airflow_provider_segmind.execution.record import RequestRecord
+
+#: Under this key, and of a batch under this and a digit, lie the records in the task state store.
+STORE_KEY = "segmind_requests"
+#: A little over the 7 days for which Segmind keeps outputs; it counts from the latest write.
+RETENTION = timedelta(days=8)
+#: Records of one task that has one request: the wanted one and those of parameters that it had before.
+_KEPT = 4
+_DIGITS = "0123456789abcdef"
+
+
+class TaskStateRecords:
+    """
+    Read once, and write through.
+
+    The records of a batch are spread over 16 keys by the first digit of their own, so that a write is small whatever
+    the size of the batch: each response is written as it arrives.
+
+    :param store: the task state store of the context; None before Airflow 3.3, and with ``durable=False``.
+    :param batch: True for many records.
+    """
+
+    def __init__(self, store: Any, *, batch: bool = False) -> None:
+        self._store = store
+        self._keys = [f"{STORE_KEY}_{digit}" for digit in _DIGITS] if batch else [STORE_KEY]
+        self._kept = None if batch else _KEPT
+        #: For each key its records as JSON by their own keys, the latest written last.
+        self._known: dict[str, dict[str, Any]] = {key: {} for key in self._keys}
+        self.available = store is not None
+        self.unreadable = False
+
+    def read(self) -> dict[str, RequestRecord]:
+        """Return the records by their keys."""
+        found: dict[str, RequestRecord] = {}
+        for key in self._keys if self.available else ():
+            if (value := self._store.get(key)) is None:
+                continue
+            for one in value if isinstance(value, list) else [value]:  # one that cannot be read hides no other
+                try:
+                    record = RequestRecord.model_validate(one)
+                except ValidationError:
+                    self.unreadable = True
+                else:
+                    found[record.key] = record
+                    self._known[key][record.key] = one
+        return found
+
+    def put(self, records: Iterable[RequestRecord]) -> None:
+        """Write these records."""
+        changed = []
+        for record in records:
+            key = self._key_of(record)
+            self._known[key].pop(record.key, None)
+            self._known[key][record.key] = record.model_dump(mode="json", exclude_none=True, exclude={"item"})
+            changed.append(key)
+        self._write(changed)
+
+    def forget(self, records: Iterable[RequestRecord]) -> None:
+        """Drop these records."""
+        keys = [(self._key_of(record), record.key) for record in records]
+        self._write([key for key, name in keys if self._known[key].pop(name, None) is not None])
+
+    def _key_of(self, record: RequestRecord) -> str:
+        return STORE_KEY if self._kept else f"{STORE_KEY}_{record.key[0]}"
+
+    def _write(self, keys: Iterable[str]) -> None:
+        for key in dict.fromkeys(keys) if self.available else ():
+            if records := list(self._known[key].values())[-(self._kept or 0) :]:
+                self._store.set(key, records, retention=RETENTION)
+            else:
+                self._store.delete(key)

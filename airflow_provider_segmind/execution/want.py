@@ -1,0 +1,116 @@
+"""A want at work, and what the author of a DAG decides about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindError
+from airflow_provider_segmind.execution.record import RequestRecord, State
+from airflow_provider_segmind.protocol.history import Sought
+from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.wire import Result
+
+_ASK_A_PERSON = (
+    "Another try searches again. If it stays, look into the account's request history; if it is not there, clear the "
+    'task with on_lost_submit="resubmit". A second submit of one that runs is a second bill.'
+)
+_ASK_LATER = "Nothing was submitted now. Another try asks again; durable=False does without asking."
+
+
+@dataclass(eq=False)
+class Want:
+    """
+    One want at work.
+
+    :param body: the parameters as they are sent; without ``image`` where that has to be uploaded first.
+    :param record: what is known of it.
+    :param upload: the image to upload, if any.
+    :param name: the name of its object, without extension, in a batch.
+    :param error: what went wrong with it in this run.
+    :param result: the result with its inline output, which no record holds.
+    :param taken_up: True once the witnesses have been asked for its record.
+    :param asked_for: the history has been searched for what nobody remembers.
+    """
+
+    body: Mapping[str, Any] = field(repr=False)
+    record: RequestRecord
+    upload: bytes | None = field(default=None, repr=False)
+    name: str = ""
+    error: SegmindError | None = None
+    result: Result | None = field(default=None, repr=False)
+    taken_up: bool = False
+    asked_for: bool = False
+
+    def sent(self) -> dict[str, Any]:
+        """Return the body with the address of its uploaded input."""
+        return dict(self.body) | ({"image": self.record.uploaded} if self.upload is not None else {})
+
+    def unknown(
+        self, model: str, cause: SegmindError | None = None, *, nothing_sent: bool = False
+    ) -> SegmindAnswerLostError:
+        """
+        Return the error for a submit whose outcome could not be resolved.
+
+        :param cause: why the history did not answer.
+        :param nothing_sent: this try has submitted nothing.
+        """
+        when = self.record.intended_at
+        at = "" if when is None else f" at {datetime.fromtimestamp(when, UTC).isoformat(timespec='seconds')}"
+        why = f"the request history did not answer: {cause}" if cause else "the request history does not show it"
+        items = presentable(self.sent()).items() if not self.record.item else ()  # a manifest shows its items
+        shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in items)
+        return SegmindAnswerLostError(
+            f"{model}{at}{f' with {shown}' if shown else ''}; {why}",
+            next_step=_ASK_LATER if nothing_sent else _ASK_A_PERSON,
+            retryable=True,
+        )
+
+    def guarded(self, act: Callable[[Want], None]) -> None:
+        """Do something for this want; what goes wrong becomes its ``error``."""
+        try:
+            act(self)
+        except SegmindError as error:
+            self.error = error
+
+    def sought(self, *, since: float) -> Sought:
+        """
+        Return what to look for in the history: from the intent on.
+
+        :param since: from then on, where there is no intent, or an earlier submit was given up (epoch seconds).
+        """
+        record = self.record
+        unknown = self.upload is not None and not record.uploaded
+        intended = record.state is State.INTENDED
+        return Sought(
+            self.body if unknown else self.sent(),
+            intended_at=record.intended_at if intended else None,
+            since=since if record.forgotten or not intended or record.intended_at is None else None,
+            skew=record.skew if intended else None,
+            upload=self.upload if unknown else None,
+        )
+
+
+@dataclass(frozen=True)
+class Rules:
+    """
+    What the author of a DAG decides.
+
+    :param model: the slug.
+    :param on_lost_submit: what to do with a submit that the history neither shows nor disproves.
+    :param lost_submit_wait: seconds for which the history is searched for it.
+    :param ran_before: an earlier try of this task instance may have submitted.
+    :param owner: the task instance, as text.
+    :param try_number: of the task instance.
+    :param began_at: no try of this task instance submitted before (epoch seconds); None where that is not known.
+    """
+
+    model: str
+    on_lost_submit: Literal["fail", "resubmit"] = "fail"
+    lost_submit_wait: float = 30.0
+    ran_before: bool = False
+    owner: str = ""
+    try_number: int = 1
+    began_at: float | None = None

@@ -1,0 +1,189 @@
+"""
+What a row of the request history proves. Pure.
+
+A row is the submit of a want where model and parameters are exactly the wanted ones (Segmind lists the inputs as they
+were sent; source: SDK ``segmind`` 1.3.0), it did not fail, and it is not older than the intent. That no row matches
+proves nothing by itself: rows appear late. A *later* row of the account proves it: rows appear in the order of their
+requests, so a submit from before it would be listed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_segmind.protocol.identity import canonical
+from airflow_provider_segmind.protocol.wire import HistoryRow, Metrics, OutputFile, RequestState, Result
+
+#: Seconds by which two clocks may differ where no ``Date`` header has told the difference.
+CLOCK_LIMIT = 120.0
+#: Seconds by which they may still differ where one has: it has whole seconds, and took a while to arrive.
+_KNOWN_CLOCK_LIMIT = 5.0
+#: Seconds by which the history is read further back until its clock is known.
+_UNKNOWN_CLOCK = 3600.0
+#: Seconds after an intent within which its POST leaves; later it is not sent (``not_after`` in ``execution/ports.py``).
+POST_WITHIN = 5.0
+#: Seconds after the intent from which a row proves: the POST leaves within POST_WITHIN, and is listed in the order of
+#: its acceptance.
+PROOF_MARGIN = POST_WITHIN + 10.0
+
+
+@dataclass(frozen=True)
+class Sought:
+    """
+    A submit that is looked for.
+
+    :param body: its parameters as they were sent.
+    :param intended_at: when it was about to be sent (epoch seconds, our clock); None where that is not known.
+    :param since: it, or one like it, may have been sent from then on (epoch seconds, the scheduler's clock); None for
+        ``intended_at``.
+    :param skew: seconds by which Segmind's clock was ahead of ours; None where no response told.
+    :param upload: the bytes of an uploaded image whose address is not known: ``body`` has no ``image`` then.
+    """
+
+    body: Mapping[str, Any] = field(repr=False)
+    intended_at: float | None = None
+    since: float | None = None
+    skew: float | None = None
+    upload: bytes | None = field(default=None, repr=False)
+
+    @property
+    def from_(self) -> float:
+        """The earliest moment at which a row of it can have been made (epoch seconds, Segmind's clock)."""
+        if self.since is not None or self.intended_at is None:
+            return (self.since or 0.0) + (self.skew or 0.0) - CLOCK_LIMIT
+        return self.intended_at + (self.skew or 0.0) - (CLOCK_LIMIT if self.skew is None else _KNOWN_CLOCK_LIMIT)
+
+    def distance(self, row: HistoryRow) -> float:
+        """Return how far a row is from what is looked for: the nearest to the intent; without one, the newest."""
+        at = _created_or_0(row)
+        return -at if self.intended_at is None else abs(at - self.intended_at - (self.skew or 0.0))
+
+    @property
+    def read_from(self) -> float:
+        """The moment from which the history is read; before it responds, its clock may not be known."""
+        return self.from_ if self.skew is not None else self.from_ - _UNKNOWN_CLOCK
+
+    def heard(self, skew: float | None) -> Sought:
+        """Return the same where no intent told the skew, with what the history's own response told."""
+        return replace(self, skew=skew) if self.intended_at is None else self
+
+    @property
+    def proof_from(self) -> float | None:
+        """The moment from which another row proves that it was never accepted; None where no row can prove that."""
+        if self.intended_at is None or self.skew is None:
+            return None
+        return self.intended_at + self.skew + PROOF_MARGIN
+
+    @property
+    def key(self) -> str:
+        """What the inputs of a row have to be, exactly: with one parameter more or less it is another request."""
+        return _key(self.body, upload=self.upload is not None)
+
+    def may_be(self, row: HistoryRow) -> bool:
+        """Return whether a row with the same inputs may be this submit."""
+        at = created(row)
+        return (row.status or "").upper() != RequestState.FAILED and at is not None and at >= self.from_
+
+
+def assign(
+    sought: Sequence[Sought],
+    rows: Sequence[HistoryRow],
+    *,
+    model: str,
+    taken: Collection[str],
+    refused: Collection[tuple[int, str]] = (),
+) -> list[list[HistoryRow]]:
+    """
+    Return for each submit the rows that it may take, best first, such that no row is the first of two.
+
+    Of several wants with the same parameters the one with the latest intent chooses first: its choice is the smallest.
+
+    :param sought: what is looked for.
+    :param rows: the history, each request once.
+    :param model: the slug of all.
+    :param taken: request ids that belong to somebody else already.
+    :param refused: numbers of submits with request ids that were found not to be theirs.
+    """
+    owned = set(taken)
+    found: list[list[HistoryRow]] = [[] for _ in sought]
+    since = min((one.from_ for one in sought), default=0.0)
+    ours = sorted((row for row in rows if row.model == model and row.parameters), key=_created_or_0, reverse=True)
+    uploads = any(one.upload is not None for one in sought)
+    by_key: dict[str, list[HistoryRow]] = defaultdict(list)
+    for row in ours:
+        if _created_or_0(row) >= since:
+            by_key[_key(row.parameters or {})].append(row)
+            if uploads:
+                by_key[_key_without_image(row.parameters or {})].append(row)
+    for number in sorted(range(len(sought)), key=lambda number: sought[number].from_, reverse=True):
+        one = sought[number]
+        free = (
+            row for row in by_key[one.key] if row.request_id not in owned and (number, row.request_id) not in refused
+        )
+        found[number] = sorted((row for row in free if one.may_be(row)), key=one.distance)
+        owned.update(row.request_id for row in found[number][:1])
+    return found
+
+
+def proves_absence(sought: Sought, rows: Sequence[HistoryRow]) -> bool:
+    """Return whether a history, read to its end and without this submit, proves that it was never accepted."""
+    since = sought.proof_from
+    return since is not None and any((created(row) or 0.0) > since for row in rows)
+
+
+def created(row: HistoryRow) -> float | None:
+    """Return when a row's request was made (epoch seconds, Segmind's clock), where it says so."""
+    return _moment(row.created_at) if row.created_at else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+
+
+def older(row: HistoryRow, since: float) -> bool:
+    """Return whether a row is older than a moment (epoch seconds); one without a time may not be."""
+    at = created(row)
+    return at is not None and at < since
+
+
+def result_of_row(row: HistoryRow, *, model: str) -> Result | None:
+    """Return the result that a row of the history states, or None where it has no output."""
+    if row.output is None:
+        return None
+    return Result(
+        request_id=row.request_id,
+        model=model or row.model or "",
+        output=row.output,
+        outputs=[OutputFile(url=row.output)],
+        metrics=Metrics(cost=row.cost),
+    )
+
+
+def _created_or_0(row: HistoryRow) -> float:
+    return created(row) or 0.0
+
+
+def _key(parameters: Mapping[str, Any], upload: bool = False) -> str:
+    """Return inputs as text to compare, as the wire may change them: a number that came back as text is the same."""
+    return json.dumps({"image from": "upload" if upload else "body", **_plain(canonical(parameters))}, sort_keys=True)
+
+
+def _key_without_image(parameters: Mapping[str, Any]) -> str:
+    return _key({name: value for name, value in parameters.items() if name != "image"}, upload=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,17 @@
+"""What the tests of the engine share."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_segmind.hooks import gate
+from tests.execution.tasks import Task
+
+
+@pytest.fixture
+def task(airflow_db, segmind_emulator, photos, tmp_path, monkeypatch):
+    """A task instance whose tries are run one after the other."""
+    monkeypatch.setattr(gate.tempfile, "gettempdir", lambda: str(tmp_path))  # notes about limits are per machine
+    made = Task(segmind_emulator, segmind_emulator.add_picture(photos / "cat.jpg"))
+    yield made
+    made.hook.close()

@@ -1,0 +1,271 @@
+"""A batch's folder: every manifest in it is read, its rows are known by their content, and its claim ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_segmind.exceptions import (
+    SegmindConfigError,
+    SegmindError,
+    SegmindStorageError,
+    SegmindTimeoutError,
+)
+from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.manifest import BatchFolder, Claim, read_manifest, write_manifest
+from airflow_provider_segmind.execution.record import RequestRecord, State
+from airflow_provider_segmind.execution.store import STORE_KEY
+from airflow_provider_segmind.execution.waves import BatchEvent, Limits
+from airflow_provider_segmind.protocol.events import event_for
+from tests.execution.tasks import Shelf, wants_of
+
+NOW = 1_800_000_000.0
+
+
+def record(key="a", **fields):
+    return RequestRecord(key=key, **fields)
+
+
+# --- as text --------------------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_survives_writing_and_reading():
+    there = [record(index=0, item={"image": "x"}), record("b", request_id="r", submitted_at=NOW)]
+    there[1].failed({"type": "SegmindTimeoutError", "retryable": True}, at=NOW)
+    text = write_manifest(there)
+    assert text.count("\n") == 2
+    assert list(read_manifest(text, where="m").values()) == there
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b"])
+def test_a_line_separator_inside_a_text_does_not_cut_a_row(separator):
+    there = record(item={"prompt": f"one{separator}two"})
+    assert read_manifest(write_manifest([there]), where="m") == {"a": there}
+
+
+@given(st.lists(st.builds(record, st.sampled_from("abc"), counter=st.integers(0, 3), state=st.sampled_from(State))))
+def test_of_several_rows_of_one_want_the_one_that_counts_highest_is_read(rows):
+    found = read_manifest(write_manifest(rows), where="m")
+    assert set(found) == {row.key for row in rows}
+    for row in rows:
+        assert found[row.key].counter >= row.counter
+
+
+def test_unknown_fields_of_a_row_are_ignored():
+    found = read_manifest(json.dumps({"key": "a", "state": "delivered", "mood": "good"}) + "\n", where="m")
+    assert found["a"].state is State.DELIVERED
+
+
+@pytest.mark.parametrize("line", ["nonsense", "{}", '{"key": "a", "state": "eaten"}', "[]"])
+def test_a_line_that_cannot_be_read_is_named(line):
+    with pytest.raises(SegmindConfigError, match="manifest m, line 2"):
+        read_manifest('{"key": "a"}\n' + line + "\n", where="m")
+
+
+# --- the folder (row 9) ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(airflow_db, tmp_path):
+    """Make the folder of a task."""
+
+    def made(task_id="t", map_index=-1, *, run_id="r", is_working=lambda owner: None):
+        return BatchFolder(
+            f"file://{tmp_path}/out/{{model}}",
+            conn_id=None,
+            instance=Instance("d", run_id, task_id, map_index),
+            model="esrgan",
+            max_bytes=10**6,
+            is_working=is_working,
+        )
+
+    return made
+
+
+def test_every_manifest_in_the_folder_is_read(folder):
+    """A task that was renamed, and a chunk that moved to another map index, find what is there."""
+    folder("t", 0).write([record("a", state=State.DELIVERED, counter=3), record("b", state=State.SUBMITTED)])
+    folder("t", 1).write([record("c", state=State.DELIVERED)])
+    folder("old-name").write([record("a", state=State.FAILED, counter=2), record("b", counter=1001, request_id="r")])
+    renamed = folder("new-name")
+    found = renamed.read(renamed.names())
+    assert [{key: row.state for key, row in rows.items()} for rows in found] == [
+        {},
+        {"a": State.FAILED, "b": State.WAITING},
+        {"a": State.DELIVERED, "b": State.SUBMITTED},
+        {"c": State.DELIVERED},
+    ]
+    assert not renamed.has_manifest
+
+
+def test_rows_of_an_earlier_run_stay_in_the_manifest(folder):
+    folder().write([record("a"), record("b")])
+    folder().write([record("b", counter=1), record("c")])
+    there = folder()
+    assert there.has_manifest
+    [own] = there.read(there.names())
+    assert {key: row.counter for key, row in own.items()} == {"b": 1, "c": 0, "a": 0}
+
+
+def test_a_manifest_of_another_task_that_cannot_be_read_stops_nobody(folder, tmp_path, caplog):
+    folder().write([record("a")])
+    (tmp_path / "out/esrgan/other.manifest.jsonl").write_text("nonsense\n")
+    there = folder()
+    assert [sorted(rows) for rows in there.read(there.names())] == [["a"], []]
+    assert "other.manifest.jsonl, line 1" in caplog.text
+
+
+def test_a_stored_output_that_is_not_in_the_folder_any_more_is_fetched_again(folder, tmp_path):
+    [there, missing] = wants_of([{"image": "https://x/a"}, {"image": "https://x/b"}])
+    for name, want in (("a.png", there), ("b.png", missing)):
+        want.record = record(want.record.key, state=State.DELIVERED, request_id="r", result={"x": 1},
+                             stored=[{"uri": f"file://{tmp_path}/{name}"}])  # fmt: skip
+    folder().miss([there, missing], {"a.png"})
+    assert (there.record.state, missing.record.state) == (State.DELIVERED, State.COMPLETED)
+
+
+# --- the claim (row 13) ---------------------------------------------------------------------------------------------
+
+
+def test_another_run_is_refused_as_long_as_the_claim_holds(folder):
+    folder(run_id="first").claim(until=NOW + 100, now=NOW)
+    with pytest.raises(SegmindConfigError, match=rf"d first t -1.*{NOW + 100:.0f}"):
+        folder(run_id="second").claim(until=NOW + 200, now=NOW + 99)
+    folder(run_id="first").claim(until=NOW + 300, now=NOW + 99)  # its own next wave
+    folder(run_id="second").claim(until=NOW + 900, now=NOW + 301)
+
+
+@pytest.mark.parametrize(("works", "refused"), [(True, True), (False, False), (None, True)])
+def test_a_claim_ends_with_its_owner(folder, works, refused):
+    """Marked failed while it was deferred, or killed: Airflow says that it does not work any more."""
+    asked = []
+    folder(run_id="first").claim(until=NOW + 100, now=NOW)
+    second = folder(run_id="second", is_working=lambda owner: asked.append(owner) or works)
+    if refused:
+        with pytest.raises(SegmindConfigError, match="another run works on"):
+            second.claim(until=NOW + 200, now=NOW)
+    else:
+        second.claim(until=NOW + 200, now=NOW)
+    assert asked == [{"dag_id": "d", "run_id": "first", "task_id": "t", "map_index": -1}]
+
+
+@pytest.mark.parametrize("text", [None, "", "nonsense", "[]", "{}", '{"owner": 1, "until": 2}', '{"owner": {}}'])
+def test_a_claim_that_cannot_be_read_is_none(text):
+    assert Claim.read(text) is None
+
+
+# --- a run over the emulator ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batch(task, folder):
+    """Run a batch's stretch in a process of its own."""
+
+    def run(event=None, *, items=3, task_id="t", storage=None, **rules):
+        wants = wants_of([{**task.body, "quality": 50 + number} for number in range(items)])
+        there = folder(task_id)
+        rules = BatchRules("esrgan", "d r t", Limits(None, 100), timeout=600.0, **rules)
+        made = BatchRun(task.engine(batch=True), there, storage or there.bind(task.hook, wants), rules, wants)
+        return made.run(event)
+
+    return run
+
+
+def ended(task, deferred):
+    waited = [one.model_copy(update={"event": task.completed(one.request_id)}) for one in deferred.waited]
+    return BatchEvent(waited=waited, memory=deferred.memory)
+
+
+def claims(tmp_path):
+    return list((tmp_path / "out" / "esrgan").glob("*.claim"))
+
+
+def test_a_batch_defers_and_ends(task, batch, tmp_path):
+    deferred = batch()
+    assert isinstance(deferred, Deferred)
+    assert len(deferred.waited) == 3
+    assert claims(tmp_path)
+    value = batch(ended(task, deferred))
+    assert (value["stored"], value["failed"], value["reused"]) == (3, 0, 0)
+    assert claims(tmp_path) == []
+    assert not any(key.startswith(STORE_KEY) for key in task.store), "the manifest knows it by now"
+    assert task.accepted == 3
+
+
+def test_the_claim_ends_with_every_exit_but_a_deferral(task, batch, tmp_path):
+    def refuse(number):
+        raise SegmindConfigError("too many")
+
+    with pytest.raises(SegmindConfigError, match="too many"):
+        batch(check_number=refuse)
+    assert claims(tmp_path) == []
+    task.emulator.faults.add("submit", "status:401")
+    with pytest.raises(SegmindError, match="key"):
+        batch()
+    assert claims(tmp_path) == []
+    task.emulator.faults.clear()
+    deferred = batch()
+    with pytest.raises(SegmindError, match="3 of 3 items failed"):
+        batch(ended(task, deferred), storage=Shelf(lambda: SegmindStorageError("full")))
+    assert claims(tmp_path) == []
+    assert batch()["stored"] == 3
+    assert task.accepted == 3
+
+
+def test_a_renamed_task_pays_for_nothing_again(task, batch):
+    batch(ended(task, batch(task_id="old")), task_id="old")
+    value = batch(task_id="new")
+    assert (value["stored"], value["reused"], value["metrics"]["cost"]) == (3, 3, 0)
+    assert task.accepted == 3
+
+
+def test_a_batch_without_its_manifest_does_not_go_on(task, batch, tmp_path):
+    event = ended(task, batch())
+    (tmp_path / "out" / "esrgan" / "t.manifest.jsonl").unlink()
+    with pytest.raises(SegmindStorageError, match="has gone"):
+        batch(event)
+
+
+def test_a_batch_goes_on_with_the_items_that_it_began_with_only(task, batch):
+    event = ended(task, batch())
+    with pytest.raises(SegmindConfigError, match="items are others"):
+        batch(event, items=4)
+
+
+def test_a_failed_row_of_one_worker_does_not_hide_the_request_of_another(task, batch, tmp_path):
+    """Worker A's clock is ahead: its manifest says FAILED, later; worker B has submitted since (row 12)."""
+    deferred = batch(items=1)
+    path = tmp_path / "out" / "esrgan" / "t.manifest.jsonl"
+    [row] = read_manifest(path.read_text(), where="m").values()
+    late = row.model_copy(update={"request_id": None, "submitted_at": None, "counter": row.counter - 1})
+    late.failed({"type": "SegmindAuthError"}, at=task.clock.now() + 7200)
+    late.counter = row.counter - 1
+    path.write_text(write_manifest([late]))
+    found = batch(items=1)
+    assert [one.request_id for one in found.waited] == [one.request_id for one in deferred.waited]
+    assert task.accepted == 1
+
+
+def test_what_timed_out_is_fetched_by_the_next_run(task, batch):
+    deferred = batch(items=1)
+    [waited] = deferred.waited
+    late = event_for(SegmindTimeoutError("late", request_id=waited.request_id), request_id=waited.request_id)
+    event = BatchEvent(waited=[waited.model_copy(update={"event": late})], memory=deferred.memory)
+    with pytest.raises(SegmindError, match="1 of 1 items failed"):
+        batch(event, items=1)
+    found = batch(items=1)
+    assert [one.request_id for one in found.waited] == [waited.request_id]
+    assert batch(ended(task, found), items=1)["stored"] == 1
+    assert task.accepted == 1
+
+
+def test_a_batch_without_a_store_asks_the_history_for_what_its_manifest_does_not_know(task, batch, tmp_path):
+    batch()
+    task.store.clear()
+    (tmp_path / "out" / "esrgan" / "t.manifest.jsonl").unlink()
+    assert len(batch().waited) == 3
+    assert task.accepted == 3

@@ -1,0 +1,160 @@
+"""What is refused before it costs: a destination that is missing for one index, numbers that are no guard."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
+    SegmindRunModelOperator,
+)
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.operators.batches import dag_of
+from tests.task_runner import run_tasks
+
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
+
+
+# --- a mapped destination --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rendered", [False, True])
+def test_a_mapped_destination_that_is_none_for_one_index(segmind_emulator, images, folder, deferrable, rendered):
+    first, second = images(2)
+    listing = [{"image": first, "destination": f"file://{folder}/"}, {"image": second, "destination": None}]
+    with DAG("mapped_none", schedule=None) as dag:
+
+        @task
+        def pictures():
+            return listing
+
+        partial = SegmindEsrganOperator.partial(task_id="t", deferrable=deferrable, poll_interval=0.25, retries=2)
+        partial.expand_kwargs(pictures() if rendered else listing)
+    run = run_tasks(dag)
+    assert run.states()["t"] == ["success", "failed"]
+    assert "destination of the mapped task 1 is None: nothing would be stored" in run.log
+    assert "leave the argument out to store nothing" in run.log
+    assert run.task("t", 1).try_number == 1, "a retry changes nothing"
+    assert segmind_emulator.stats.submits_attempted == 1
+
+
+def test_a_none_for_all_mapped_tasks_is_refused_too(upscale, segmind_emulator, images):
+    run = upscale(destination=None, expand={"image": images(2)})
+    assert run.states()["t"] == ["failed", "failed"]
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_a_mapped_task_without_a_destination_stores_nothing(upscale, segmind_emulator, images, deferrable):
+    run = upscale(deferrable=deferrable, expand={"image": images(2)})
+    assert run.state == "success"
+    assert "stored" not in run.xcom("t", 1)
+    assert segmind_emulator.stats.submits_accepted == 2
+
+
+def test_an_unmapped_none_stores_nothing(upscale, segmind_emulator, images):
+    [image] = images(1)
+    run = upscale(image=image, destination=None)
+    assert run.state == "success"
+    assert "stored" not in run.xcom("t")
+
+
+@pytest.mark.parametrize(("arguments", "states"), [({}, ["success"] * 2), ({"destination": None}, ["failed"] * 2)])
+def test_the_decorator_knows_the_difference(segmind_emulator, images, arguments, states):
+    with DAG("mapped_taskflow", schedule=None) as dag:
+
+        @task.segmind(model="esrgan", retries=0, **arguments)
+        def upscale(image):
+            return {"image": image}
+
+        upscale.expand(image=images(2))
+    run = run_tasks(dag)
+    assert run.states()["upscale"] == states
+    assert segmind_emulator.stats.submits_attempted == states.count("success")
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (SegmindBatchOperator, {"model": "esrgan", "items": ["https://x.example/a.png"]}),
+        (SegmindToObjectStorageOperator, {"request_id": "r"}),
+    ],
+)
+def test_where_a_destination_is_required_a_none_is_refused(segmind_emulator, operator, arguments):
+    with DAG("mapped_required", schedule=None) as dag:
+        operator.partial(task_id="t", **arguments).expand(destination=[None])
+    run = run_tasks(dag)
+    assert run.states()["t"] == ["failed"]
+    assert "destination: None is no URI" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
+    """None means the default only where the signature says so: this image would be billed, and never be storable."""
+    [image] = images(1)
+    with DAG("mapped_max_bytes", schedule=None) as dag:
+        SegmindNomosUpscalerOperator.partial(
+            task_id="t", image=image, base64=True, destination=f"file://{folder}/", retries=0
+        ).expand(max_bytes=[None])
+    run = run_tasks(dag)
+    assert run.states()["t"] == ["failed"]
+    assert "max_bytes must be a whole number above 0, not None" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"min_remaining_credits": math.nan}, "min_remaining_credits must be a number of 0 or more, not nan"),
+        ({"min_remaining_credits": math.inf}, "min_remaining_credits must be"),
+        ({"max_in_flight": 2.5}, r"max_in_flight must be a whole number above 0, not 2\.5"),
+        ({"max_in_flight": None}, "max_in_flight must be"),
+        ({"max_failures": 0.5}, r"max_failures must be a whole number of 0 or more, not 0\.5"),
+        ({"max_failures": None}, "max_failures must be"),
+        ({"max_failures": True}, "max_failures must be"),
+        ({"requests_per_minute": 0.5}, "requests_per_minute must be a whole number"),
+        ({"max_bytes": None}, "max_bytes must be a whole number"),
+        ({"timeout": None}, "timeout must be a number above 0"),
+        ({"lost_submit_wait": math.nan}, "lost_submit_wait must be"),
+    ],
+)
+def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, says):
+    with pytest.raises(SegmindConfigError, match=says):
+        dag_of(folder, [], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"min_remaining_credits": math.nan}, "min_remaining_credits must be a number of 0 or more, not nan"),
+        ({"max_bytes": None}, "max_bytes must be a whole number above 0, not None"),
+        ({"max_bytes": 0.5}, "max_bytes must be a whole number"),
+        ({"max_bytes": math.inf}, "max_bytes must be a whole number"),
+        ({"timeout": None}, "timeout must be a number above 0, not None"),
+        ({"defer_after": None}, "defer_after must be"),
+        ({"lost_submit_wait": None}, "lost_submit_wait must be"),
+    ],
+)
+def test_a_model_refuses_numbers_that_are_no_guard(arguments, says):
+    with pytest.raises(SegmindConfigError, match=says):
+        SegmindRunModelOperator(task_id="t", model="echo-model", **arguments)
+
+
+def test_a_mapped_number_that_is_no_guard_costs_nothing(upscale, segmind_emulator, images):
+    [image] = images(1)
+    run = upscale(image=image, retries=0, expand={"min_remaining_credits": [math.nan]})
+    assert run.states()["t"] == ["failed"]
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+@pytest.mark.parametrize("name", ["poll_interval", "expected_duration", "queue_timeout", "min_remaining_credits"])
+def test_none_is_the_default_where_the_signature_says_so(name):
+    SegmindRunModelOperator(task_id="t", model="echo-model", **{name: None})
