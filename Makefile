@@ -9,6 +9,9 @@ KEEP   ?=
 # make matrix VERSIONS="2.11 3.0" PYTHONS="3.11 3.12" FAST=1: a Python that is not here is told, and not run
 VERSIONS ?=
 PYTHONS  ?= 3.11 3.12 3.13
+# make simulate N=200000 FIRST=0
+N        ?= 20000
+FIRST    ?= 0
 FAST     ?=
 MATRIX   := $(BIN)/python -m tests.matrix $(if $(VERSIONS),--versions "$(VERSIONS)")
 
@@ -20,7 +23,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all coverage ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
+.PHONY: help setup demo test test-all simulate coverage ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
 
 help: ## say what there is
 	@echo "make setup        install into $(VENV) (Python 3.11 or 3.12)"
@@ -32,6 +35,7 @@ help: ## say what there is
 	@echo "make ui           run only the tests that drive Airflow's UI in a headless Chromium"
 	@echo "make screenshots  renew the documentation's pictures of that UI"
 	@echo "make matrix       run the tests on every Airflow, each in an environment of its own; VERSIONS=\"2.11 3.0\" PYTHONS= FAST=1"
+	@echo "make simulate     run the engine in a simulated world where everything goes wrong; make simulate N=200000"
 	@echo "make chaos        kill, throttle and break a whole Airflow at every point, and count what was paid"
 	@echo "make cluster-test the same on a cluster: CeleryExecutor, two workers, two triggerers, PostgreSQL, Redis"
 	@echo "make cluster-up   such a cluster to try things on; cluster-status, cluster-kill NAME=worker-1, cluster-down"
@@ -91,6 +95,9 @@ matrix: setup ## the tests on every Airflow; whole runs go into the README's tab
 
 matrix-ends: setup ## the fast tests on the oldest Airflow and one in the middle
 	@$(BIN)/python -m tests.matrix --versions "2.11 3.1" --fast $(ARGS)
+
+simulate: setup ## schedules of a simulated world: N of them, from seed FIRST on, over all cores
+	@$(BIN)/python -m tests.simulation $(N) $(FIRST)
 
 # In the order of the files: the quick kills first.
 chaos: setup ## kill, throttle and break a whole Airflow at every point

@@ -45,7 +45,7 @@ AIRFLOWS = {
 
 #: Starts a whole Airflow as processes, and kills them: one to two minutes.
 _WHOLE = "tests/chaos/test_every_airflow.py"
-_OF_THE_NEWEST = ("chaos", "e2e", "ui", "__pycache__")
+_OF_THE_NEWEST = ("chaos", "e2e", "simulation", "ui", "__pycache__")
 #: All but the other tests that start a whole Airflow, or a browser.
 FULL = (
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").glob("*/")) if path.name not in _OF_THE_NEWEST),
@@ -61,7 +61,7 @@ FAST = (
     "tests/triggers",
     "tests/test_client.py",
     "tests/test_compat.py",
-    "tests/test_ledger.py",
+    "tests/execution",
     "tests/test_storage.py",
     *(f"tests/operators/test_both_modes.py::test_case[{case}]" for case in _CASES),
     _WHOLE,
