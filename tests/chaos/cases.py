@@ -9,8 +9,10 @@ from typing import Any
 from tests.chaos.kills import Kill
 
 _OPERATOR = "airflow_provider_segmind.operators.run_model:SegmindRunModelOperator"
-_LEDGER = "airflow_provider_segmind.ledger:Ledger"
-_HOOK = "airflow_provider_segmind.hooks.segmind:SegmindHook"
+_EXECUTION = "airflow_provider_segmind.execution"
+_SUBMITTER = f"{_EXECUTION}.submit:Submitter"
+_RECORDS = f"{_EXECUTION}.store:TaskStateRecords"
+_DELIVERY = f"{_EXECUTION}.delivery:Delivery"
 _CLIENT = "airflow_provider_segmind.client"
 _STORAGE = "airflow_provider_segmind.storage.outputs"
 
@@ -40,69 +42,89 @@ _DEFERRABLE, _PLAIN = ("deferrable",), ("plain",)
 IN_THE_WAIT = Case(
     "in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}.driver:SegmindClient.send", only="/status"), _PLAIN
 )
+#: A POST that is about to leave: its intent is written.
+_AT_THE_POST = Kill(f"{_EXECUTION}.gateway:SegmindModel._submit")
+#: The record has the request id; what else is written, or is written at once with others, does not name this state.
+_ID_WRITTEN = Kill(f"{_RECORDS}.put", "after", only="State.SUBMITTED")
 CASES = (
-    Case("before_intention", "before the intention is written", Kill(f"{_LEDGER}.intend")),
-    Case(
-        "before_post",
-        'before the POST leaves (`on_lost_submit="resubmit"`)',
-        Kill(f"{_HOOK}.submit"),
-        arguments=_RESUBMIT,
-    ),
+    Case("before_intent", "before the intent is written", Kill(f"{_SUBMITTER}._send")),
+    Case("before_post", 'before the POST leaves (`on_lost_submit="resubmit"`)', _AT_THE_POST, arguments=_RESUBMIT),
     Case(
         "answer_under_way",
-        "after acceptance, before the answer arrives",
+        "after acceptance, before the response arrives",
         Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
     ),
-    Case("before_id_written", "after the answer, before the ledger has the id", Kill(f"{_LEDGER}.submitted")),
-    Case("after_id_written", "right after the ledger has the id", Kill(f"{_LEDGER}.submitted", "after")),
+    Case("before_id_written", "after the response, before the record has the id", Kill(f"{_SUBMITTER}._responded")),
+    Case("after_id_written", "right after the record has the id", _ID_WRITTEN),
     Case(
-        "before_deferral", "after the ledger has the id, before the deferral", Kill(f"{_OPERATOR}._defer"), _DEFERRABLE
+        "before_deferral", "after the record has the id, before the deferral", Kill(f"{_OPERATOR}._defer"), _DEFERRABLE
     ),
     IN_THE_WAIT,
-    Case("before_result", "resumed, before the result is read", Kill(f"{_OPERATOR}._finish")),
-    Case("before_result_written", "after the result is read, before it is written", Kill(f"{_LEDGER}.finished")),
-    Case("before_storing", "after the result is taken, before storing", Kill(f"{_OPERATOR}._hand_over")),
+    Case("before_result", "the wait is over, before the result is read", Kill(f"{_EXECUTION}.single:SingleRun.resume")),
+    Case(
+        "before_result_written",
+        "after the result is read, before it is written",
+        Kill(f"{_EXECUTION}.recover:Recovery.has_result", "after"),
+    ),
+    Case("before_storing", "after the result is written, before storing", Kill(f"{_DELIVERY}.store")),
     Case("in_download", "half-way through the download", Kill(f"{_CLIENT}.download:_receive", "half")),
     Case("before_publish", "while the object is written", Kill(f"{_STORAGE}:_copy", "after")),
-    Case("before_hand_over", "after the object is stored", Kill(f"{_LEDGER}.hand_over")),
-    Case("before_end", "after the hand-over is written, before the task ends", Kill(f"{_LEDGER}.hand_over", "after")),
+    Case(
+        "before_delivery_written",
+        "after the object is stored, before the record says so",
+        Kill(f"{_DELIVERY}.store_one", "after"),
+    ),
+    Case(
+        "before_end",
+        "after the record says DELIVERED, before the task ends",
+        Kill(f"{_EXECUTION}.engine:Engine.deliver", "after"),
+    ),
+    Case(
+        "before_success",
+        "`execute` has returned, before Airflow has the result",
+        Kill(f"{_OPERATOR}.post_execute"),
+    ),
 )
 #: Those that the quick tests run.
 FAST = ("before_post", "answer_under_way", "before_id_written", "before_deferral", "in_download", "before_end")
 
 _BATCH = "airflow_provider_segmind.operators.batch:SegmindBatchOperator"
-_WAVE = "airflow_provider_segmind.operators.submit_many:Wave"
-_FOLDER = "airflow_provider_segmind.operators.batch_folder:BatchFolder"
-_BATCH_LEDGER = "airflow_provider_segmind.ledger.batch:BatchLedger"
+_MANIFEST = f"{_EXECUTION}.manifest"
 
 IN_A_WAVE = Case(
     "batch_answered",
     "in a wave, after the first id is written",
-    Kill(f"{_WAVE}._answered", "after"),
+    _ID_WRITTEN,
     arguments=_RESUBMIT,
 )
 #: Where the process of a batch dies. What was never sent looks like a lost submit: hence resubmit where that can be.
 BATCH_CASES = (
-    Case("batch_intention", "before a wave's intentions are written", Kill(f"{_BATCH_LEDGER}.write")),
+    Case("batch_intent", "before a wave's intents are written", Kill(f"{_SUBMITTER}._send")),
     Case(
         "batch_answer",
-        'in a wave, some answers not read, some POSTs not sent (`on_lost_submit="resubmit"`)',
+        'in a wave, some responses not read, some POSTs not sent (`on_lost_submit="resubmit"`)',
         Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
         arguments=_RESUBMIT,
     ),
     IN_A_WAVE,
-    Case("batch_manifest", "before the manifest is written", Kill(f"{_FOLDER}.write")),
+    Case("batch_manifest", "before the manifest is written", Kill(f"{_MANIFEST}:BatchFolder.write")),
     Case("batch_deferral", "after the manifest is written, before the deferral", Kill(f"{_BATCH}._defer")),
     Case("batch_storing", "while the first output is written", Kill(f"{_STORAGE}:_copy", "after", only=".jpg")),
-    Case("batch_stored", "after outputs are stored, before the manifest says so", Kill(f"{_WAVE}.submit", "after")),
-    Case("batch_end", "before the task ends", Kill(f"{_BATCH}._close")),
+    Case(
+        "batch_stored",
+        "after outputs are stored, before the manifest says so",
+        Kill(f"{_MANIFEST}:FolderStorage.store", "after"),
+    ),
+    Case("batch_end", "before the task ends", Kill(f"{_EXECUTION}.batch:BatchRun._close")),
 )
 
 #: No kill: the emulator accepts the submit of this model once and closes the connection instead of answering.
-DROPPED = Case("answer_dropped", "the answer is dropped on the way; nobody dies", None)
+DROPPED = Case("answer_dropped", "the response is dropped on the way; nobody dies", None)
 
-#: The window that stays open, with the default on_lost_submit="fail".
-LOST = Kill(f"{_HOOK}.submit")
+#: With the default on_lost_submit="fail": nothing tells whether the submit was accepted, and a person is asked; or a
+#: later request in the history proves that it was not.
+LOST = Case("lost", "before the POST leaves; nothing is listed later", _AT_THE_POST)
+PROVEN = Case("proven", "before the POST leaves; a later request of the account is listed", _AT_THE_POST)
 
 SDK_KILLS = {
     "before_post": Kill("segmind.v2:submit"),
@@ -121,7 +143,7 @@ HTTP_KILLS = {
 #: For people, and by the name of the case of ours that dies at the same place.
 COMPARED = {
     "before_post": ("before the POST leaves", "before_post"),
-    "after_answer": ("after the answer, before anything has noted it", "before_id_written"),
+    "after_answer": ("after the response, before anything has noted it", "before_id_written"),
     "in_the_wait": ("in the wait", "in_the_wait"),
     "in_download": ("during the download", "in_download"),
     "before_end": ("after saving, before the task ends", "before_end"),

@@ -32,6 +32,12 @@ class Kill:
     when: Literal["before", "after", "answer", "half"] = "before"
     only: str = ""
 
+    @property
+    def real(self) -> Any:
+        """What the target names."""
+        owner, name = _find(self.target)
+        return getattr(owner, name)
+
 
 def arm(kills: Mapping[str, Kill]) -> None:
     """Let each of these tasks (by task id) die once in each run. For use at the top of a DAG file."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 from cryptography.fernet import Fernet
 
 from tests.chaos.rig import Rig
@@ -45,10 +44,7 @@ def set_traps(rig: Rig) -> None:
 
 def _foreign_addresses(rig: Rig, elsewhere: str) -> None:
     """A submit's answer and a result whose addresses all lead to another host."""
-    body = {"image": f"{elsewhere}/foreign.jpg"}
-    made = httpx.post(
-        f"{rig.emulator_url}/v2/esrgan", json=body, headers={"x-api-key": rig.api_key}, trust_env=False
-    ).json()
+    made = rig.submit("esrgan", image=f"{elsewhere}/foreign.jpg")
     names = ("status_url", "response_url", "poll_url")
     foreign = {"request_id": made["request_id"], "status": "QUEUED"} | dict.fromkeys(names, f"{elsewhere}/stolen-url")
     rig.emulator("faults", "POST", route="submit", kind="status:200", model="esrgan", body=foreign)

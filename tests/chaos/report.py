@@ -48,7 +48,7 @@ def kills(rows: Rows) -> str:
 
 def batches(rows: Rows) -> str:
     """One line for each place at which a batch was killed."""
-    head = ["The process dies …", "tries", "submits of each picture", "objects"]
+    head = ["The process dies …", "tries", "submits of each image", "objects"]
     return table(head, [[row["case"], row["tries"], row["submits"], row["object"]] for row in rows])
 
 
@@ -62,7 +62,7 @@ def compared(peers: Rows, ours: Rows) -> str:
         cells = [max(submits), theirs["sdk"], theirs["http"]]
         total = [sum(pair) for pair in zip(total, cells, strict=True)]
         lines.append([text, *cells])
-    lines.append([f"**paid for {len(COMPARED)} pictures**", *(f"**{number}**" for number in total)])
+    lines.append([f"**paid for {len(COMPARED)} images**", *(f"**{number}**" for number in total)])
     head = ["The process dies …", "this provider", "the SDK in a `@task`", "`HttpOperator` + `HttpSensor`"]
     return table(head, lines)
 
@@ -70,6 +70,12 @@ def compared(peers: Rows, ours: Rows) -> str:
 def crowd(rows: Rows) -> str:
     """One run of many tasks: a line for each number."""
     return table(["", "measured"], [[key, value] for key, value in rows[-1].items()])
+
+
+def runs(rows: Rows) -> str:
+    """Several runs of the same: a column for each."""
+    names = [name for name in rows[0] if name != "run"]
+    return table(["", *(f"{row['run']} run" for row in rows)], [[name, *(row[name] for row in rows)] for name in names])
 
 
 def recoveries(rows: Rows) -> str:
@@ -85,6 +91,7 @@ def write(tables: dict[str, Rows]) -> None:
         "kills": lambda: kills(tables["kills"]),
         "batch kills": lambda: batches(tables["batch kills"]),
         "peers": lambda: compared(tables["peers"], tables["kills"]),
+        "kill storm": lambda: runs(tables["kill storm"]),
         "storm": lambda: crowd(tables["storm"]),
         "cluster": lambda: recoveries(tables["cluster"]),
         "cluster run": lambda: crowd(tables["cluster run"]),

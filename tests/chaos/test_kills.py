@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, cases
+from airflow_provider_segmind.protocol.history import PROOF_MARGIN
+from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, LOST, PROVEN, cases
 from tests.chaos.outcomes import (
     batch_rows,
     killed,
     left_over,
+    logs_of,
     once_and_whole,
     outcomes,
     picture,
@@ -66,11 +70,29 @@ def test_a_batch_goes_on_wherever_it_was_killed(rig, measure):
 
 @pytest.mark.chaos
 def test_a_submit_that_nobody_knows_of_is_left_to_a_person(rig):
-    assert rig.run("chaos_lost", "lost", seconds=90) == "failed"
+    """Each try searches again, and pays nothing."""
+    assert rig.run("chaos_lost", "lost", seconds=120) == "failed"
     [ti] = rig.api.instances("chaos_lost", "lost")
-    assert (ti["try_number"], rig.submits()["lost-lost.jpg"]) == (2, 0)  # the second try fails for good
+    assert (ti["try_number"], rig.submits()["lost-lost.jpg"]) == (4, 0)
     said = "\n".join(said for _, said in rig.task_errors())
     assert "the request history does not show it" in said
+
+
+@pytest.mark.chaos
+def test_a_later_request_proves_that_a_submit_was_never_accepted(rig, measure):
+    """With all defaults: the next try submits, once the history shows what was submitted after it."""
+    task_id = f"deferrable_{PROVEN.name}"
+    rig.api.trigger_dag("chaos_proven", "proven")
+    rig.wait("its process dies", lambda: killed(rig, "chaos_proven", "proven"), seconds=60)
+    time.sleep(PROOF_MARGIN + 2)  # the Date header has whole seconds
+    rig.submit("esrgan", image=f"{rig.pictures.url}/proven-other.jpg")
+    state = rig.finish("chaos_proven", "proven", seconds=120)
+    found = outcomes(rig, "chaos_proven", "proven", {task_id: PROVEN})
+    measure("kills", [one.row() for one in found])
+    once_and_whole(found)
+    assert (state, found[0].tries) == ("success", 2)
+    [log] = logs_of(rig, "chaos_proven", "proven", task_id, attempt="2").values()
+    assert "never reached Segmind: later requests are listed" in log
 
 
 @pytest.mark.chaos
@@ -99,3 +121,8 @@ def test_every_case_is_listed_once():
     names = [case.name for case in CASES]
     assert len(names) == len(set(names))
     assert set(FAST) <= set(names)
+
+
+def test_every_place_to_die_is_there():
+    kills = [case.kill for case in (*CASES, *BATCH_CASES, LOST, PROVEN) if case.kill]
+    assert all(callable(kill.real) for kill in kills)

@@ -14,14 +14,14 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
-from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, Case, cases
+from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, PROVEN, Case, cases
 from tests.chaos.kills import arm
 
 PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
 PATIENT = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
 
-def upscale(case: Case, mode: str) -> None:
+def upscale(case: Case, mode: str, **arguments: Any) -> None:
     """Make the task of a case."""
     SegmindEsrganOperator(
         task_id=f"{mode}_{case.name}",
@@ -30,6 +30,7 @@ def upscale(case: Case, mode: str) -> None:
         deferrable=mode == "deferrable",
         poll_interval=1,
         **case.arguments,
+        **arguments,
     )
     if case.kill:
         arm({f"{mode}_{case.name}": case.kill})
@@ -98,16 +99,13 @@ with DAG("chaos_every", schedule=None, default_args=PATIENT):
     upscale(IN_THE_WAIT, "plain")
     upscale_many(IN_A_WAVE)
 
-# A submit that was about to leave, and that nobody knows of: by default a person is asked.
+# A submit that was about to leave, and that nobody knows of: each try searches again, and a person is asked.
 with DAG("chaos_lost", schedule=None, default_args=PATIENT):
-    SegmindEsrganOperator(
-        task_id="lost",
-        image=f"{PICTURES}/{{{{ run_id }}}}-lost.jpg",
-        destination=f"file://{OUT}/{{{{ run_id }}}}/lost.jpg",
-        deferrable=True,
-        lost_submit_wait=2,
-    )
-arm({"lost": LOST})
+    upscale(LOST, "deferrable", lost_submit_wait=2)
+
+# The same with all defaults, and a request that somebody else submits meanwhile.
+with DAG("chaos_proven", schedule=None, default_args=PATIENT):
+    upscale(PROVEN, "deferrable")
 
 # Three pictures that wait long enough for something else to die.
 with DAG("chaos_wait", schedule=None, default_args=PATIENT):

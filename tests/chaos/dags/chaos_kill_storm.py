@@ -1,0 +1,31 @@
+"""Mapped images with the default arguments of our operator: only the retries and their delay are the DAG's."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG
+
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+
+PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+
+
+def begins(context: Any) -> None:
+    """Leave a mark that this process is about to run the operator: from now on it may be killed."""
+    Path(os.environ["CHAOS_MARKS"], f"{os.getpid()}.begun").touch()
+
+
+with DAG(
+    "chaos_kill_storm",
+    schedule=None,
+    default_args={"retries": 30, "retry_delay": timedelta(seconds=2), "on_execute_callback": begins},
+):
+    SegmindEsrganOperator.partial(
+        task_id="upscale",
+        destination=f"file://{OUT}/{{{{ run_id }}}}/",
+        deferrable=True,
+    ).expand(image=[f"{PICTURES}/{{{{ run_id }}}}-{number}.jpg" for number in range(20)])

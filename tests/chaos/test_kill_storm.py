@@ -1,0 +1,80 @@
+"""A storm of kills: task processes die at random moments, and each image is paid for once and stored whole."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.chaos.outcomes import left_over, picture
+from tests.chaos.random_kills import RandomKills, repeatedly
+from tests.chaos.rig import Rig
+
+DAG_ID = "chaos_kill_storm"
+#: Mapped images of the DAG, kills in a run at most, and seconds between two.
+IMAGES, KILLS, EVERY = 20, 40, 0.7
+RUNS = ("first", "second", "third")
+#: What the tasks log of submits whose outcome an earlier process has left unknown.
+FOUND = {
+    "unknown outcomes, found in the history": "of an earlier submit: nothing is billed again",
+    "unknown outcomes, proven by the mark": "never left this machine",
+    "unknown outcomes, proven by a later request": "never reached Segmind: later requests are listed",
+    "tries that could not resolve one": "the request history does not show it",
+}
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """An Airflow for this file."""
+    with Rig(tmp_path_factory.mktemp("chaos") / "home", dags=(DAG_ID,)) as running:
+        yield running
+    assert not running.running(), "processes are left behind"
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("run_id", RUNS)
+def test_each_image_is_paid_for_once_whenever_its_process_is_killed(rig, measure, run_id):
+    rig.emulator("reset", "POST")
+    start, kills = time.monotonic(), RandomKills(rig.path / "marks", KILLS)
+    rig.api.trigger_dag(DAG_ID, run_id)
+    with repeatedly(kills.strike, every=EVERY):
+        state = rig.finish(DAG_ID, run_id, seconds=600)
+    mapped = rig.api.instances(DAG_ID, run_id)
+    submits = Counter(rig.submits())
+    objects = Counter(picture(rig.out / run_id / f"upscale_{number}.jpg") for number in range(IMAGES))
+    tries = sorted(ti["try_number"] for ti in mapped)
+    measure(
+        "kill storm",
+        [
+            {
+                "run": run_id,
+                "mapped images": IMAGES,
+                f"processes killed while they ran the operator, one every {EVERY} s": kills.number,
+                "succeeded": sum(ti["state"] == "success" for ti in mapped),
+                "submits accepted": sum(submits.values()),
+                "images submitted once": Counter(submits.values())[1],
+                "whole objects": objects["whole"],
+                "tries of a task, median and most": f"{tries[len(tries) // 2]} and {tries[-1]}",
+                **logged(rig, run_id),
+                "seconds": round(time.monotonic() - start),
+            }
+        ],
+    )
+    assert Counter(ti["state"] for ti in mapped) == {"success": IMAGES}
+    assert state == "success"
+    assert submits == {f"{run_id}-{number}.jpg": 1 for number in range(IMAGES)}
+    assert objects == {"whole": IMAGES}
+    stored = {path.name for path in (rig.out / run_id).iterdir()} - set(left_over(rig, run_id))
+    assert stored == {f"upscale_{number}.jpg" for number in range(IMAGES)}
+    assert 10 <= kills.number <= KILLS  # a fast machine is done before the last one
+
+
+def logged(rig: Rig, run_id: str) -> dict[str, Any]:
+    """How often the tasks of a run logged each of FOUND."""
+    logs = (rig.path / "logs").glob(f"dag_id={DAG_ID}/run_id={run_id}/**/*.log")
+    text = "\n".join(path.read_text(errors="replace") for path in logs)
+    return {what: len(re.findall(re.escape(words), text)) for what, words in FOUND.items()}
