@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,12 +30,10 @@ class RetryBudget:
 
     :param attempts: how often it is sent at most.
     :param seconds: for how long at most, waits included; a wait that would end later is not begun.
-    :param longest_reset: seconds; a rate limit that resets later, or does not say when, is the caller's affair.
     """
 
     attempts: int = 6
     seconds: float = 120.0
-    longest_reset: float = math.inf
 
 
 ONCE = RetryBudget(attempts=1)
@@ -48,8 +45,6 @@ def retry_options(
     """Return the tenacity options of one call: the same for both drivers and the download."""
 
     def again(error: BaseException) -> bool:
-        if isinstance(error, SegmindRateLimitedError) and (error.wait_seconds(clock()) or 0.0) >= budget.longest_reset:
-            return False
         return isinstance(error, SegmindError) and may_replay(error)
 
     def wait(state: RetryCallState) -> float:

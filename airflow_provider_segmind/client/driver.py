@@ -111,6 +111,10 @@ class SegmindClient(Driver):
 
         :raises SegmindConnectionError: the gateway cannot be reached.
         """
+        options = retry_options(lambda error: error.retryable, self.budget, "connect", self._clock)
+        Retrying(sleep=self._sleep, **options)(self._connect)
+
+    def _connect(self) -> None:
         began = self._clock()
         try:
             response = self._http.head(self.settings.gateway)

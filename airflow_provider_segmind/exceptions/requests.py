@@ -15,7 +15,7 @@ class SegmindRequestExpiredError(SegmindRequestError):
     what = "Segmind does not know this request (any more)"
     advice = (
         "Records live for one hour: take the output from the request history or from storage; "
-        "clearing the task submits, and pays, anew."
+        'to submit again, and pay again, clear the task with on_lost_submit="resubmit".'
     )
 
 
@@ -42,10 +42,13 @@ class SegmindTimeoutError(SegmindRequestError):
 
 
 class SegmindOutputError(SegmindError):
-    """The output is not what it should be: no picture, truncated, too small or too large."""
+    """The output is not what it should be: no image, truncated, too small or too large."""
 
     what = "The output cannot be stored"
-    advice = "The request was billed and its output is kept for a while: look at it by its request id."
+    advice = (
+        "The request was billed and its output is kept for a while: look at it by its request id. To request it again, "
+        "and pay again, clear the task with durable=False; of a batch, remove its line from the manifest."
+    )
 
 
 class SegmindForbiddenHostError(SegmindOutputError):

@@ -219,7 +219,7 @@ class BatchRun:
                 self._fail(want, want.error)
         self._keep_moving(memory)
         self._folder.write(self.rows)
-        self._engine.records.forget(row for row in self.rows if not row.open)
+        self._engine.records.forget(row for row in self.rows if not row.owed)
         found = [f"{number} {state}" for state in State if (number := count(self.rows, state))]
         log.info("Batch of %s: %s", self._rules.model, ", ".join(found))
 

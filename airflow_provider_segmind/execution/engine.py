@@ -62,6 +62,8 @@ _REFUSALS = (401, 403, 404, 410)
 _AFTER_ERROR = 1.0
 #: A request that was found in the history and has FAILED may be another want's: then it is searched for again.
 _ROUNDS = 4
+#: Seconds after which the history is asked again, should a process have been suspended meanwhile.
+_ASKED_FOR = 60.0
 #: Outputs stored before their records are written.
 _DELIVERED_AT_ONCE = 16
 
@@ -88,7 +90,7 @@ class Engine:
     ) -> None:
         self.segmind, self.records, self.clock, self.rules = segmind, records, clock, rules
         self._recovery = Recovery(segmind, records, clock, rules, completed)
-        self._submitter = Submitter(segmind, records, clock, rules.model, self.settle)
+        self._submitter = Submitter(segmind, records, clock, rules.model, self.recall, self.settle)
         self._given_up: set[str] = set()
         self._left: list[RequestRecord] = []  # open, and not wanted any more
 
@@ -145,18 +147,16 @@ class Engine:
         patience = 0.0 if self.records.available else self.rules.lost_submit_wait
         log.info("Searching the request history for %d want(s) of which there may be no record", len(lost))
         for want, verdict in zip(lost, self._resolve(lost, wants, patience), strict=True):
-            want.asked_for = True
+            want.asked_at = self.clock.now()
             if verdict.row is not None:
                 self._reattach(want, verdict.row, "recall")
             elif verdict.outcome is Outcome.NO_ANSWER:
                 want.error = want.unknown(self.rules.model, verdict.error, nothing_sent=True)
         self.records.put(want.record for want in lost if want.record.open)
 
-    @staticmethod
-    def _may_be_forgotten(want: Want) -> bool:
-        return (
-            want.record.state is State.WAITING and want.record.forgotten and want.error is None and not want.asked_for
-        )
+    def _may_be_forgotten(self, want: Want) -> bool:
+        asked = self.clock.now() - want.asked_at < _ASKED_FOR
+        return want.record.state is State.WAITING and want.record.forgotten and want.error is None and not asked
 
     def settle(self, wants: Sequence[Want]) -> None:
         """Resolve unknown outcomes: afterwards no want is INTENDED, or its ``error`` says why it still is."""
@@ -202,11 +202,10 @@ class Engine:
         else:
             want.error = want.unknown(self.rules.model)
 
-    @staticmethod
-    def _give_up(want: Want) -> None:
+    def _give_up(self, want: Want) -> None:
         """Take a submit that the history does not show for refused; it is asked again before a later try submits."""
         want.record.withdraw(given_up=True)
-        want.record.forgotten = want.asked_for = True
+        want.record.forgotten, want.asked_at = True, self.clock.now()
 
     def _resolve(self, sought: Sequence[Want], wants: Sequence[Want], patience: float) -> list[Verdict]:
         taken = {want.record.request_id for want in wants if want.record.request_id}
@@ -225,7 +224,6 @@ class Engine:
 
     def submit(self, wants: Sequence[Want]) -> None:
         """Submit the wants that are WAITING, see :meth:`.Submitter.submit`."""
-        self.recall(wants)  # some may have been given up only now
         self._submitter.submit(wants)
 
     @property
@@ -266,7 +264,9 @@ class Engine:
         elif isinstance(event, FailedEvent):
             record.free()
             self.records.put([record])
-            raise error_from_dict(event.error)
+            error = error_from_dict(event.error)
+            error.retryable = error.retryable or record.doubt is not None  # it was perhaps another want's
+            raise error
         else:
             error = error_from_dict(event.error)
             if not isinstance(error, SegmindRequestExpiredError):

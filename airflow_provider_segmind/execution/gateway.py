@@ -35,6 +35,8 @@ from airflow_provider_segmind.retrying import ONCE, RetryBudget
 log = logging.getLogger(__name__)
 
 _ROWS = 100
+#: Seconds after which the history is asked again for a request that it does not know.
+_ASKED_AGAIN = 0.5
 _HISTORY_BUDGET = RetryBudget(attempts=2, seconds=5.0)
 _AT_ONCE = 4  # submits under way at once: as many as the client has connections
 
@@ -122,8 +124,11 @@ class SegmindModel:
                 for future in as_completed(futures):
                     responded(unread.pop(future), self._response(future))
             finally:
-                for future, number in unread.items():  # the task is being ended: what is answered is paid for
-                    responded(number, self._response(future))
+                for future, number in unread.items():  # the task is being ended: what was answered is paid for
+                    try:
+                        responded(number, self._response(future))
+                    except Exception:
+                        log.exception("The response to submit %d could not be written", number)
 
     def _submit(self, body: Mapping[str, Any], mark: str | None, not_after: float) -> SubmittedRequest:
         if mark is not None and not marks.take(mark):
@@ -164,12 +169,15 @@ class SegmindModel:
         )
 
     def history_row(self, request_id: str) -> HistoryRow | None:
-        """Return one request's row."""
-        try:
-            page = self.hook.get_history_page(request_id, budget=_HISTORY_BUDGET)
-        except SegmindRequestExpiredError:
-            return None
-        return next((row for row in page.rows if row.request_id == request_id), None)
+        """Return one request's row; a 404 counts where it is given twice."""
+        for pause in (_ASKED_AGAIN, 0.0):
+            try:
+                page = self.hook.get_history_page(request_id, budget=_HISTORY_BUDGET)
+            except SegmindRequestExpiredError:
+                time.sleep(pause)
+            else:
+                return next((row for row in page.rows if row.request_id == request_id), None)
+        return None
 
     def is_same(self, url: str, content: bytes) -> bool:
         """Return whether this is what an upload URL holds; raise where it cannot be read."""

@@ -191,7 +191,8 @@ class BatchFolder:
         left = f"its claim ends when it does, or {claim.until:.0f} (epoch seconds) at the latest"
         return SegmindConfigError(
             f"another run works on {self.manifest}: {claim}; {left}",
-            next_step="Nothing was sent by this one: clear it once that has ended, or give each run a folder.",
+            next_step="Nothing was sent by this one: another try, or a clear, works once that has ended.",
+            retryable=True,
         )
 
     def release(self) -> None:

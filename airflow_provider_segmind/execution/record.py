@@ -232,6 +232,11 @@ class RequestRecord(BaseModel):
         return self.state in (State.INTENDED, State.SUBMITTED, State.COMPLETED)
 
     @property
+    def owed(self) -> bool:
+        """True while something is, or may be, paid for and not delivered, given up in this run or not."""
+        return self.open or (self.state is State.FAILED and (self.request_id is not None or self.doubt is not None))
+
+    @property
     def moment(self) -> float:
         """When something happened to it last (epoch seconds)."""
         return max(self.intended_at or 0.0, self.submitted_at or 0.0, self.finished_at or 0.0)
@@ -263,4 +268,6 @@ def right_of(stored: RequestRecord | None, rows: Iterable[RequestRecord | None],
     other = max(known, key=lambda record: _USE.index(record.state), default=None)
     if other is None or (mine is not None and (mine.state is not State.WAITING or other.request_id is None)):
         return mine
-    return other.model_copy(update={"counter": mine.counter if mine else 0})
+    mine = mine or RequestRecord(key=other.key)
+    forgotten, earlier = mine.forgotten or other.forgotten, [*other.earlier, *mine.earlier][-_EARLIER:]
+    return other.model_copy(update={"counter": mine.counter, "forgotten": forgotten, "earlier": earlier})

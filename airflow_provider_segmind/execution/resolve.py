@@ -99,8 +99,8 @@ def _verdicts(
 def _verdict(sought: Sought, options: Sequence[HistoryRow], rows: Sequence[HistoryRow], foreign: bool) -> Verdict:
     if options:
         return Verdict(Outcome.FOUND, options[0])
-    if foreign:
-        return Verdict(Outcome.NOT_SHOWN, foreign=True)
+    if foreign or any(sought.may_hide(row) for row in rows):
+        return Verdict(Outcome.NOT_SHOWN, foreign=foreign)
     return Verdict(Outcome.NEVER_ACCEPTED if proves_absence(sought, rows) else Outcome.NOT_SHOWN)
 
 

@@ -45,16 +45,23 @@ class Submitter:
     """
     Submit the wants of one task instance.
 
+    :param recall: reattaches to what no record holds.
     :param settle: resolves the unknown outcomes among wants.
 
     ``limited`` is the rate limit that ended the submits, ``halted`` the error that concerns all wants.
     """
 
     def __init__(
-        self, segmind: Segmind, records: Records, clock: Clock, model: str, settle: Callable[[Sequence[Want]], None]
+        self,
+        segmind: Segmind,
+        records: Records,
+        clock: Clock,
+        model: str,
+        recall: Callable[[Sequence[Want]], None],
+        settle: Callable[[Sequence[Want]], None],
     ) -> None:
         self._segmind, self._records, self._clock, self._model = segmind, records, clock, model
-        self._settle = settle
+        self._recall, self._settle = recall, settle
         self._refusals: dict[str, SegmindError] = {}
         self.limited: SegmindRateLimitedError | None = None
         self.halted: SegmindError | None = None
@@ -67,6 +74,8 @@ class Submitter:
         """
         struck: Sequence[Want] = ()
         for pause in _PAUSES:
+            if not (self.limited or self.halted):
+                self._recall(wants)  # some may have been given up only now
             waiting = [want for want in wants if want.record.state is State.WAITING and want.error is None]
             if not waiting or self.limited or self.halted:
                 return

@@ -32,7 +32,7 @@ class Want:
     :param error: what went wrong with it in this run.
     :param result: the result with its inline output, which no record holds.
     :param taken_up: True once the witnesses have been asked for its record.
-    :param asked_for: the history has been searched for what nobody remembers.
+    :param asked_at: when the history was searched for what no record holds (epoch seconds).
     """
 
     body: Mapping[str, Any] = field(repr=False)
@@ -42,7 +42,7 @@ class Want:
     error: SegmindError | None = None
     result: Result | None = field(default=None, repr=False)
     taken_up: bool = False
-    asked_for: bool = False
+    asked_at: float = 0.0
 
     def sent(self) -> dict[str, Any]:
         """Return the body with the address of its uploaded input."""

@@ -28,9 +28,9 @@ _KNOWN_CLOCK_LIMIT = 5.0
 _UNKNOWN_CLOCK = 3600.0
 #: Seconds after an intent within which its POST leaves; later it is not sent (``not_after`` in ``execution/ports.py``).
 POST_WITHIN = 5.0
-#: Seconds after the intent from which a row proves: the POST leaves within POST_WITHIN, and is listed in the order of
-#: its acceptance.
-PROOF_MARGIN = POST_WITHIN + 10.0
+#: Seconds after the intent from which a row proves: the POST leaves within POST_WITHIN, may have to connect, and is
+#: listed in the order of its acceptance.
+PROOF_MARGIN = POST_WITHIN + 20.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ class Sought:
     def key(self) -> str:
         """What the inputs of a row have to be, exactly: with one parameter more or less it is another request."""
         return _key(self.body, upload=self.upload is not None)
+
+    def may_hide(self, row: HistoryRow) -> bool:
+        """Return whether a row does not say enough to rule out that it is this submit."""
+        at = created(row)
+        return row.parameters is None and (at is None or at >= self.from_)
 
     def may_be(self, row: HistoryRow) -> bool:
         """Return whether a row with the same inputs may be this submit."""

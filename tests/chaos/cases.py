@@ -44,6 +44,7 @@ IN_THE_WAIT = Case(
 )
 #: A POST that is about to leave: its intent is written.
 _AT_THE_POST = Kill(f"{_EXECUTION}.gateway:SegmindModel._submit")
+_AFTER_THE_MARK = Kill("airflow_provider_segmind.hooks.segmind:SegmindHook.submit")
 #: The record has the request id; what else is written, or is written at once with others, does not name this state.
 _ID_WRITTEN = Kill(f"{_RECORDS}.put", "after", only="State.SUBMITTED")
 CASES = (
@@ -123,8 +124,8 @@ DROPPED = Case("answer_dropped", "the response is dropped on the way; nobody die
 
 #: With the default on_lost_submit="fail": nothing tells whether the submit was accepted, and a person is asked; or a
 #: later request in the history proves that it was not.
-LOST = Case("lost", "before the POST leaves; nothing is listed later", _AT_THE_POST)
-PROVEN = Case("proven", "before the POST leaves; a later request of the account is listed", _AT_THE_POST)
+LOST = Case("lost", "before the POST leaves, its mark is removed; nothing is listed later", _AFTER_THE_MARK)
+PROVEN = Case("proven", "the same; a later request of the account is listed", _AFTER_THE_MARK)
 
 SDK_KILLS = {
     "before_post": Kill("segmind.v2:submit"),

@@ -24,8 +24,8 @@ _IMAGE = f"https://b/cat.jpg?X-Amz-Signature={SECRET}"
 _OTHER = "https://b/dog.jpg"
 #: Seconds by which the history is asked before a submit at most, and the calls in between.
 _ASKED_BEFORE = 1.5
-#: Seconds for which a process without a state store, which refuses it, may pause between that and its submit.
-_PAUSED = 600.0
+#: Seconds for which what the history said counts, where there is no state store that refuses a suspended process.
+_PAUSED = 65.0
 #: Runs of tries after faults have stopped: without the argument that ends a dead end, and with it.
 _CALM_ROUNDS = 6
 
