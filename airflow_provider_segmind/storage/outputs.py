@@ -175,7 +175,11 @@ def _inspect(
         if is_imposter(head, announced := source.announced or claimed):
             raise SegmindOutputError(f"it is no {announced}: {claimed}, beginning with {head[:60]!r}")
         return content_type(head) or claimed or "application/octet-stream", (None, None)
-    width, height = picture_size(file, whole=True)
+    try:
+        width, height = picture_size(file, whole=True)
+    except SegmindOutputError as error:
+        error.retryable = isinstance(source.content, str)  # a body may be cut without a word: another try asks again
+        raise
     if at_least and (width < at_least[0] or height < at_least[1]):
         raise SegmindOutputError(f"it has {width} x {height} pixels, its input {at_least[0]} x {at_least[1]}")
     return content_type(head) or "application/octet-stream", (width, height)

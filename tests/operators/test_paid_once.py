@@ -206,3 +206,14 @@ def test_a_lost_response_is_found_by_a_url_signed_again(segmind_emulator, images
     assert run.state == "success"
     assert run.task("t").try_number > 1
     assert segmind_emulator.stats.submits_attempted == 1
+
+
+# --- an output that did not arrive whole ------------------------------------------------------------------------------
+
+
+def test_an_output_that_was_cut_is_fetched_again(upscale, segmind_emulator, tmp_path):
+    segmind_emulator.faults.add("output", "cut", times=1)
+    run = upscale(destination=f"file://{tmp_path}/out.jpg", retries=1)
+    assert run.state == "success"
+    assert run.task("t").try_number == 2
+    assert segmind_emulator.stats.submits_accepted == 1
