@@ -39,12 +39,22 @@ class Machine:
         self.sleep(seconds)
 
 
+class Asyncio:
+    """asyncio for one module: the real ``asyncio.sleep`` also belongs to the emulator's thread."""
+
+    def __init__(self, machine):
+        self.sleep = machine.asleep
+
+    def __getattr__(self, name):
+        return getattr(asyncio, name)
+
+
 @pytest.fixture
 def machine(monkeypatch):
     one = Machine()
     for module in (waiting, gates):
         monkeypatch.setattr(module, "time", one)
-    monkeypatch.setattr(gates.asyncio, "sleep", one.asleep)
+    monkeypatch.setattr(gates, "asyncio", Asyncio(one))
     monkeypatch.setattr(waiting, "_to_next_tick", lambda seconds: seconds)
     return one
 
