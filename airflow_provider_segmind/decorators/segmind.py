@@ -84,10 +84,9 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
         self._noted = (event.get("note") if isinstance(event, Mapping) else None) or {}
         return super().execute_complete(context, event, request_id)
 
-    def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any]:
-        note = super()._note(prepared, submitted_at)
+    def _note(self, prepared: Prepared, note: dict[str, Any]) -> dict[str, Any]:
         stem = stem_of(self._source(), otherwise=self.task_id)
-        return {**note, "parameters": presentable(prepared.body), "stem": stem}
+        return {**super()._note(prepared, note), "parameters": presentable(prepared.body), "stem": stem}
 
     def _body(self) -> dict[str, Any]:
         noted = self._noted.get("parameters")

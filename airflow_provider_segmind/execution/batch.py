@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 #: Seconds after the last request's deadline for which the claim of a process that died holds.
 _CLAIM_MARGIN = 300.0
 #: Seconds; a rate limit is waited out for at least this long: limits are per minute.
-_LEAST_PATIENCE = 300.0
+_LEAST_TIMEOUT = 300.0
 
 
 class Folder(Protocol):
@@ -53,7 +53,7 @@ class Folder(Protocol):
         """True where this task's own manifest is there."""
 
     def names(self) -> set[str]:
-        """Return the names of what lies in the folder."""
+        """Return the names of the objects in the folder."""
 
     def read(self, names: set[str]) -> list[dict[str, RequestRecord]]:
         """Return the rows of all manifests among these names by their keys."""
@@ -255,8 +255,8 @@ class BatchRun:
         now, limited = self._engine.clock.now(), self._limited
         if any(max(row.submitted_at or 0.0, row.finished_at or 0.0) > memory.moved_at for row in self.rows):
             memory.moved_at = now
-        patience = max(self._rules.timeout, _LEAST_PATIENCE)
-        if limited is not None and not count(self.rows, *IN_FLIGHT) and now > memory.moved_at + patience:
+        timeout = max(self._rules.timeout, _LEAST_TIMEOUT)
+        if limited is not None and not count(self.rows, *IN_FLIGHT) and now > memory.moved_at + timeout:
             memory.halted = limited.to_dict()
 
     def _goes_on(self, memory: Memory) -> bool:

@@ -116,7 +116,7 @@ class Delivery:
 
     def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
-        Look at what is there, right before a submit.
+        Check for an object that is there already, right before a submit.
 
         :param fingerprint: of the request that is about to be submitted.
         :param body: its parameters, which may state the output's format.

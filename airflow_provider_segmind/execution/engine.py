@@ -144,9 +144,9 @@ class Engine:
         if not lost:
             return
         # Where there is a store, what it has lost was submitted long ago.
-        patience = 0.0 if self.records.available else self.rules.lost_submit_wait
+        timeout = 0.0 if self.records.available else self.rules.lost_submit_wait
         log.info("Searching the request history for %d want(s) of which there may be no record", len(lost))
-        for want, verdict in zip(lost, self._resolve(lost, wants, patience), strict=True):
+        for want, verdict in zip(lost, self._resolve(lost, wants, timeout), strict=True):
             want.asked_at = self.clock.now()
             if verdict.row is not None:
                 self._reattach(want, verdict.row, "recall")
@@ -165,9 +165,9 @@ class Engine:
         if not doubtful:
             return
         lost = any(want.record.doubt != "error" for want in doubtful)
-        patience = self.rules.lost_submit_wait if lost else _AFTER_ERROR
+        timeout = self.rules.lost_submit_wait if lost else _AFTER_ERROR
         log.info("Searching the request history for %d submit(s) whose outcome is not known", len(doubtful))
-        for want, verdict in zip(doubtful, self._resolve(doubtful, wants, patience), strict=True):
+        for want, verdict in zip(doubtful, self._resolve(doubtful, wants, timeout), strict=True):
             self._settle(want, verdict)
         self.records.put(want.record for want in doubtful)
 
@@ -207,12 +207,12 @@ class Engine:
         want.record.withdraw(given_up=True)
         want.record.forgotten, want.asked_at = True, self.clock.now()
 
-    def _resolve(self, sought: Sequence[Want], wants: Sequence[Want], patience: float) -> list[Verdict]:
+    def _resolve(self, sought: Sequence[Want], wants: Sequence[Want], timeout: float) -> list[Verdict]:
         taken = {want.record.request_id for want in wants if want.record.request_id}
         taken.update(request_id for want in wants for request_id in want.record.earlier)
         since = max(self.rules.began_at or 0.0, self.clock.now() - OUTPUTS_LIVE)
         looked_for = [want.sought(since=since) for want in sought]
-        return resolve(self.segmind, self.clock, self.rules.model, looked_for, patience=patience, taken=taken)
+        return resolve(self.segmind, self.clock, self.rules.model, looked_for, timeout=timeout, taken=taken)
 
     def _reattach(self, want: Want, row: HistoryRow, found: Literal["intent", "recall"]) -> None:
         log.info("Reattached to request %s of an earlier submit: nothing is billed again", row.request_id)
@@ -240,7 +240,7 @@ class Engine:
             if record.state is State.SUBMITTED and want.error is None and self._recovery.age(record) > RECORDS_LIVE:
                 want.guarded(self._recovery.recover)
                 if want.error is not None and not isinstance(want.error, SegmindRequestExpiredError):
-                    log.warning("%s", want.error)  # not known now: its wait will tell
+                    log.warning("%s", want.error)  # not known now: it is waited for, and known then
                     want.error = None
 
     # --- the end of a wait, and delivery -----------------------------------------------------------------------

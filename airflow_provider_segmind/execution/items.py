@@ -57,11 +57,6 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
     return list(wants.values())
 
 
-def counted(rows: Sequence[RequestRecord]) -> list[tuple[str, int]]:
-    """Return how many rows are in each state, without those in which none is."""
-    return [(str(state), count) for state in State if (count := sum(row.state is state for row in rows))]
-
-
 def made_of_batch(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, *, owner: str) -> Made:
     """
     Return what a batch made, as lineage tells it: what this DAG run stored, and not what was there already.

@@ -144,7 +144,7 @@ class BatchFolder:
             return {}
 
     def names(self) -> set[str]:
-        """Return the names of what lies in the folder."""
+        """Return the names of the objects in the folder."""
         return names_in(self._folder)
 
     @property

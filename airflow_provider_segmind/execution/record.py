@@ -163,7 +163,7 @@ class RequestRecord(BaseModel):
         self._becomes(State.CLOSED)
 
     def as_of(self, new: RequestRecord) -> RequestRecord:
-        """Have the item that it is now, and return it; of a CLOSED one the record of the want that begins after it."""
+        """Return it with the item that it is now; of a CLOSED one the record of the want that begins after it."""
         if self.state is State.CLOSED:
             known = RequestRecord(key=self.key, counter=self.counter, earlier=self._all_requests())
             return known.as_of(new)

@@ -108,7 +108,7 @@ class Recovery:
             self._from_history(want, error)
 
     def output(self, want: Want) -> None:
-        """Have the result with its output: asked for again where it was refused before, or is in no record."""
+        """Complete the result by its output: asked for again where it was refused before, or is in no record."""
         record = want.record
         want.result = known = want.result or Result.model_validate(record.result)
         if record.refused_at is None and (known.fetchable or known.inline):

@@ -46,20 +46,20 @@ class Verdict:
 
 
 def resolve(
-    segmind: Segmind, clock: Clock, model: str, sought: Sequence[Sought], *, patience: float, taken: Collection[str]
+    segmind: Segmind, clock: Clock, model: str, sought: Sequence[Sought], *, timeout: float, taken: Collection[str]
 ) -> list[Verdict]:
     """
     Search the history for submits, again and again until each is found or proven not to exist.
 
     :param sought: the submits.
-    :param patience: seconds for which they are searched for; 0 to search once.
+    :param timeout: seconds for which they are searched for; 0 to search once.
     :param taken: request ids that belong to somebody else already.
     :return: for each what the last search said.
     """
     searched = 0.0
     verdicts: list[Verdict] = []
     before: list[HistoryRow] | None = None
-    for at in dict.fromkeys((*(at for at in _SEARCHES if at < patience), patience)):
+    for at in dict.fromkeys((*(at for at in _SEARCHES if at < timeout), timeout)):
         if at > searched:
             clock.sleep(at - searched)
         searched = at

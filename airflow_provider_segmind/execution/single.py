@@ -13,7 +13,7 @@ from airflow_provider_segmind.execution.ports import Storage
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.protocol.events import Event
-from airflow_provider_segmind.protocol.identity import KEY_LENGTH, fingerprint
+from airflow_provider_segmind.protocol.identity import fingerprint, key_of
 
 #: How an image from storage goes to Segmind.
 Transport = Literal["data", "upload", "presign"]
@@ -55,7 +55,7 @@ class Prepared:
 
     def want(self, model: str, gateway: str) -> Want:
         """Return the want."""
-        record = RequestRecord(key=self.fingerprint(model, gateway)[:KEY_LENGTH])
+        record = RequestRecord(key=key_of(model, self.identity, gateway))
         return Want(self.body, record, upload=self.upload)
 
     def note(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Limits:
     max_in_flight: int
 
     def wave(self, rows: Sequence[RequestRecord], now: float) -> int:
-        """Return how many pictures may be submitted now."""
+        """Return how many requests may be submitted now."""
         waiting, open_ = count(rows, State.WAITING), count(rows, *IN_FLIGHT)
         room = max(0, min(waiting, self.max_in_flight - open_))
         return room if self.requests_per_minute is None else min(room, self._left(rows, now))
@@ -108,7 +108,7 @@ class Memory(BaseModel):
     What a run knows beyond its rows.
 
     :param started_at: when it began (epoch seconds).
-    :param reused: how many pictures were there already.
+    :param reused: how many outputs were there already.
     :param halted: the error that ended the submits, if one did: only what is open is waited for.
     :param items: which wants it is about, as a digest of their keys.
     :param moved_at: when something was submitted, stored or failed last (epoch seconds).
@@ -127,7 +127,7 @@ class Waited(BaseModel):
     """
     One request of a batch as it travels: with the event that ended it, or open.
 
-    :param key: the picture's.
+    :param key: the request record's.
     """
 
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
@@ -176,7 +176,7 @@ def summary(rows: Sequence[RequestRecord], *, since: float, reused: int) -> dict
     Return a batch in a few numbers, small enough for XCom whatever its size.
 
     :param since: when the run began (epoch seconds): what was finished earlier is not in its cost.
-    :param reused: how many of the stored pictures were there already.
+    :param reused: how many of the stored outputs were there already.
     """
     done = sorted((row for row in rows if row.result and (row.finished_at or 0.0) >= since), key=lambda row: row.moment)
     metrics = [(row.result or {}).get("metrics") or {} for row in done]

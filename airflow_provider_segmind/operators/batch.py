@@ -14,11 +14,9 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import known_arguments, retry_policy_of
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
-from airflow_provider_segmind.execution.engine import Engine
-from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock
+from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.items import made_of_batch, wants_of
 from airflow_provider_segmind.execution.manifest import BatchFolder
-from airflow_provider_segmind.execution.want import Rules
 from airflow_provider_segmind.execution.waves import BatchEvent, Limits, read_batch_event
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import TellsLineage, check_count, check_outlets
@@ -32,9 +30,9 @@ from airflow_provider_segmind.operators.common import (
     is_working,
     not_before,
     permanent_errors_fail,
-    records_of,
     takes_our_retry_policy,
 )
+from airflow_provider_segmind.operators.engine import engine_of
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.retries import SegmindRetryPolicy
 from airflow_provider_segmind.storage.limits import MAX_BYTES
@@ -43,6 +41,7 @@ from airflow_provider_segmind.storage.names import check_placeholders
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_segmind.execution.engine import Engine
     from airflow_provider_segmind.execution.instance import Instance
     from airflow_provider_segmind.execution.want import Want
 
@@ -207,7 +206,7 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
         )
         self.stored_uri = folder.manifest
         run = BatchRun(
-            self._engine(context, instance),
+            self._engine(context),
             folder,
             folder.bind(self.hook, wants),
             self._rules(context, instance, wants),
@@ -218,23 +217,17 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
             self._defer(found, inline=any(want.body.get("base64") is True for want in wants))
         return found
 
-    def _engine(self, context: Context, instance: Instance) -> Engine:
-        return Engine(
+    def _engine(self, context: Context) -> Engine:
+        return engine_of(
+            context,
             SegmindModel(self.hook, self.model, min_remaining_credits=self.min_remaining_credits),
-            records_of(context, durable=self.durable, batch=True),
-            SystemClock(),
-            Rules(
-                self.model,
-                on_lost_submit=self.on_lost_submit,
-                lost_submit_wait=self.lost_submit_wait,
-                ran_before=self.durable and instance.ran_before,
-                owner=instance.owner,
-                try_number=instance.try_number,
-                began_at=instance.began_at,
-            ),
+            durable=self.durable,
+            on_lost_submit=self.on_lost_submit,
+            lost_submit_wait=self.lost_submit_wait,
             completed=lambda want, result: telemetry.completed(
                 result, one_of_many=True, submitted_at=want.record.submitted_at
             ),
+            batch=True,
         )
 
     def _rules(self, context: Context, instance: Instance, wants: Sequence[Want]) -> BatchRules:

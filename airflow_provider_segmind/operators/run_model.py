@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRateLimitedError, SegmindTimeoutError
-from airflow_provider_segmind.execution.engine import Engine
-from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock
+from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Delivered, Prepared, SingleRun, Submitted, done_or_probed
 from airflow_provider_segmind.execution.submit import opens_at
-from airflow_provider_segmind.execution.want import Rules, Want
+from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
     instance_of,
     not_before,
     permanent_errors_fail,
-    records_of,
     serves_previews,
 )
+from airflow_provider_segmind.operators.engine import engine_of
 from airflow_provider_segmind.operators.wait import DEFERRAL_MARGIN, WaitsForRequest
 from airflow_provider_segmind.protocol.events import read_any_event, read_gate_event
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
@@ -183,7 +182,7 @@ class SegmindRunModelOperator(WaitsForRequest):
         )
         event = self._wait_here(watch, started_at)
         if event is None:
-            self._defer(watch, prepared.input_size, self._note(prepared, found.submitted_at))
+            self._defer(watch, prepared.input_size, self._note(prepared, note))
         return self._return(context, run, run.resume(event))
 
     def _single(
@@ -193,21 +192,12 @@ class SegmindRunModelOperator(WaitsForRequest):
         delivery: Delivery | None,
         before_submit: Callable[[], dict[str, Any] | None] = lambda: None,
     ) -> SingleRun:
-        instance = instance_of(context)
-        rules = Rules(
-            self.model,
+        engine = engine_of(
+            context,
+            SegmindModel(self.hook, self.model, self.runs_workflow, self.min_remaining_credits),
+            durable=self.durable,
             on_lost_submit=self.on_lost_submit,
             lost_submit_wait=self.lost_submit_wait,
-            ran_before=self.durable and instance.ran_before,
-            owner=instance.owner,
-            try_number=instance.try_number,
-            began_at=instance.began_at,
-        )
-        engine = Engine(
-            SegmindModel(self.hook, self.model, self.runs_workflow, self.min_remaining_credits),
-            records_of(context, durable=self.durable),
-            SystemClock(),
-            rules,
             completed=lambda want, result: telemetry.completed(result),
         )
         return SingleRun(
@@ -236,9 +226,8 @@ class SegmindRunModelOperator(WaitsForRequest):
                 next_step="Nothing was sent. Give a destination, or leave the argument out to store nothing.",
             )
 
-    def _note(self, prepared: Prepared, submitted_at: float | None) -> dict[str, Any]:
+    def _note(self, prepared: Prepared, note: dict[str, Any]) -> dict[str, Any]:
         """Return what a resumed task will need to know of the request: it has not read the input."""
-        note = prepared.note(self.model, self.hook.settings.gateway, submitted_at)
         key = note["fingerprint"][:KEY_LENGTH]
         if self.destination is None or not (self._keeps_sidecar or serves_previews() or self._on_existing == "skip"):
             return {"key": key}

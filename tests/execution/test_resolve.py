@@ -65,9 +65,9 @@ class History:
         return found == content
 
 
-def search(history, *sought, patience=0.0, taken=()):
+def search(history, *sought, timeout=0.0, taken=()):
     clock = history.clock or Clock()
-    return resolve(history, clock, "m", sought or [Sought(CAT, NOW, skew=0.0)], patience=patience, taken=taken)
+    return resolve(history, clock, "m", sought or [Sought(CAT, NOW, skew=0.0)], timeout=timeout, taken=taken)
 
 
 # --- reading to the end (rows 6) ------------------------------------------------------------------------------------
@@ -169,14 +169,14 @@ def test_a_clock_that_differs_is_reckoned_with(skew):
 
 def test_rows_can_appear_late():
     clock = Clock()
-    [verdict] = search(History([row()], clock=clock, late={"r": 12}), patience=30)
+    [verdict] = search(History([row()], clock=clock, late={"r": 12}), timeout=30)
     assert verdict.outcome is Outcome.FOUND
     assert sum(clock.slept) == pytest.approx(15)
 
 
 def test_the_search_ends_after_the_time_that_is_given():
     clock = Clock()
-    [verdict] = search(History([], clock=clock), patience=20)
+    [verdict] = search(History([], clock=clock), timeout=20)
     assert verdict.outcome is Outcome.NOT_SHOWN
     assert sum(clock.slept) == pytest.approx(20)
     history = History([])
@@ -188,9 +188,9 @@ def test_what_the_last_search_said_counts():
     clock = Clock()
     history = History([], clock=clock)
     history.errors = [SegmindGatewayError("in trouble"), None]
-    assert search(history, patience=1)[0].outcome is Outcome.NOT_SHOWN
+    assert search(history, timeout=1)[0].outcome is Outcome.NOT_SHOWN
     history.errors = [None, SegmindGatewayError("in trouble")]
-    [verdict] = search(history, patience=1)
+    [verdict] = search(history, timeout=1)
     assert verdict.outcome is Outcome.NO_ANSWER
     assert isinstance(verdict.error, SegmindGatewayError)
 

@@ -92,7 +92,7 @@ def test_a_history_that_does_not_answer_is_no_leave_to_resubmit(segmind_emulator
 
 
 def test_a_limit_that_does_not_end_is_told(segmind_emulator, images, folder, monkeypatch):
-    monkeypatch.setattr(batch, "_LEAST_PATIENCE", 0.5)
+    monkeypatch.setattr(batch, "_LEAST_TIMEOUT", 0.5)
     segmind_emulator.faults.add("submit", "status:429", headers={"retry-after": "1"})
     run = run_tasks(dag_of(folder, images(2), timeout=0.5))
     assert run.state == "failed"
