@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from tenacity import (
 )
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.jitter import spread
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +50,7 @@ def retry_options(
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         reset = error.wait_seconds(clock()) if isinstance(error, SegmindRateLimitedError) else None
-        # Many tasks wait for the same reset: they come back spread over a second and a bit.
-        return _BACKOFF(state) if reset is None else reset + random.uniform(0.05, 1.5)  # noqa: S311
+        return _BACKOFF(state) if reset is None else spread(reset)
 
     def tell(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

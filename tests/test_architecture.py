@@ -32,7 +32,7 @@ LONGEST_FILE = 350  # lines
 #: Room -> the rooms it may import from, besides itself. A room is a module or a package; the longest name wins.
 #: ``exceptions`` and the version are open to all. A new room has to be put in here.
 BELOW = ("protocol",)
-HOOKS = (*BELOW, "compat", "retrying", "client", "hooks")
+HOOKS = (*BELOW, "compat", "jitter", "retrying", "client", "hooks")
 SERVICES = (
     *HOOKS,
     "telemetry",
@@ -51,9 +51,10 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "compat": (),
     "get_provider_info": (),
     "protocol": (),
-    "retrying": BELOW,
+    "jitter": (),
+    "retrying": (*BELOW, "jitter"),
     "client": (*BELOW, "retrying"),
-    "hooks": (*BELOW, "retrying", "client"),
+    "hooks": (*BELOW, "jitter", "retrying", "client"),
     "telemetry": BELOW,
     "execution": (*HOOKS, "telemetry", "storage", "lineage"),
     "triggers": (*HOOKS, "telemetry", "execution"),

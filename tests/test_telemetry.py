@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import Counter
@@ -23,7 +24,6 @@ from airflow_provider_segmind.exceptions import SegmindConnectionError
 from airflow_provider_segmind.operators.batch import SegmindBatchOperator
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunWorkflowOperator
 from airflow_provider_segmind.protocol.wire import Metrics, Result
-from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import needs_task_state_store, start_metrics
@@ -176,7 +176,8 @@ def test_a_sensor_tells_and_those_beside_it_do_not(statsd, segmind_emulator, qui
 
 
 def test_a_sensor_that_finds_nothing(statsd, exporter, segmind_emulator, monkeypatch):
-    monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
+    value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps({**value, "extra": {"poll_error_timeout": 0.3}}))
     with DAG("tell_nothing", schedule=None) as dag:
         SegmindRequestSensor(task_id="wait", request_id="no-such-request", deferrable=False)
     with as_a_task(exporter) as spans:

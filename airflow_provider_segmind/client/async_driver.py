@@ -11,7 +11,7 @@ import httpx
 from tenacity import AsyncRetrying
 
 from airflow_provider_segmind.client.download import Download, download
-from airflow_provider_segmind.client.driver import FEW, Driver
+from airflow_provider_segmind.client.driver import Driver
 from airflow_provider_segmind.client.transport import (
     HEADERS,
     client_options,
@@ -22,6 +22,7 @@ from airflow_provider_segmind.client.transport import (
 )
 from airflow_provider_segmind.protocol.answers import Answer
 from airflow_provider_segmind.protocol.calls import Call
+from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
 from airflow_provider_segmind.retrying import RetryBudget
 
@@ -75,7 +76,7 @@ class AsyncSegmindClient(Driver):
 
     async def _send_paid(self, call: Call[Any]) -> Answer:
         if self._paid is None:
-            self._paid = httpx.AsyncClient(**client_options(self.settings, connections=FEW))
+            self._paid = httpx.AsyncClient(**client_options(self.settings, connections=AT_ONCE))
         began = self._clock()
         try:
             response = await self._paid.request(**self._request(call))

@@ -18,6 +18,7 @@ from airflow_provider_segmind.client.transport import Redaction, client_options,
 from airflow_provider_segmind.exceptions import SegmindConnectionError
 from airflow_provider_segmind.protocol.answers import Answer, timestamp
 from airflow_provider_segmind.protocol.calls import Call
+from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
 from airflow_provider_segmind.retrying import RetryBudget, retry_options
 
@@ -25,8 +26,6 @@ T = TypeVar("T")
 
 #: Seconds; a response that took longer does not tell the time, because it may have been on its way for that long.
 _PROMPT = 5.0
-#: Connections of a task: it waits for one answer at a time.
-FEW = 4
 
 
 class Driver:
@@ -90,7 +89,7 @@ class SegmindClient(Driver):
     ) -> None:
         super().__init__(settings, **kwargs)
         self._sleep = sleep
-        self._http = httpx.Client(**client_options(self.settings, connections=FEW))
+        self._http = httpx.Client(**client_options(self.settings, connections=AT_ONCE))
 
     def send(self, call: Call[T], *, budget: RetryBudget | None = None) -> T:
         """Send the call, again where its money rule allows it, and return what it reads; raises SegmindError."""

@@ -123,7 +123,7 @@ class SegmindServerError(SegmindAnswerError):
     """Segmind failed inside (500)."""
 
     what = "Segmind had an internal error"
-    advice = "Try again; if a parameter was just changed and it stays, suspect that parameter. Nothing is billed."
+    advice = "Try again; if a parameter was just changed and it stays, suspect that parameter."
     default_retryable = True
 
 

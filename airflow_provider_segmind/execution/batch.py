@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,10 +52,10 @@ class Folder(Protocol):
     def has_manifest(self) -> bool:
         """True where this task's own manifest is there."""
 
-    def names(self) -> set[str]:
-        """Return the names of the objects in the folder."""
+    def names(self) -> Mapping[str, int]:
+        """Return the names of the objects in the folder, with their sizes in bytes."""
 
-    def read(self, names: set[str]) -> list[dict[str, RequestRecord]]:
+    def read(self, names: Iterable[str]) -> list[dict[str, RequestRecord]]:
         """Return the rows of all manifests among these names by their keys."""
 
     def write(self, rows: Sequence[RequestRecord]) -> None:
@@ -70,8 +70,8 @@ class Folder(Protocol):
     def release(self) -> None:
         """End the claim."""
 
-    def miss(self, wants: Sequence[Want], names: set[str]) -> None:
-        """Note which stored outputs are not in the folder any more."""
+    def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
+        """Note which stored outputs are missing from the folder, or are of another size."""
 
 
 @dataclass(frozen=True)

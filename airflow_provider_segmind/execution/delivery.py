@@ -17,7 +17,7 @@ from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
-from airflow_provider_segmind.storage.paths import fresh, object_path, probe, refused_early, storage_errors
+from airflow_provider_segmind.storage.paths import fresh, is_same, object_path, probe, refused_early, storage_errors
 from airflow_provider_segmind.storage.sidecar import About, find_done
 
 if TYPE_CHECKING:
@@ -114,6 +114,22 @@ class Delivery:
         if self.instance.map_index >= 0 and not told_apart and not self._is_folder:
             self.claim(str(path))
 
+    def spare(self, source: ObjectStoragePath, fingerprint: str, body: Mapping[str, Any]) -> None:
+        """
+        Check that the output does not replace the input, which the next try would take for another one.
+
+        :param source: the input.
+        :param fingerprint: of the request.
+        :param body: its parameters, which may state the output's format.
+        :raises SegmindConfigError: it is, or may become, the same object.
+        """
+        for path in self._candidates(self._name(fingerprint), _format(body)):
+            if is_same(path, source):
+                raise SegmindConfigError(
+                    f"destination: {path} is the input itself, or may become it",
+                    next_step="Nothing was sent. Name another folder, or add to the name: {stem}_large.{ext}.",
+                )
+
     def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
         Check for an object that is there already, right before a submit.
@@ -125,8 +141,7 @@ class Delivery:
         """
         if self.if_exists == "overwrite":
             return None
-        asked = _EXTENSIONS.get(str(body.get("output_format") or body.get("image_format")))
-        for path in self._candidates(self._name(fingerprint), asked):
+        for path in self._candidates(self._name(fingerprint), _format(body)):
             if self.if_exists == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     same = "made from the same input with the same parameters"
@@ -214,3 +229,8 @@ class Delivery:
         if content is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise SegmindOutputError("the input has changed since it was submitted")
         return content
+
+
+def _format(body: Mapping[str, Any]) -> str | None:
+    """Return the extension that parameters ask for, without a dot; None where they ask for none."""
+    return _EXTENSIONS.get(str(body.get("output_format") or body.get("image_format")))

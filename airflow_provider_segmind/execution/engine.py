@@ -43,12 +43,13 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.execution.ports import Clock, Records, Segmind, Storage
 from airflow_provider_segmind.execution.record import RequestRecord, State, right_of
-from airflow_provider_segmind.execution.recover import OUTPUTS_LIVE, RECORDS_LIVE, Recovery, still_on_its_way
+from airflow_provider_segmind.execution.recover import Recovery, still_on_its_way
 from airflow_provider_segmind.execution.resolve import Outcome, Verdict, resolve
 from airflow_provider_segmind.execution.submit import Submitter
 from airflow_provider_segmind.execution.want import Rules, Want
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, error_from_dict
 from airflow_provider_segmind.protocol.history import created
+from airflow_provider_segmind.protocol.lifetimes import OUTPUT_LIVES, RECORD_SURE
 from airflow_provider_segmind.protocol.wire import HistoryRow, Result
 
 log = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ class Engine:
     def _resolve(self, sought: Sequence[Want], wants: Sequence[Want], timeout: float) -> list[Verdict]:
         taken = {want.record.request_id for want in wants if want.record.request_id}
         taken.update(request_id for want in wants for request_id in want.record.earlier)
-        since = max(self.rules.began_at or 0.0, self.clock.now() - OUTPUTS_LIVE)
+        since = max(self.rules.began_at or 0.0, self.clock.now() - OUTPUT_LIVES)
         looked_for = [want.sought(since=since) for want in sought]
         return resolve(self.segmind, self.clock, self.rules.model, looked_for, timeout=timeout, taken=taken)
 
@@ -237,7 +238,7 @@ class Engine:
         """Ask for the requests that are so old that Segmind may have forgotten them."""
         for want in wants:
             record = want.record
-            if record.state is State.SUBMITTED and want.error is None and self._recovery.age(record) > RECORDS_LIVE:
+            if record.state is State.SUBMITTED and want.error is None and self._recovery.age(record) > RECORD_SURE:
                 want.guarded(self._recovery.recover)
                 if want.error is not None and not isinstance(want.error, SegmindRequestExpiredError):
                     log.warning("%s", want.error)  # not known now: it is waited for, and known then
@@ -307,7 +308,7 @@ class Engine:
 
         if storage is None:
             for number, want in enumerate(wants):
-                if self._recovery.age(want.record) > OUTPUTS_LIVE:  # its URL is dead
+                if self._recovery.age(want.record) > OUTPUT_LIVES:  # its URL is dead
                     self._gone(want)
                 else:
                     stored(number, None)
@@ -319,7 +320,7 @@ class Engine:
         """Take an output for gone only where it was refused in two tries, and its record's hour is over."""
         record, now = want.record, self.clock.now()
         age, since = self._recovery.age(record), record.refused_at
-        if since is not None and now - since > _REFUSED_FOR and age > RECORDS_LIVE:
+        if since is not None and now - since > _REFUSED_FOR and age > RECORD_SURE:
             self._gone(want)
             return
         record.refused(at=now)
@@ -339,6 +340,6 @@ class Engine:
         if storage is not None:
             if record.stored is None or not storage.has(record.stored):
                 record.undelivered()
-        elif self._recovery.age(record) > OUTPUTS_LIVE:
+        elif self._recovery.age(record) > OUTPUT_LIVES:
             self._gone(want)
         self.records.put([record])

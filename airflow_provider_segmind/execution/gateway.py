@@ -28,6 +28,7 @@ from airflow_provider_segmind.execution.ports import Responded
 from airflow_provider_segmind.execution.submit import opens_at
 from airflow_provider_segmind.hooks.gate import note_closed, noted_closed
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.waiting import may_pass
 from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow, RequestStatus, Result, SubmittedRequest
 from airflow_provider_segmind.retrying import ONCE, RetryBudget
@@ -38,7 +39,6 @@ _ROWS = 100
 #: Seconds after which the history is asked again for a request that it does not know.
 _ASKED_AGAIN = 0.5
 _HISTORY_BUDGET = RetryBudget(attempts=2, seconds=5.0)
-_AT_ONCE = 4  # submits under way at once: as many as the client has connections
 
 
 def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
@@ -115,7 +115,7 @@ class SegmindModel:
         self, bodies: Sequence[tuple[Mapping[str, Any], str | None]], *, not_after: float, responded: Responded
     ) -> None:
         """Submit a few at once."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-submit") as pool:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-submit") as pool:
             futures = {
                 pool.submit(self._submit, body, mark, not_after): number for number, (body, mark) in enumerate(bodies)
             }

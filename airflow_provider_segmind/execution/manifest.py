@@ -21,8 +21,9 @@ from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.execution.record import RequestRecord, State, newest
 from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.wire import Result
-from airflow_provider_segmind.storage import names_in, object_path, publish_text, read_text, remove, store_result
+from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import probe
 from airflow_provider_segmind.storage.proof import data_uri_size
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SUFFIX = ".manifest.jsonl"
-#: Outputs fetched and stored at once.
-_AT_ONCE = 4
 #: What identifies the owner of a claim.
 _OWNER = ("dag_id", "run_id", "task_id", "map_index")
 
@@ -54,7 +53,7 @@ class Claim:
     until: float
 
     @classmethod
-    def read(cls, text: str | None) -> Claim | None:
+    def read(cls, text: str | bytes | None) -> Claim | None:
         """Return the claim; None where there is none, or what this version cannot read."""
         try:
             found = json.loads(text or "")
@@ -85,12 +84,17 @@ def read_manifest(text: str, *, where: str) -> dict[str, RequestRecord]:
             row = RequestRecord.model_validate_json(line)
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
-            raise SegmindConfigError(
-                f"manifest {where}, line {number}: {'.'.join(map(str, fault['loc']))} {fault['msg']}",
-                next_step="Correct the line, or remove the manifest: then everything is submitted, and paid, again.",
-            ) from None
+            what = f"line {number}: {'.'.join(map(str, fault['loc']))} {fault['msg']}"
+            raise _unreadable(where, what) from None
         rows[row.key] = newest((rows.get(row.key), row)) or row
     return rows
+
+
+def _unreadable(where: str, what: str) -> SegmindConfigError:
+    return SegmindConfigError(
+        f"manifest {where}, {what}",
+        next_step="Restore it, or remove it: then what only the manifest knows is submitted, and billed, again.",
+    )
 
 
 class BatchFolder:
@@ -133,24 +137,36 @@ class BatchFolder:
         return [self._own(), *(self._of_another(self._folder / name) for name in others)]
 
     def _own(self) -> dict[str, RequestRecord]:
-        return read_manifest(read_text(self._manifest) or "", where=self.manifest)
+        return self._rows(self._manifest)
 
     @staticmethod
     def _of_another(path: ObjectStoragePath) -> dict[str, RequestRecord]:
         try:
-            return read_manifest(read_text(path) or "", where=str(path))
+            return BatchFolder._rows(path)
         except SegmindConfigError as error:  # it says nothing of this task's own wants
             log.warning("%s", error.detail)
             return {}
 
-    def names(self) -> set[str]:
-        """Return the names of the objects in the folder."""
-        return names_in(self._folder)
+    @staticmethod
+    def _rows(path: ObjectStoragePath) -> dict[str, RequestRecord]:
+        content = read_bytes(path)
+        if content is None:
+            return {}
+        if not content.strip():  # none of ours: it was cut
+            raise _unreadable(str(path), "it is empty")
+        try:
+            return read_manifest(content.decode(), where=str(path))
+        except UnicodeDecodeError as error:
+            raise _unreadable(str(path), f"it is not UTF-8: {error}") from error
+
+    def names(self) -> dict[str, int]:
+        """Return the names of the objects in the folder, with their sizes in bytes."""
+        return sizes_in(self._folder)
 
     @property
     def has_manifest(self) -> bool:
         """True where this task's own manifest is there."""
-        return read_text(self._manifest) is not None
+        return read_bytes(self._manifest) is not None
 
     def probe(self) -> None:
         """Write a few bytes and delete them: a place that cannot be written costs no request."""
@@ -160,7 +176,8 @@ class BatchFolder:
         """Write the manifest; rows of other items (an earlier run's) stay below."""
         mine = {row.key for row in rows}
         before = self._own()
-        publish_text(write_manifest([*rows, *(row for key, row in before.items() if key not in mine)]), self._manifest)
+        if text := write_manifest([*rows, *(row for key, row in before.items() if key not in mine)]):
+            publish_text(text, self._manifest)
 
     # --- the claim --------------------------------------------------------------------------------------------
 
@@ -175,11 +192,11 @@ class BatchFolder:
         :raises SegmindConfigError: another run works on it.
         """
         mine = Claim({name: asdict(self._instance)[name] for name in _OWNER}, until)
-        there = Claim.read(read_text(self._claim))
+        there = Claim.read(read_bytes(self._claim))
         if there is not None and there.owner != mine.owner and self._is_alive(there, now):
             raise self._taken(there)
         publish_text(json.dumps(asdict(mine)), self._claim)
-        there = Claim.read(read_text(self._claim))
+        there = Claim.read(read_bytes(self._claim))
         if there is None or there.owner != mine.owner:
             raise self._taken(there or mine)
 
@@ -201,13 +218,14 @@ class BatchFolder:
 
     # --- outputs ----------------------------------------------------------------------------------------------
 
-    def miss(self, wants: Sequence[Want], names: set[str]) -> None:
-        """Note which stored outputs are not in the folder any more: they are fetched again."""
+    def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
+        """Note which stored outputs are missing from the folder, or are of another size: they are fetched again."""
         for want in wants:
             row = want.record
-            expected = {str(found["uri"]).rpartition("/")[2] for found in row.stored or ()}
-            if row.state is State.DELIVERED and not expected <= names:
-                log.warning("Item %d: %s is gone from the folder", row.index, sorted(expected - names))
+            stored = {str(found["uri"]).rpartition("/")[2]: found.get("bytes") for found in row.stored or ()}
+            missing = sorted(name for name, size in stored.items() if names.get(name) != size)
+            if row.state is State.DELIVERED and missing:
+                log.warning("Item %d: %s is missing from the folder, or changed", row.index, missing)
                 row.undelivered()
 
     def bind(self, hook: SegmindHook, wants: Sequence[Want]) -> FolderStorage:
@@ -239,7 +257,7 @@ class FolderStorage:
 
     def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
         """Store a few at once."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="segmind-store") as pool:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-store") as pool:
             for number, outcome in enumerate(pool.map(self._outcome, results)):
                 stored(number, outcome)
 

@@ -63,6 +63,8 @@ class RequestRecord(BaseModel):
     :param state: see :class:`State`.
     :param index: its place among a batch's items, from 0.
     :param item: a batch item's own parameters; long texts are cut, signatures are masked.
+    :param input: an input that was read from storage: its URI, size and hash. By these the request is found where the
+        input cannot be read any more.
     :param request_id: its Segmind request, once there is one.
     :param intended_at: when the submit was about to be sent (epoch seconds); None also where that is not known.
     :param skew: seconds by which Segmind's clock was ahead of ours then; None where no response told.
@@ -76,6 +78,7 @@ class RequestRecord(BaseModel):
     :param uploaded: the address of an uploaded input, so that the next submit does not upload it again.
     :param result: what Segmind returned, once it is complete (cost in credits, times in seconds).
     :param stored: the stored objects, as in the XCom of an upscaling task.
+    :param refetched: what was stored has been lost: its cost was in the numbers of the run that delivered it first.
     :param stored_by: the task instance that stored them.
     :param error: why it was given up, as :meth:`SegmindError.to_dict`.
     :param lost: how often a submit was given up as lost.
@@ -93,6 +96,7 @@ class RequestRecord(BaseModel):
     state: State = State.WAITING
     index: int = 0
     item: dict[str, Any] = Field(default_factory=dict)
+    input: dict[str, Any] | None = None
     request_id: str | None = None
     intended_at: float | None = None
     skew: float | None = None
@@ -106,6 +110,7 @@ class RequestRecord(BaseModel):
     result: dict[str, Any] | None = None
     stored: list[dict[str, Any]] | None = None
     stored_by: str | None = None
+    refetched: bool = False
     error: dict[str, Any] | None = None
     lost: int = 0
     forgotten: bool = False
@@ -126,6 +131,7 @@ class RequestRecord(BaseModel):
         self.intended_at, self.skew, self.mark, self.doubt = at, skew, mark, "lost"
         self.request_id = self.submitted_at = self.finished_at = self.refused_at = None
         self.result = self.stored = self.error = None
+        self.refetched = False
 
     def errored(self) -> None:
         """Note that the submit was answered by a 5xx: Segmind may have accepted it all the same."""
@@ -157,6 +163,7 @@ class RequestRecord(BaseModel):
         """Note that what was delivered is not in storage any more: it is fetched again."""
         self._becomes(State.COMPLETED if self.result else State.SUBMITTED)
         self.stored = self.finished_at = None
+        self.refetched = True
 
     def close(self) -> None:
         """Note that Airflow has reported the success: the next try is a new want."""
@@ -168,6 +175,7 @@ class RequestRecord(BaseModel):
             known = RequestRecord(key=self.key, counter=self.counter, earlier=self._all_requests())
             return known.as_of(new)
         self.index, self.item = new.index, new.item
+        self.input = new.input or self.input
         return self
 
     def _all_requests(self) -> list[str]:
@@ -230,6 +238,11 @@ class RequestRecord(BaseModel):
     def open(self) -> bool:
         """True while something is, or may be, paid for and not yet delivered."""
         return self.state in (State.INTENDED, State.SUBMITTED, State.COMPLETED)
+
+    @property
+    def paid(self) -> bool:
+        """True while a request of this want is known: it is, or will be, paid for."""
+        return self.state in (State.SUBMITTED, State.COMPLETED, State.DELIVERED)
 
     @property
     def owed(self) -> bool:

@@ -10,18 +10,18 @@ from airflow_provider_segmind.execution.ports import Clock, Records, Segmind
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.want import Rules, Want
 from airflow_provider_segmind.protocol.history import result_of_row
+from airflow_provider_segmind.protocol.lifetimes import RECORD_SURE
 from airflow_provider_segmind.protocol.wire import RequestState, RequestStatus, Result
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which Segmind surely keeps a record: an id that is unknown earlier is not known everywhere yet.
-RECORDS_LIVE = 55 * 60.0
-#: Seconds for which outputs live (source: a catalogue of the vendor's documentation, August 2026).
-OUTPUTS_LIVE = 7 * 24 * 3600.0
+#: Seconds from the submit after which a request that the history calls pending, and that has no record, counts as lost.
+PENDING_FOR = 24 * 3600.0
 _FORGOTTEN = (
-    "Segmind keeps a record for an hour, and the history does not have it. To submit again, and pay again, clear the "
-    'task with on_lost_submit="resubmit".'
+    "Segmind keeps a record for an hour, and the history does not have its output. To submit again, and pay again, "
+    'clear the task with on_lost_submit="resubmit".'
 )
+_ASKED_AGAIN = "Another try asks again; the request is paid for if it completes."
 
 
 class Recovery:
@@ -64,17 +64,21 @@ class Recovery:
             self._records.put([record])
 
     def _from_history(self, want: Want, gone: SegmindRequestExpiredError) -> None:
-        found = recall_result(self._segmind, gone, model=self._rules.model, failed_is_free=True)
+        found = recall_result(self._segmind, gone, model=self._rules.model)
         if isinstance(found, Result):
             self.has_result(want, found)
-        elif isinstance(found, RequestStatus):
-            self._failed(want, found)
-        else:
+        elif found is None:
             self._forgotten(want, "the request history does not know its output either")
+        elif found.state is RequestState.FAILED:
+            self._failed(want, found)
+        elif self.age(want.record) < PENDING_FOR:
+            raise still_on_its_way(gone, f"{_ASKED_AGAIN} A day after its submit on_lost_submit decides.")
+        else:
+            self._forgotten(want, "the request history calls it pending, more than a day after its submit")
 
     def _forgotten(self, want: Want, why: str) -> None:
         """Give up a request that nobody knows any more, if the author of the DAG says so."""
-        young = self.age(want.record) < RECORDS_LIVE
+        young = self.age(want.record) < RECORD_SURE
         if young or self._rules.on_lost_submit == "fail":
             raise SegmindRequestExpiredError(
                 why,
@@ -123,33 +127,28 @@ class Recovery:
                 self._forgotten(want, "its output was in its record, which Segmind keeps for an hour")
 
 
-def recall_result(
-    segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str, failed_is_free: bool = False
-) -> Result | RequestStatus | None:
+def recall_result(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) -> Result | RequestStatus | None:
     """
     Ask the history about a request whose record is gone.
 
     :param gone: says that the record is gone, and names the request.
     :param model: slug of the request's model, for the result.
-    :param failed_is_free: return the status of a request that FAILED instead of raising it.
-    :return: the result; None where the history does not know the request, or not its output.
-    :raises SegmindRequestFailedError: the history says that it FAILED.
-    :raises SegmindRequestExpiredError: retryable: it says that the request is still on its way.
+    :return: the result, or the status of a request that FAILED or is not finished; None where the history does not know
+        the request, or not its output.
     :raises SegmindError: it did not answer, which is not "does not know".
     """
     request_id = gone.request_id or ""
     row = segmind.history_row(request_id)
-    status = (row.status or "").upper() if row else ""
-    if row is not None and status == RequestState.FAILED:
-        failed = RequestStatus(request_id=request_id, state=RequestState.FAILED, error=row.error or "")
-        if failed_is_free:
-            return failed
-        raise failed.failure()
-    if row is not None and (found := result_of_row(row, model=model)) is not None:
+    if row is None:
+        return None
+    status = (row.status or "").upper()
+    if status == RequestState.FAILED:
+        return RequestStatus(request_id=request_id, state=RequestState.FAILED, error=row.error or "")
+    if (found := result_of_row(row, model=model)) is not None:
         log.info("Segmind forgot request %s, but its history knows the output", request_id)
         return found
-    if row is not None and status != RequestState.COMPLETED:
-        raise still_on_its_way(gone)
+    if status != RequestState.COMPLETED:
+        return RequestStatus(request_id=request_id, state=RequestState.PROCESSING)
     return None
 
 
@@ -157,12 +156,17 @@ def recalled(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) 
     """
     Return the result of a request whose record is gone, for a task that has not submitted it: sensor and transfer.
 
-    :raises SegmindError: see :func:`recall_result`.
-    :raises SegmindRequestExpiredError: the history does not know its output either.
+    :raises SegmindRequestFailedError: the history says that it FAILED.
+    :raises SegmindRequestExpiredError: the history does not know its output either, or (retryable) calls it pending.
+    :raises SegmindError: it did not answer.
     """
     found = recall_result(segmind, gone, model=model)
     if isinstance(found, Result):
         return found
+    if found is not None and found.state is RequestState.FAILED:
+        raise found.failure()
+    if found is not None:
+        raise still_on_its_way(gone)
     raise SegmindRequestExpiredError(
         "the request history does not know its output either",
         request_id=gone.request_id,
@@ -170,11 +174,11 @@ def recalled(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) 
     ) from gone
 
 
-def still_on_its_way(gone: SegmindRequestExpiredError) -> SegmindRequestExpiredError:
+def still_on_its_way(gone: SegmindRequestExpiredError, next_step: str = _ASKED_AGAIN) -> SegmindRequestExpiredError:
     """Return the error for a request whose record is gone, and which the history still calls pending."""
     return SegmindRequestExpiredError(
         "the request history says that it is still on its way",
         request_id=gone.request_id,
-        next_step="Another try asks again; the request is paid for if it completes.",
+        next_step=next_step,
         retryable=True,
     )

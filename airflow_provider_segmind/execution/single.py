@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,8 @@ from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.protocol.events import Event
 from airflow_provider_segmind.protocol.identity import fingerprint, key_of
+
+log = logging.getLogger(__name__)
 
 #: How an image from storage goes to Segmind.
 Transport = Literal["data", "upload", "presign"]
@@ -34,20 +37,29 @@ class Prepared:
     """
     A request as far as it can be made without costing anything.
 
-    :param body: the parameters; without ``image`` where that has to be uploaded first.
+    :param body: the parameters; without ``image`` where that has to be read, or uploaded, first.
     :param identity: what identifies this request; with an input that was read, the hash of the image.
     :param upload: the image to upload, if any.
     :param input_size: its width and height in pixels, where known.
-    :param source: what a sidecar states of the input: where it lies, its hash.
-    :param transport: how the image goes, where it comes from storage: ``upload``, ``data`` or ``presign``.
+    :param source: what a sidecar states of the input: its URI, its hash.
+    :param missing: why the input could not be read. Then nothing can be submitted, only fetched.
     """
 
     body: Mapping[str, Any] = field(repr=False)
     identity: Mapping[str, Any]
     upload: bytes | None = field(default=None, repr=False)
     input_size: tuple[int, int] | None = None
-    transport: Transport | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    missing: SegmindError | None = None
+
+    def of(self, source: Mapping[str, Any]) -> Prepared:
+        """Return it with an input from storage, of which this is known."""
+        return replace(
+            self,
+            identity={**self.body, "picture": source["sha256"]},
+            input_size=(source["width"], source["height"]),
+            source=source,
+        )
 
     def fingerprint(self, model: str, gateway: str) -> str:
         """Return what identifies this request."""
@@ -55,13 +67,35 @@ class Prepared:
 
     def want(self, model: str, gateway: str) -> Want:
         """Return the want."""
-        record = RequestRecord(key=key_of(model, self.identity, gateway))
+        read = dict(self.source) if "sha256" in self.source and "uri" in self.source else None
+        record = RequestRecord(key=key_of(model, self.identity, gateway), input=read)
         return Want(self.body, record, upload=self.upload)
 
     def note(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
         """Return what a sidecar states of the request before its result is known, as JSON."""
         when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
         return {"fingerprint": self.fingerprint(model, gateway), "input": dict(self.source), "submitted_at": when}
+
+
+def submitted_before(
+    records: Iterable[RequestRecord], prepared: Prepared, uri: str, model: str, gateway: str, why: SegmindError
+) -> Prepared:
+    """
+    Return the request that was submitted with an input that cannot be read any more: it is paid for.
+
+    :param records: of the task instance, the latest last.
+    :param prepared: the parameters.
+    :param uri: the input's.
+    :param why: why the input cannot be read; raised where there is no such request.
+    """
+    for record in reversed(list(records)):
+        if not record.paid or record.input is None or record.input.get("uri") != uri:
+            continue
+        found = prepared.of(record.input)
+        if key_of(model, found.identity, gateway) == record.key:
+            log.warning("%s Request %s was submitted with it before: it is fetched without it", why, record.request_id)
+            return replace(found, missing=why)
+    raise why
 
 
 @dataclass(frozen=True)
@@ -168,11 +202,18 @@ class SingleRun:
             raise error
 
 
-def done_or_probed(place: Place | None, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what is stored already, if that is to be skipped; else make sure that the destination can be written."""
+def check_place(place: Place | None, prepared: Prepared, fingerprint: str) -> dict[str, Any] | None:
+    """
+    Check right before a submit what can be checked then.
+
+    :return: what is stored already, if that is to be skipped.
+    :raises SegmindError: the input is missing, or the destination cannot be written.
+    """
+    if prepared.missing is not None:
+        raise prepared.missing
     if place is None:
         return None
-    if (value := place.done(fingerprint, body)) is not None:
+    if (value := place.done(fingerprint, prepared.body)) is not None:
         return value
     place.probe()
     return None

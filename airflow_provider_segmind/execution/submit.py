@@ -20,11 +20,10 @@ from airflow_provider_segmind.execution.ports import Clock, Records, Segmind
 from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.protocol.history import POST_WITHIN
+from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 
 log = logging.getLogger(__name__)
 
-#: Submits under way at once: as many as the client has connections. So many may be in doubt after a kill.
-_GROUP = 4
 #: Seconds between the waves of one run, of which there are so many at most.
 _PAUSES = (2.0, 8.0, None)
 #: What is wrong with one want, and says nothing of the others. A 500 often is a parameter's fault.
@@ -109,7 +108,7 @@ class Submitter:
         errors = [want.error for want in struck if want.error is not None]
         if not errors or len(errors) < len(struck):
             return
-        if len(struck) == _GROUP or not any(isinstance(error, SegmindServerError) for error in errors):
+        if len(struck) == AT_ONCE or not any(isinstance(error, SegmindServerError) for error in errors):
             self._stop(errors[0])
 
     def _wave(self, wants: Sequence[Want]) -> Sequence[Want]:
@@ -120,8 +119,8 @@ class Submitter:
         except SegmindError as error:
             self._stop(error)
             return ()
-        for start in range(0, len(wants), _GROUP):
-            group = wants[start : start + _GROUP]
+        for start in range(0, len(wants), AT_ONCE):
+            group = wants[start : start + AT_ONCE]
             self._send(group)
             if self.limited or self.halted:
                 return ()

@@ -175,11 +175,11 @@ def summary(rows: Sequence[RequestRecord], *, since: float, reused: int) -> dict
     """
     Return a batch in a few numbers, small enough for XCom whatever its size.
 
-    :param since: when the run began (epoch seconds): what was finished earlier is not in its cost.
+    :param since: when the run began (epoch seconds): what was delivered earlier, by whichever run, is not in its cost.
     :param reused: how many of the stored outputs were there already.
     """
-    done = sorted((row for row in rows if row.result and (row.finished_at or 0.0) >= since), key=lambda row: row.moment)
-    metrics = [(row.result or {}).get("metrics") or {} for row in done]
+    done = [row for row in rows if row.result and not row.refetched and (row.finished_at or 0.0) >= since]
+    metrics = [(row.result or {}).get("metrics") or {} for row in sorted(done, key=lambda row: row.moment)]
     errors = Counter(str((row.error or {}).get("type")) for row in rows if row.state is State.FAILED)
     return {
         "total": len(rows),

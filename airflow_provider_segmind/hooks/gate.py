@@ -13,12 +13,13 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import random
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
+
+from airflow_provider_segmind.jitter import spread
 
 #: Seconds between two submits after a reset, until the resets show another pace: Segmind's Pro plan allows 50
 #: requests a minute (source: the vendor's documentation).
@@ -87,7 +88,7 @@ class Gate:
     async def wait_open(self, deadline: float) -> None:
         """Wait until the gate is open, or until the deadline; many come back spread over a second and a half."""
         while (now := self._now()) < min(self.closed_until, deadline):
-            wait = self.closed_until - now + random.uniform(0.05, 1.5)  # noqa: S311
+            wait = spread(self.closed_until - now)
             await asyncio.sleep(max(0.0, min(wait, deadline - now)))
 
     async def wait_for_poll(self, deadline: float) -> None:

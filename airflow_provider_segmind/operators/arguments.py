@@ -34,7 +34,7 @@ from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders, placeholders
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_segmind.execution.delivery import Delivery
 
@@ -226,6 +226,10 @@ class ModelArguments(TellsLineage, BaseOperator):
         """Return the input's address, or the picture itself as base64; None where there is none."""
         source = self._named_parameters().get("image")
         return source if isinstance(source, str) else None
+
+    def _input_path(self) -> ObjectStoragePath | None:
+        """Return the path of an input that is read from storage."""
+        return None
 
     def _read_input(self) -> bytes | None:
         """Return the input's bytes for its preview: where it is given as text. What a URL names is not fetched."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -25,6 +23,7 @@ from airflow_provider_segmind.operators.common import (
     check_numbers,
     check_on_lost_submit,
     check_uris,
+    deferral_timeout,
     instance_of,
     is_final,
     is_working,
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.execution.engine import Engine
     from airflow_provider_segmind.execution.instance import Instance
     from airflow_provider_segmind.execution.want import Want
-
-#: Seconds between the last request's own deadline and Airflow's deferral time-out.
-_DEFERRAL_MARGIN = 120.0
 
 
 class SegmindBatchOperator(TellsLineage, BaseOperator):
@@ -263,5 +259,5 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
                 memory=found.memory.model_dump(mode="json"),
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, found.deadline - time.time()) + _DEFERRAL_MARGIN),
+            timeout=deferral_timeout(found.deadline),
         )

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf, get_current_context, redact
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 #: The XCom under which the tab in Airflow's UI finds what a task failed with.
 ERROR_KEY = "segmind_error"
+#: Seconds between our own deadline and Airflow's timeout of a deferral.
+_DEFERRAL_MARGIN = 120.0
 #: States of a task instance that has not started (again), and of one whose process may be at work.
 NOT_STARTED = ("none", "scheduled", "queued")
 WORKING = ("running", "deferred", "up_for_reschedule", "scheduled", "queued", "restarting")
@@ -163,6 +166,11 @@ def not_before() -> float:
     runs again by then is taken for killed (apache/airflow#71580, open in 3.3).
     """
     return time.time() + float(conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)) + 1.0
+
+
+def deferral_timeout(deadline: float) -> timedelta:
+    """Return Airflow's timeout of a deferral: after our deadline (epoch seconds), which is the one to be reported."""
+    return timedelta(seconds=max(0.0, deadline - time.time()) + _DEFERRAL_MARGIN)
 
 
 def instance_of(context: Context) -> Instance:

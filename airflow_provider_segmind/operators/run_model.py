@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
@@ -14,18 +12,21 @@ from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRateLimitedError, SegmindTimeoutError
 from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.record import RequestRecord
-from airflow_provider_segmind.execution.single import Delivered, Prepared, SingleRun, Submitted, done_or_probed
+from airflow_provider_segmind.execution.single import Delivered, Prepared, SingleRun, Submitted, check_place
 from airflow_provider_segmind.execution.submit import opens_at
 from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.jitter import spread
 from airflow_provider_segmind.operators.common import (
     check_inline_output,
+    deferral_timeout,
     instance_of,
     not_before,
     permanent_errors_fail,
+    records_of,
     serves_previews,
 )
 from airflow_provider_segmind.operators.engine import engine_of
-from airflow_provider_segmind.operators.wait import DEFERRAL_MARGIN, WaitsForRequest
+from airflow_provider_segmind.operators.wait import WaitsForRequest
 from airflow_provider_segmind.protocol.events import read_any_event, read_gate_event
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
 from airflow_provider_segmind.protocol.presentable import presentable
@@ -139,7 +140,9 @@ class SegmindRunModelOperator(WaitsForRequest):
     def _run(self, context: Context, started_at: float, *, returns: int = 0) -> Any:
         with self._permanent_errors_fail(), closing(self.hook):
             self._check_mapped(instance_of(context).map_index)
-            prepared = self._prepare()
+            prepared = self._with_input(
+                self._prepare(), lambda: records_of(context, durable=self.durable).read().values()
+            )
             while True:
                 try:
                     return self._start(context, prepared, started_at)
@@ -153,11 +156,13 @@ class SegmindRunModelOperator(WaitsForRequest):
         delivery = self._delivery(context, note, prepared.input_size)
         if delivery:
             delivery.check()
+            if (source := self._input_path()) is not None:
+                delivery.spare(source, note["fingerprint"], prepared.body)
         run = self._single(
             context,
             prepared.want(self.model, gateway),
             delivery,
-            lambda: done_or_probed(delivery, note["fingerprint"], prepared.body),
+            lambda: check_place(delivery, prepared, note["fingerprint"]),
         )
         found = run.start(deadline=self._deadline(started_at), waits=self.wait_for_completion)
         if isinstance(found, Delivered):
@@ -218,6 +223,15 @@ class SegmindRunModelOperator(WaitsForRequest):
         source = {"sha256": shown[7:]} if str(shown).startswith("sha256:") else {"uri": shown}
         return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")), source=source)
 
+    def _with_input(self, prepared: Prepared, submitted: Callable[[], Iterable[RequestRecord]]) -> Prepared:
+        """
+        Return it with the input that is read from storage, if there is one.
+
+        :param submitted: returns the request records of this task instance: where the input cannot be read any more,
+            the request that was submitted with it is fetched without it.
+        """
+        return prepared
+
     def _check_mapped(self, map_index: int) -> None:
         """Refuse the None that a listing has put in place of one destination: it would be billed and not stored."""
         if self._given_none and map_index >= 0:
@@ -241,14 +255,14 @@ class SegmindRunModelOperator(WaitsForRequest):
             raise error
         self.log.info("Segmind's rate limit is reached; nothing was accepted. Next submit in %.0f s", opens - now)
         if not self.deferrable:
-            time.sleep(opens - now + random.uniform(0.05, 1.5))  # noqa: S311
+            time.sleep(spread(opens - now))
             return
         from airflow_provider_segmind.triggers.gate import SegmindGateTrigger
 
         self.defer(
             trigger=SegmindGateTrigger(self.segmind_conn_id, opens, started_at, deadline, returns, not_before()),
             method_name="execute_after_limit",
-            timeout=timedelta(seconds=deadline - now + DEFERRAL_MARGIN),
+            timeout=deferral_timeout(deadline),
         )
 
     def _return(self, context: Context, run: SingleRun, found: Delivered | Submitted) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.execution.single import Prepared, Transport
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.execution.record import RequestRecord
+from airflow_provider_segmind.execution.single import Prepared, Transport, submitted_before
 from airflow_provider_segmind.operators.common import check_numbers, check_uris
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.models import (
     BriaIncreaseResolutionParameters,
     EsrganParameters,
@@ -20,8 +22,11 @@ from airflow_provider_segmind.protocol.models import (
 from airflow_provider_segmind.protocol.pictures import data_uri
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 
-#: Seconds: Segmind keeps a request for an hour, and a presigned URL outlives that, or the time-out, by a while.
-_RECORDS_LIVE, _SIGNED_LONGER = 3600.0, 900.0
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+#: Seconds by which a presigned URL outlives the request's record, or the timeout.
+_SIGNED_LONGER = 900.0
 _SHARED_FIELDS = ("input_path", "input_conn_id", "destination", "destination_conn_id", "segmind_conn_id")
 
 
@@ -92,23 +97,38 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
     def _source(self) -> str | None:
         return self.image if self.input_path is None else self.input_path
 
-    def _read_input(self) -> bytes | None:
+    def _input_path(self) -> ObjectStoragePath | None:
         if self.input_path is None:
-            return super()._read_input()
-        from airflow_provider_segmind.storage.inputs import read_input
+            return None
         from airflow_provider_segmind.storage.paths import object_path
 
-        return read_input(object_path(self.input_path, self.input_conn_id), self.max_input_bytes)
+        return object_path(self.input_path, self.input_conn_id)
+
+    def _read_input(self) -> bytes | None:
+        if (path := self._input_path()) is None:
+            return super()._read_input()
+        from airflow_provider_segmind.storage.inputs import read_input
+
+        return read_input(path, self.max_input_bytes)
 
     def _prepare(self) -> Prepared:
         if self.image is None and self.input_path is None:
             raise SegmindConfigError("neither image nor input_path names a picture: a template rendered to nothing")
-        prepared = super()._prepare()
-        if self.input_path is None:
+        return super()._prepare()
+
+    def _with_input(self, prepared: Prepared, submitted: Callable[[], Iterable[RequestRecord]]) -> Prepared:
+        if (path := self._input_path()) is None:
             return prepared
+        try:
+            return self._read(prepared)
+        except SegmindError as error:
+            gateway = self.hook.settings.gateway
+            return submitted_before(submitted(), prepared, str(path), self.model, gateway, error)
+
+    def _read(self, prepared: Prepared) -> Prepared:
         from airflow_provider_segmind.storage.inputs import goes_inside, load_picture
 
-        picture = load_picture(self.input_path, self.input_conn_id, max_bytes=self.max_input_bytes)
+        picture = load_picture(str(self.input_path), self.input_conn_id, max_bytes=self.max_input_bytes)
         transport = self.input_transport
         if transport == "auto":
             transport = "data" if goes_inside(picture, self.parameters_of) else "upload"
@@ -116,24 +136,17 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
         if transport == "data":
             body["image"] = data_uri(picture.content)
         elif transport == "presign":
-            body["image"] = picture.sign(max(_RECORDS_LIVE, self.timeout) + _SIGNED_LONGER)
+            body["image"] = picture.sign(max(RECORD_LIVES, self.timeout) + _SIGNED_LONGER)
         self.log.info("Input %s: %d bytes, by %s", picture.path, len(picture.content), transport)
-        return replace(
-            prepared,
-            body=body,
-            identity={**prepared.body, "picture": picture.sha256},
-            upload=picture.content if transport == "upload" else None,
-            input_size=picture.size,
-            transport=transport,
-            source={
-                "uri": str(picture.path),
-                "bytes": len(picture.content),
-                "sha256": picture.sha256,
-                "width": picture.size[0],
-                "height": picture.size[1],
-                "transport": transport,
-            },
-        )
+        source = {
+            "uri": str(picture.path),
+            "bytes": len(picture.content),
+            "sha256": picture.sha256,
+            "width": picture.size[0],
+            "height": picture.size[1],
+            "transport": transport,
+        }
+        return replace(prepared.of(source), body=body, upload=picture.content if transport == "upload" else None)
 
 
 class SegmindEsrganOperator(SegmindUpscaleOperator):

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, NoReturn
 
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT
 from airflow_provider_segmind.operators.arguments import ModelArguments
-from airflow_provider_segmind.operators.common import not_before
+from airflow_provider_segmind.operators.common import deferral_timeout, not_before
 from airflow_provider_segmind.protocol.events import Event, TimeoutEvent
 from airflow_provider_segmind.protocol.waiting import Watch
 
-#: Seconds between our own deadline and Airflow's deferral time-out, so that ours is the one that is told.
-DEFERRAL_MARGIN = 60.0
-#: Seconds by which our own deadline comes before a shorter ``execution_timeout``, for the same reason.
+#: Seconds by which our own deadline comes before a shorter ``execution_timeout``, so that ours is the one reported.
 _EXECUTION_MARGIN = 5.0
 
 
@@ -64,7 +61,7 @@ class WaitsForRequest(ModelArguments):
             ),
             method_name="execute_complete",
             kwargs={"request_id": watch.request_id},
-            timeout=timedelta(seconds=max(0.0, watch.deadline - time.time()) + DEFERRAL_MARGIN),
+            timeout=deferral_timeout(watch.deadline),
         )
 
     # --- links: Airflow writes each of an operator's in a call of its own whenever a process of the task ends -----

@@ -84,7 +84,10 @@ class Call(Generic[T]):
             return self.read(answer)
         if _announces_failed(self, answer):
             return self.read(answer)
-        raise error_for(answer, about=self.about, request_id=self.request_id)
+        error = error_for(answer, about=self.about, request_id=self.request_id)
+        if not self.replayable and answer.status >= 500:
+            error.next_step = _PERHAPS_BILLED.format(advice=error.next_step)
+        raise error
 
     def may_replay(self, error: SegmindError) -> bool:
         """
@@ -107,6 +110,13 @@ class Call(Generic[T]):
         """
         cls = SegmindConnectionError if self.replayable or not sent else SegmindAnswerLostError
         return cls(f"{self.name}: {reason}", request_id=self.request_id)
+
+
+#: After a 5xx to what Segmind bills (seen: a 504 after acceptance).
+_PERHAPS_BILLED = (
+    "{advice} Segmind may have accepted and billed it: check the request history before it is sent again. "
+    "The operators do that by themselves."
+)
 
 
 def _announces_failed(call: Call[Any], answer: Answer) -> bool:

@@ -23,14 +23,13 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
+from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.polling import Durations, PollSchedule, clip, phase_of
 from airflow_provider_segmind.protocol.wire import Metrics, RequestState
 
 #: Seconds; a poll that fails again and again is repeated at least this often.
 _LONGEST_AFTER_ERROR = 30.0
-#: Seconds after the submit from which an unknown id is one that Segmind has forgotten: it keeps a record for an hour.
-_KEPT = 3600.0
 #: What Segmind reports of the request itself: it will not report anything else.
 _ENDS = (SegmindRequestFailedError, SegmindUnknownStatusError, SegmindMissingOutputError)
 #: What a gateway, or something before it, reports instead.
@@ -55,6 +54,32 @@ Step = Pause | calls.Call[Any]
 def may_pass(error: SegmindError) -> bool:
     """Return whether an error response to a poll or a result may pass: not what Segmind reports of the request."""
     return isinstance(error, _REFUSALS) and not isinstance(error, _ENDS)
+
+
+@dataclass
+class Refusals:
+    """
+    For how long polls may be refused: any error response but FAILED, to a request that is paid for.
+
+    :param tolerance: seconds.
+    :param since: when the first of the refusals in a row came (any clock); None while there is none.
+    """
+
+    tolerance: float
+    since: float | None = None
+
+    def tolerates(self, error: SegmindError, now: float) -> bool:
+        """Return whether the wait goes on after an error; else the error says for how long polls were refused."""
+        if error.retryable:
+            self.since = None
+            return True
+        if not may_pass(error):
+            return False
+        self.since = now if self.since is None else self.since
+        seconds = now - self.since
+        if seconds >= self.tolerance and not isinstance(error, SegmindRequestExpiredError):
+            error.retryable, error.next_step = True, _REFUSED.format(seconds=seconds)
+        return seconds < self.tolerance
 
 
 @dataclass(frozen=True)
@@ -110,7 +135,7 @@ class Watch:
         triggerer that was down) there is one last poll, because the output may be there.
         """
         state: RequestState | None = None
-        trouble, failures, refused_at = None, 0, None
+        trouble, failures, refusals = None, 0, Refusals(self.tolerance)
         now = clock()
         pause = max(self.first_look(now), self.not_before - now)
         while True:
@@ -136,28 +161,17 @@ class Watch:
                     return FetchEvent(request_id=self.request_id)
             except SegmindError as error:
                 trouble, failures = error, failures + 1
-                if error.retryable:
-                    refused_at = None
-                elif not may_pass(error) or self._is_over(error, refused_at, clock()):
+                if self._is_forgotten(error, now) or not refusals.tolerates(error, clock()):
+                    error.retryable |= may_pass(error)
                     return event_for(error, request_id=self.request_id)
-                else:
-                    refused_at = clock() if refused_at is None else refused_at
             else:
-                trouble, failures, refused_at = None, 0, None
+                trouble, failures, refusals.since = None, 0, None
             if now >= self._deadline(state if trouble is None else None):
                 return event_for(self._timeout(state, trouble, clock()), request_id=self.request_id)
             pause = self._pause(trouble, failures, clock())
 
-    def _is_over(self, error: SegmindError, refused_at: float | None, now: float) -> bool:
-        """Return whether polls have been refused for long enough; the error then allows another try."""
-        forgotten = isinstance(error, SegmindRequestExpiredError) and now - self.submitted_at > _KEPT
-        since = now if refused_at is None else refused_at
-        if not forgotten and now - since < self.tolerance:
-            return False
-        error.retryable = True
-        if not isinstance(error, SegmindRequestExpiredError):
-            error.next_step = _REFUSED.format(seconds=now - since)
-        return True
+    def _is_forgotten(self, error: SegmindError, now: float) -> bool:
+        return isinstance(error, SegmindRequestExpiredError) and now - self.submitted_at > RECORD_LIVES
 
     def _deadline(self, state: RequestState | None) -> float:
         if state is RequestState.QUEUED and self.queue_timeout is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,11 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensor
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindTimeoutError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.operators.common import check_numbers, not_before, permanent_errors_fail
+from airflow_provider_segmind.operators.common import check_numbers, deferral_timeout, not_before, permanent_errors_fail
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.triggers.base import BaseTrigger
-
-#: Seconds between our own deadline and Airflow's deferral time-out, so that ours is the one that is told.
-_DEFERRAL_MARGIN = 60.0
 
 
 class SegmindSensor(BaseSensorOperator):
@@ -90,7 +87,7 @@ class SegmindSensor(BaseSensorOperator):
             self.defer(
                 trigger=self._trigger(deadline),
                 method_name="execute_complete",
-                timeout=timedelta(seconds=self.timeout + _DEFERRAL_MARGIN),
+                timeout=deferral_timeout(deadline),
             )
         return PokeReturnValue(found is not None, found)
 

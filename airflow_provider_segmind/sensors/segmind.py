@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseOperatorLink
 
@@ -25,18 +25,14 @@ from airflow_provider_segmind.operators.common import check_numbers, is_final, n
 from airflow_provider_segmind.operators.credits import balance_of
 from airflow_provider_segmind.protocol.credits import least_of, read_credits_event, too_low
 from airflow_provider_segmind.protocol.events import CompletedEvent, error_from_dict, read_event
-from airflow_provider_segmind.protocol.waiting import may_pass
+from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
+from airflow_provider_segmind.protocol.waiting import Refusals
 from airflow_provider_segmind.protocol.wire import REQUEST_ID, RequestState, Result
 from airflow_provider_segmind.sensors.common import SegmindSensor
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
-T = TypeVar("T")
-
-#: Seconds between looks at an id that nobody knows: a fresh one may not be known everywhere yet.
-_UNKNOWN = (0.0, 2.0, 5.0, 10.0)
-_HOUR = 3600.0
 #: Seconds between two polls while Segmind refuses them: the first pause, and the longest.
 _REFUSED_FIRST, _REFUSED_LONGEST = 1.0, 15.0
 
@@ -52,7 +48,8 @@ class SegmindRequestSensor(SegmindSensor):
 
     The other arguments: :class:`.SegmindSensor`, and those of Airflow's sensors. FAILED and a blocked picture fail
     the sensor for good, with the operators' own errors. A refusal (400, 401, 403, …) is tolerated for the connection's
-    ``poll_error_timeout``, then it fails this try.
+    ``poll_error_timeout`` (60 s), then it fails this try. An id that neither Segmind nor the history knows is, too, and
+    then fails the sensor for good.
 
     :param request_id: the request to wait for. (templated)
     :param model: slug of its model, which stands in the result and says when to look; default: not known. (templated)
@@ -72,7 +69,7 @@ class SegmindRequestSensor(SegmindSensor):
         model: str = "",
         expected_duration: float | None = None,
         poke_interval: timedelta | float = 10.0,
-        timeout: timedelta | float = _HOUR,
+        timeout: timedelta | float = RECORD_LIVES,
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, timeout=timeout, **kwargs)
@@ -97,47 +94,32 @@ class SegmindRequestSensor(SegmindSensor):
 
     def _look(self) -> dict[str, Any] | None:
         self._check_request_id()
-        gone: SegmindRequestExpiredError | None = None
-        for pause in _UNKNOWN:
-            time.sleep(pause)
+        refusals, pause = Refusals(self.hook.settings.poll_error_timeout), _REFUSED_FIRST
+        while True:
             try:
-                seen = self._asked(lambda: self.hook.get_status(self.request_id))
-                break
-            except SegmindRequestExpiredError as error:
-                self.log.info("%s", error)
-                try:
-                    return self._hand_over(self._recalled(error))
-                except SegmindRequestExpiredError as unknown:
-                    if unknown.retryable:
-                        raise
-                    gone = unknown
-        else:
-            raise gone or SegmindRequestExpiredError(request_id=self.request_id)
+                return self._looked()
+            except SegmindError as error:
+                if error.retryable:
+                    raise
+                if not refusals.tolerates(error, time.monotonic()):
+                    self._refusal = error
+                    raise
+                self.log.warning("%s", error)
+            time.sleep(pause)
+            pause = min(2 * pause, _REFUSED_LONGEST)
+
+    def _looked(self) -> dict[str, Any] | None:
+        try:
+            seen = self.hook.get_status(self.request_id)
+        except SegmindRequestExpiredError as error:
+            return self._hand_over(self._recalled(error))
         self.log.info("Segmind request %s is %s", self.request_id, seen.state)
         if seen.state is RequestState.FAILED:
             raise seen.failure()
-        if seen.state is not RequestState.COMPLETED:
-            return None
-        return self._hand_over(self._result())
+        return self._hand_over(self._result()) if seen.state is RequestState.COMPLETED else None
 
     def _result(self) -> Result:
-        return self._asked(lambda: self.hook.get_result(self.request_id, model=self.model))
-
-    def _asked(self, ask: Callable[[], T]) -> T:
-        """Ask, and ask again while Segmind refuses: the request is paid for, see ``Watch.tolerance``."""
-        until, pause = time.monotonic() + self.hook.settings.poll_error_timeout, _REFUSED_FIRST
-        while True:
-            try:
-                return ask()
-            except SegmindError as error:
-                if error.retryable or isinstance(error, SegmindRequestExpiredError) or not may_pass(error):
-                    raise
-                if (left := until - time.monotonic()) <= 0:
-                    error.retryable, self._refusal = True, error
-                    raise
-                self.log.warning("%s", error)
-                time.sleep(min(pause, left))
-                pause = min(2 * pause, _REFUSED_LONGEST)
+        return self.hook.get_result(self.request_id, model=self.model)
 
     def _tolerates(self, error: SegmindError) -> bool:
         return super()._tolerates(error) and error is not self._refusal

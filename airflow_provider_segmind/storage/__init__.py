@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.storage.inputs import Picture, goes_inside, list_pictures, load_picture, read_picture
     from airflow_provider_segmind.storage.outputs import (
         StoredObject,
-        names_in,
         publish_text,
-        read_text,
+        read_bytes,
         remove,
+        sizes_in,
         store_result,
     )
     from airflow_provider_segmind.storage.paths import object_path
@@ -29,19 +29,19 @@ __all__ = [
     "goes_inside",
     "list_pictures",
     "load_picture",
-    "names_in",
     "object_path",
     "picture_size",
     "publish_text",
+    "read_bytes",
     "read_picture",
-    "read_text",
     "remove",
+    "sizes_in",
     "store_result",
 ]
 
 _HOMES = {
     **dict.fromkeys(("Picture", "goes_inside", "list_pictures", "load_picture", "read_picture"), "inputs"),
-    **dict.fromkeys(("StoredObject", "names_in", "publish_text", "read_text", "remove", "store_result"), "outputs"),
+    **dict.fromkeys(("StoredObject", "publish_text", "read_bytes", "remove", "sizes_in", "store_result"), "outputs"),
     "object_path": "paths",
     "picture_size": "proof",
 }

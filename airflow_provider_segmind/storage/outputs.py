@@ -268,13 +268,13 @@ def _upload(fs: Any, file: BinaryIO, path: ObjectStoragePath, attributes: Mappin
     fs.invalidate_cache(path.parent.path)
 
 
-def read_text(path: ObjectStoragePath) -> str | None:
-    """Return a small text object, or None where there is none."""
+def read_bytes(path: ObjectStoragePath) -> bytes | None:
+    """Return a small object, or None where there is none."""
     with storage_errors(path):
         fs = fresh(path)
         try:
             with fs.open(path.path, "rb") as there:  # no exists(): it takes a store that is down for "not there"
-                return str(there.read(), "utf-8")
+                return bytes(there.read())
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -286,13 +286,14 @@ def publish_text(text: str, path: ObjectStoragePath, *, kind: str = "text/plain"
     _publish(io.BytesIO(content), path, size=len(content), sha256=digest, attributes=_attributes(path, kind, {}))
 
 
-def names_in(folder: ObjectStoragePath) -> set[str]:
-    """Return the names of what lies in a folder; none where there is no such folder."""
+def sizes_in(folder: ObjectStoragePath) -> dict[str, int]:
+    """Return the names of the objects in a folder with their sizes in bytes; none where there is no such folder."""
     with storage_errors(folder):
         try:
-            return {str(found).rpartition("/")[2] for found in folder.fs.ls(folder.path, detail=False, refresh=True)}
+            found = folder.fs.ls(folder.path, detail=True, refresh=True)
         except FileNotFoundError:
-            return set()
+            return {}
+        return {str(one["name"]).rpartition("/")[2]: int(one.get("size") or 0) for one in found}
 
 
 def _move(fs: Any, source: str, target: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 #: Said of what goes wrong in a store before anything was submitted.
 NOT_SENT = "Nothing was sent yet; check the storage and its connection."
 _EXTRAS = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "gcs": "gcs"}
+#: Schemes of the same store.
+_SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
 #: What a store says where trying again would not help.
 _REFUSALS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
@@ -100,6 +103,19 @@ def refused_early(what: str, path: ObjectStoragePath) -> Iterator[None]:
         raise SegmindConfigError(f"{what} {path}: {type(error).__name__}: {error}") from error
     except Exception as error:
         raise SegmindStorageError(f"{what} {path}: {type(error).__name__}: {error}", next_step=NOT_SENT) from error
+
+
+def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
+    """Return whether two paths name the same object, whatever their connections are called."""
+    return _identity(one) == _identity(other)
+
+
+def _identity(path: ObjectStoragePath) -> tuple[str, str, str]:
+    scheme = _SCHEMES.get(path.protocol, path.protocol)
+    host = str(
+        getattr(path.fs, "endpoint_url", None) or (getattr(path.fs, "client_kwargs", None) or {}).get("endpoint_url")
+    )
+    return scheme, host, os.path.realpath(path.path) if scheme == "file" else path.path
 
 
 def temporary(path: ObjectStoragePath, ending: str) -> ObjectStoragePath:

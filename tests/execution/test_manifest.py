@@ -121,11 +121,31 @@ def test_a_manifest_of_another_task_that_cannot_be_read_stops_nobody(folder, tmp
 
 def test_a_stored_output_that_is_not_in_the_folder_any_more_is_fetched_again(folder, tmp_path):
     [there, missing] = wants_of([{"image": "https://x/a"}, {"image": "https://x/b"}])
-    for name, want in (("a.png", there), ("b.png", missing)):
+    [*_, cut] = wants = [there, missing, *wants_of([{"image": "https://x/c"}])]
+    for name, want in zip(("a.png", "b.png", "c.png"), wants, strict=True):
         want.record = record(want.record.key, state=State.DELIVERED, request_id="r", result={"x": 1},
-                             stored=[{"uri": f"file://{tmp_path}/{name}"}])  # fmt: skip
-    folder().miss([there, missing], {"a.png"})
-    assert (there.record.state, missing.record.state) == (State.DELIVERED, State.COMPLETED)
+                             stored=[{"uri": f"file://{tmp_path}/{name}", "bytes": 7}])  # fmt: skip
+    folder().miss(wants, {"a.png": 7, "c.png": 3})
+    assert there.record.state is State.DELIVERED
+    assert missing.record.state is cut.record.state is State.COMPLETED
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\x1f\x8b\x08\xff", '{"key": "\u00e9"}'.encode("latin-1")])
+def test_a_manifest_that_was_cut_or_is_no_text_is_not_taken_for_none(folder, tmp_path, content):
+    """What it knew is paid for. Of another task's it says nothing."""
+    there = folder()
+    there.write([record("a")])
+    [path] = tmp_path.rglob("*.manifest.jsonl")
+    path.write_bytes(content)
+    with pytest.raises(SegmindConfigError, match="Restore it, or remove it"):
+        there.read(there.names())
+    path.rename(path.with_name("other.manifest.jsonl"))
+    assert there.read(there.names()) == [{}, {}]
+
+
+def test_an_empty_batch_leaves_no_manifest(folder, tmp_path):
+    folder().write([])
+    assert not list(tmp_path.rglob("*.manifest.jsonl"))
 
 
 # --- the claim (row 13) ---------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from airflow_provider_segmind.exceptions import (
     SegmindStorageError,
 )
 from airflow_provider_segmind.execution.record import State
-from airflow_provider_segmind.execution.recover import RECORDS_LIVE, recall_result, recalled
+from airflow_provider_segmind.execution.recover import recall_result, recalled
 from airflow_provider_segmind.execution.single import Delivered, Submitted
 from airflow_provider_segmind.protocol.events import FetchEvent
+from airflow_provider_segmind.protocol.lifetimes import RECORD_SURE
 from airflow_provider_segmind.protocol.wire import HistoryRow, Result
 from tests.execution.tasks import DAY, HOUR, Shelf, wants_of
 
@@ -61,6 +62,22 @@ def test_an_expired_request_whose_row_is_still_pending_is_asked_for_again(task, 
     task.emulator.settings.history_pending = False
     assert task.start().value["request_id"] == old
     assert task.accepted == 1
+
+
+@PATHS
+def test_a_request_that_the_history_calls_pending_for_good_is_decided_by_the_author(task, old, path):
+    task.emulator.settings.history_pending = True
+    task.on_lost_submit = "resubmit"
+    with pytest.raises(SegmindRequestExpiredError, match="A day after its submit on_lost_submit decides"):
+        again(task, path, old)
+    task.emulator.advance(DAY)
+    task.on_lost_submit = "fail"
+    with pytest.raises(SegmindRequestExpiredError, match="more than a day") as caught:
+        again(task, path, old)
+    assert not caught.value.retryable
+    assert 'on_lost_submit="resubmit"' in str(caught.value)
+    task.on_lost_submit = "resubmit"
+    assert task.submit() != old
 
 
 @pytest.mark.parametrize("on_lost_submit", ["fail", "resubmit"])
@@ -124,7 +141,7 @@ def test_an_expired_request_that_failed_was_free(task, path):
 def test_a_record_lives_for_an_hour_less_a_margin(task, minutes, asked):
     task.submit()
     task.emulator.advance(60 * minutes)
-    assert RECORDS_LIVE == 55 * 60
+    assert RECORD_SURE == 55 * 60
     task.start()
     assert ("status" in task.port.calls) is asked
 

@@ -142,10 +142,12 @@ def test_items_that_render_differently_after_the_deferral(segmind_emulator, imag
 
 def test_a_picture_that_was_deleted_is_fetched_again_for_free(segmind_emulator, images, folder):
     run = run_tasks(dag_of(folder, images(3)))
+    assert run.xcom("upscale")["metrics"]["cost"] > 0
     (folder / pictures_in(folder)[1]).unlink()
-    run.again("upscale")
+    again = run.again("upscale")
     assert len(pictures_in(folder)) == 3
     assert segmind_emulator.stats.submits_accepted == 3
+    assert again.xcom("upscale")["metrics"]["cost"] == 0, "it was in the numbers of the run that delivered it first"
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------

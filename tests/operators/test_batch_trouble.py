@@ -103,7 +103,7 @@ def test_a_limit_that_does_not_end_is_told(segmind_emulator, images, folder, mon
 def test_what_concerns_all_ends_the_submits_and_what_is_open_is_stored(
     segmind_emulator, images, folder, monkeypatch, status, error
 ):
-    monkeypatch.setattr(submit, "_GROUP", 2)
+    monkeypatch.setattr(submit, "AT_ONCE", 2)
     segmind_emulator.reset(latency=0.3)
     items = images(8)
     run = run_tasks(dag_of(folder, items, max_in_flight=2, max_failures=8))
@@ -147,7 +147,7 @@ def test_an_output_that_is_refused_is_paid_for_again_only_once_it_is_gone(
     assert again.again("upscale").state == "failed"
     assert segmind_emulator.stats.submits_accepted == 1, "its record's hour is not over"
     segmind_emulator.faults.clear()
-    monkeypatch.setattr(engine, "RECORDS_LIVE", 0.0)
+    monkeypatch.setattr(engine, "RECORD_SURE", 0.0)
     segmind_emulator.faults.add("output", "status:404", times=6)
     assert again.again("upscale").state == "success"
     assert segmind_emulator.stats.submits_accepted == 2
@@ -169,7 +169,7 @@ def test_a_time_out_of_yesterday_is_taken_from_the_history(segmind_emulator, ima
     run = run_tasks(dag_of(folder, images(1), timeout=0.5))
     assert run.state == "failed"
     segmind_emulator.advance(2 * 3600)
-    monkeypatch.setattr(engine, "RECORDS_LIVE", -1.0)  # the emulator's clock is ahead, ours is not
+    monkeypatch.setattr(engine, "RECORD_SURE", -1.0)  # the emulator's clock is ahead, ours is not
     again = run.again("upscale")
     assert again.state == "success"
     assert segmind_emulator.stats.submits_accepted == 1
@@ -205,7 +205,7 @@ def test_a_lost_answer_that_nobody_knows_is_left_to_a_person(segmind_emulator, i
 @pytest.mark.parametrize("at", [1, 4, 7])
 def test_a_retry_goes_on_where_the_last_try_was_interrupted(segmind_emulator, images, folder, monkeypatch, at):
     """A try that ends with a response that was not even read: all that is known lies in the request records."""
-    monkeypatch.setattr(submit, "_GROUP", 3)
+    monkeypatch.setattr(submit, "AT_ONCE", 3)
     responses, original = [], submit.Submitter._responded
 
     def interrupted(self, want, response):

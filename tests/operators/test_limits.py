@@ -159,7 +159,7 @@ def test_a_request_that_expires_in_the_wait_is_recovered_from_the_history(
     airflow_db, segmind_emulator, monkeypatch, deferrable
 ):
     segmind_emulator.faults.add("status", "status:404")
-    monkeypatch.setattr(waiting, "_KEPT", 0.0)
+    monkeypatch.setattr(waiting, "RECORD_LIVES", 0.0)
     with DAG("expires", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="t",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
@@ -217,3 +220,54 @@ def test_an_output_that_was_cut_is_fetched_again(upscale, segmind_emulator, tmp_
     assert run.state == "success"
     assert run.task("t").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 1
+
+
+# --- the input: gone since the submit, or in the way of the output --------------------------------------------------
+
+
+@needs_task_state_store
+@pytest.mark.parametrize("damage", ["gone", "empty", "no image"])
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_paid_request_is_fetched_without_its_input(
+    upscale, segmind_emulator, photos, tmp_path, deferrable, damage, skip
+):
+    source = tmp_path / "in" / "cat.jpg"
+    source.parent.mkdir()
+    source.write_bytes((photos / "cat.jpg").read_bytes())
+    failing = fails_once(AirflowFailException)
+    arguments = {"destination": f"file://{tmp_path}/out/", "skip_existing": skip, "sidecar": True}
+    run = upscale(input_path=f"file://{source}", deferrable=deferrable, post_execute=failing, **arguments)
+    assert run.state == "failed"
+    [paid] = segmind_emulator.requests
+    for left in (tmp_path / "out").iterdir():
+        left.unlink()
+    source.unlink() if damage == "gone" else source.write_bytes(b"" if damage == "empty" else b"text")
+    again = run.again("t")
+    assert again.state == "success", again.log
+    assert again.xcom("t")["request_id"] == paid.request_id
+    [stored] = again.xcom("t")["stored"]
+    sidecar = json.loads((Path(stored["uri"].removeprefix("file://") + ".json")).read_text())
+    assert sidecar["input"]["sha256"] == hashlib.sha256((photos / "cat.jpg").read_bytes()).hexdigest()
+    assert len(segmind_emulator.requests) == 1
+    final = again.again("t")  # that one succeeded: a clear is a new want, which needs its input
+    assert final.state == "failed"
+    assert len(segmind_emulator.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["cat.jpg", "{stem}.{ext}", "../in/cat.jpg"])
+@pytest.mark.parametrize("if_exists", ["overwrite", "skip"])
+def test_the_input_is_never_replaced(upscale, segmind_emulator, photos, tmp_path, deferrable, name, if_exists):
+    source = tmp_path / "in" / "cat.jpg"
+    source.parent.mkdir()
+    content = (photos / "cat.jpg").read_bytes()
+    source.write_bytes(content)
+    run = upscale(
+        input_path=f"file://{source}",
+        destination=f"file://{source.parent}/{name}",
+        if_exists=if_exists,
+        deferrable=deferrable,
+    )
+    assert run.state == "failed"
+    assert "is the input itself" in run.log
+    assert source.read_bytes() == content
+    assert segmind_emulator.requests == []

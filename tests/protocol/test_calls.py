@@ -11,6 +11,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindConfigError,
     SegmindConnectionError,
     SegmindContentBlockedError,
+    SegmindError,
     SegmindInvalidRequestError,
     SegmindMalformedAnswerError,
     SegmindMissingOutputError,
@@ -282,6 +283,17 @@ def test_an_absurd_reset_is_not_believed(headers):
         with pytest.raises(SegmindRateLimitedError) as caught:
             calls.get_credits().parse(answer(429, {}, **headers, **date))
         assert caught.value.wait_seconds(1785578460) is None
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 520])
+def test_a_submit_that_was_answered_by_a_5xx_may_be_billed(status):
+    with pytest.raises(SegmindError) as caught:
+        calls.submit("esrgan", {}).parse(answer(status, {}))
+    assert "may have accepted and billed it" in caught.value.next_step
+    assert "othing is billed" not in str(caught.value)
+    with pytest.raises(SegmindError) as caught:
+        calls.get_credits().parse(answer(status, {}))
+    assert "billed" not in str(caught.value)
 
 
 def test_a_body_as_deep_as_the_sea():

@@ -29,11 +29,16 @@ MODES = {
 
 @pytest.fixture(params=[pytest.param(name, marks=no_reschedule if name == "reschedule" else ()) for name in MODES])
 def mode(request, quick_polls, quick_retries, monkeypatch):
-    monkeypatch.setattr(sensors, "_UNKNOWN", (0.0, 0.1))
     monkeypatch.setattr(sensors, "_REFUSED_FIRST", 0.1)
     # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
     monkeypatch.setattr(common, "not_before", lambda: 0.0)
     return MODES[request.param]
+
+
+@pytest.fixture
+def short_tolerance(segmind_emulator, monkeypatch):
+    value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
+    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps({**value, "extra": {"poll_error_timeout": 0.3}}))
 
 
 def submitted(emulator, photos, model="esrgan", **parameters):
@@ -111,12 +116,14 @@ def test_a_record_that_is_gone_is_looked_up_in_the_history(airflow_db, segmind_e
     assert "its history knows the output" in run.log
 
 
+@pytest.mark.usefixtures("short_tolerance")
 def test_what_nobody_knows_fails_for_good(airflow_db, segmind_emulator, mode):
     run = wait_for("00000000-0000-4000-8000-000000000000", mode)
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
     assert "Segmind does not know this request (any more)" in run.log
     assert "the request history does not know its output either" in run.log
+    assert run.log.count("does not know its output either") >= 3, "a new id is not known everywhere at once"
 
 
 def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, photos):
@@ -179,11 +186,9 @@ def test_a_refusal_passes(airflow_db, segmind_emulator, photos, mode, route, sta
     assert run.task("wait").try_number == 1
 
 
-def test_a_refusal_that_lasts_fails_a_try(airflow_db, segmind_emulator, photos, mode, monkeypatch):
+@pytest.mark.usefixtures("short_tolerance")
+def test_a_refusal_that_lasts_fails_a_try(airflow_db, segmind_emulator, photos, mode):
     """Not for good: the request is paid for, and the next try may have another key."""
-    value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
-    value["extra"] = {"poll_error_timeout": 0.3}
-    monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps(value))
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.faults.add("status", "status:401")
     run = wait_for(request_id, mode)

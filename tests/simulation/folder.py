@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,15 +47,15 @@ class OpenFolder:
         """Whether it is there."""
         return self._name in self._folder.manifests
 
-    def names(self) -> set[str]:
+    def names(self) -> dict[str, int]:
         """What lies there."""
         self._process.port("list the folder")
-        return set(self._folder.manifests) | set(self._process.task.objects)
+        return dict.fromkeys([*self._folder.manifests, *self._process.task.objects], 1)
 
-    def read(self, names: set[str]) -> list[dict[str, RequestRecord]]:
+    def read(self, names: Iterable[str]) -> list[dict[str, RequestRecord]]:
         """Read all manifests, the own one first."""
         self._process.port("read the manifests")
-        found = [self._name, *sorted(names & set(self._folder.manifests) - {self._name})]
+        found = [self._name, *sorted(set(names) & set(self._folder.manifests) - {self._name})]
         return [read_manifest(self._folder.manifests.get(name, ""), where=name) for name in found]
 
     def write(self, rows: Sequence[RequestRecord]) -> None:
@@ -87,7 +87,7 @@ class OpenFolder:
         """Release it."""
         self._folder.claims.pop("claim", None)
 
-    def miss(self, wants: Sequence[Want], names: set[str]) -> None:
+    def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
         """Note what is not there any more."""
         for want in wants:
             row = want.record

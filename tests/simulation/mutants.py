@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.execution import engine, record, resolve, submit
+from airflow_provider_segmind.execution import engine, record, recover, resolve, submit
 from airflow_provider_segmind.execution.batch import BatchRun
 from airflow_provider_segmind.execution.engine import Engine
 from airflow_provider_segmind.execution.record import RequestRecord, State
@@ -177,23 +177,6 @@ def _forgotten_is_gone(self: Recovery, want: Any, why: str) -> None:
     want.record.withdraw(given_up=True)
 
 
-def _pending_is_gone(right: Any, *args: Any, **kw: Any) -> Any:
-    try:
-        return right(*args, **kw)
-    except SegmindError as error:
-        if "still on its way" in str(error):
-            return None
-        raise
-
-
-@contextmanager
-def _pending() -> Iterator[None]:
-    from airflow_provider_segmind.execution import recover
-
-    with _around(recover, "recall_result", _pending_is_gone)(), _replaced(Recovery, "_forgotten", _forgotten_is_gone)():
-        yield
-
-
 def _first_refusal_is_gone(self: Engine, want: Any, error: SegmindError) -> None:
     self._gone(want)
 
@@ -270,7 +253,7 @@ MUTANTS = (
         "11: a URL of last week is delivered", _replaced(Engine, "still_delivered", lambda self, want, storage: None)
     ),
     Mutant("13: a batch that ends badly keeps its claim", _replaced(BatchRun, "run", _keeps_the_claim), found_by=4818),
-    Mutant("2: a request that the history calls pending is gone", _pending),
+    Mutant("2: a request that the history calls pending is gone", _replaced(recover, "PENDING_FOR", 0.0)),
     Mutant("a record is not taken up with a higher counter", _around(RequestRecord, "take_up", _not_higher)),
     Mutant("nothing is kept between tries", _replaced(TaskStateRecords, "put", lambda self, records: None)),
 )
