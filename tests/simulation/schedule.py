@@ -228,6 +228,8 @@ def _excuse(gateway: Gateway, earlier: Request, later: Request) -> str | None:
         return "on_lost_submit='resubmit', and the history was later than lost_submit_wait"
     if later.resubmits and earlier.inline and apart > HOUR - 300.0:
         return "on_lost_submit='resubmit', and the output was in a record that is gone"
+    if later.resubmits and gateway.pending and apart > DAY - HOUR:
+        return "on_lost_submit='resubmit', and the history called it pending for more than a day"
     if later.forgetful and (gateway.lag is None or apart < gateway.lag + _PAUSED):
         return "nothing was remembered, and the history did not show it"
     return None
