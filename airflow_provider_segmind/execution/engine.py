@@ -176,7 +176,7 @@ class Engine:
         """Resolve what this machine knows: a process that died right before its POST has left its mark."""
         for want in wants:
             mark = want.record.mark
-            if self._is_doubtful(want) and mark is not None and self.segmind.never_left(mark):
+            if self._is_doubtful(want) and mark is not None and self.segmind.take(mark):
                 log.info("The submit of %s never left this machine", self.rules.model)
                 want.record.withdraw()
                 self.records.put([want.record])

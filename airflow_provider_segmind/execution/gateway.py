@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_segmind.exceptions import (
-    SegmindConnectionError,
     SegmindDownloadError,
     SegmindError,
     SegmindForbiddenHostError,
@@ -24,7 +23,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestExpiredError,
 )
 from airflow_provider_segmind.execution import marks
-from airflow_provider_segmind.execution.ports import Responded
+from airflow_provider_segmind.execution.ports import MayLeave, Responded
 from airflow_provider_segmind.execution.submit import opens_at
 from airflow_provider_segmind.hooks.gate import note_closed, noted_closed
 from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -107,18 +106,14 @@ class SegmindModel:
         """Make a mark."""
         return marks.make()
 
-    def never_left(self, mark: str) -> bool:
-        """Return whether a mark is still there, and remove it."""
+    def take(self, mark: str) -> bool:
+        """Remove a mark, and return whether it was there."""
         return marks.take(mark)
 
-    def submit(
-        self, bodies: Sequence[tuple[Mapping[str, Any], str | None]], *, not_after: float, responded: Responded
-    ) -> None:
+    def submit(self, bodies: Sequence[Mapping[str, Any]], *, may_leave: MayLeave, responded: Responded) -> None:
         """Submit a few at once."""
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-submit") as pool:
-            futures = {
-                pool.submit(self._submit, body, mark, not_after): number for number, (body, mark) in enumerate(bodies)
-            }
+            futures = {pool.submit(self._submit, number, body, may_leave): number for number, body in enumerate(bodies)}
             unread = dict(futures)
             try:
                 for future in as_completed(futures):
@@ -130,11 +125,9 @@ class SegmindModel:
                     except Exception:
                         log.exception("The response to submit %d could not be written", number)
 
-    def _submit(self, body: Mapping[str, Any], mark: str | None, not_after: float) -> SubmittedRequest:
-        if mark is not None and not marks.take(mark):
-            raise SegmindConnectionError("it was not sent: another try has taken it over")
-        if time.time() > not_after:
-            raise SegmindConnectionError("it was not sent: too much time had passed since its intent")
+    def _submit(self, number: int, body: Mapping[str, Any], may_leave: MayLeave) -> SubmittedRequest:
+        if (why := may_leave(number)) is not None:
+            raise why
         return self.hook.submit(self.model, body, workflow=self.workflow, budget=ONCE)
 
     def _response(self, future: Future[SubmittedRequest]) -> str | SegmindError:

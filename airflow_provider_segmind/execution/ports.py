@@ -17,6 +17,9 @@ from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow, Requ
 #: Takes the number of a body, and its request id or what went wrong.
 Responded = Callable[[int, str | SegmindError], None]
 
+#: Takes the number of a body, and returns why it must not be sent any more, if it must not.
+MayLeave = Callable[[int], SegmindError | None]
+
 #: Takes the number of a result, and its stored objects or what went wrong.
 Stored = Callable[[int, list[dict[str, Any]] | SegmindError | None], None]
 
@@ -37,17 +40,15 @@ class Segmind(Protocol):
     def mark(self) -> str | None:
         """Make a mark that is removed right before a POST leaves, see ``marks.py``; None where there can be none."""
 
-    def never_left(self, mark: str) -> bool:
-        """Return whether the POST of a mark never left and never will; False where this machine does not know."""
+    def take(self, mark: str) -> bool:
+        """Remove a mark; return False where it is not there: whoever removed it has it."""
 
-    def submit(
-        self, bodies: Sequence[tuple[Mapping[str, Any], str | None]], *, not_after: float, responded: Responded
-    ) -> None:
+    def submit(self, bodies: Sequence[Mapping[str, Any]], *, may_leave: MayLeave, responded: Responded) -> None:
         """
         Submit each body once.
 
-        :param bodies: each with its mark.
-        :param not_after: send nothing after this moment (epoch seconds): the intent is not fresh any more.
+        :param bodies: the parameters of each.
+        :param may_leave: asked right before each POST leaves, in its thread.
         :param responded: called as each response arrives, in this thread; also where the task is being ended.
         """
 

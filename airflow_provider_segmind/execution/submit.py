@@ -40,6 +40,10 @@ def opens_at(error: SegmindRateLimitedError, now: float) -> float:
     return now + (_LIMIT_WITHOUT_RESET if reset is None else reset)
 
 
+class TakenOverError(SegmindConnectionError):
+    """Another try of the task found the mark of a submit, and went on with it: this process is not needed any more."""
+
+
 class Submitter:
     """
     Submit the wants of one task instance.
@@ -144,8 +148,15 @@ class Submitter:
             self._responded(group[number], response)
             self._records.put([group[number].record])
 
-        bodies = [(want.sent(), want.record.mark) for want in group]
-        self._segmind.submit(bodies, not_after=now + POST_WITHIN, responded=responded)
+        def may_leave(number: int) -> SegmindError | None:
+            mark = group[number].record.mark
+            if mark is not None and not self._segmind.take(mark):
+                return TakenOverError("it was not sent: another try has taken it over")
+            if self._clock.now() > now + POST_WITHIN:
+                return SegmindConnectionError("it was not sent: too much time had passed since its intent")
+            return None
+
+        self._segmind.submit([want.sent() for want in group], may_leave=may_leave, responded=responded)
 
     def _responded(self, want: Want, response: str | SegmindError) -> None:
         record = want.record
@@ -160,7 +171,9 @@ class Submitter:
             record.errored()
         else:
             record.withdraw()
-        if isinstance(response, _PASSING):
+        if isinstance(response, TakenOverError):
+            self._stop(response)
+        elif isinstance(response, _PASSING):
             self._refusals[record.key] = response
         elif isinstance(response, _ITS_OWN):
             want.error = response

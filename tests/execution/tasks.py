@@ -126,8 +126,7 @@ class Task:
 
         def killed(*args, **kwargs):
             if at == "submit" and not same_machine:  # where its mark is not known
-                for _, mark in args[0]:
-                    assert marks.take(mark)
+                assert marks.take(self.left["mark"])
             raise KilledError
 
         self.instead = {at: killed}

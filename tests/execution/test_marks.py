@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_segmind.exceptions import SegmindConnectionError
 from airflow_provider_segmind.execution import marks
-from airflow_provider_segmind.execution.gateway import SegmindModel
 
 
 @pytest.fixture(autouse=True)
@@ -40,19 +38,3 @@ def test_what_is_not_a_mark_is_not_taken(name):
 def test_a_full_disk_costs_no_submit(tmp_path, monkeypatch):
     monkeypatch.setattr(marks.tempfile, "gettempdir", lambda: str(tmp_path / "missing"))
     assert marks.make() is None
-
-
-def test_a_submit_whose_mark_another_try_has_taken_is_not_sent(airflow_db, segmind_emulator, photos):
-    """The process that Airflow believed dead goes on, and finds that it must not send any more."""
-    from airflow_provider_segmind.hooks.segmind import SegmindHook
-
-    with SegmindHook() as hook:
-        model, responses = SegmindModel(hook, "esrgan"), []
-        mark = model.mark()
-        assert model.never_left(mark)
-        body = {"image": segmind_emulator.add_picture(photos / "cat.jpg"), "scale": 2}
-        model.submit([(body, mark)], not_after=2e9, responded=lambda number, response: responses.append(response))
-    [response] = responses
-    assert isinstance(response, SegmindConnectionError)
-    assert "taken it over" in str(response)
-    assert segmind_emulator.stats.submits_accepted == 0

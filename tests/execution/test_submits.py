@@ -16,6 +16,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindServerError,
     SegmindTimeoutError,
 )
+from airflow_provider_segmind.execution import marks
 from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.single import Delivered, Submitted
 from airflow_provider_segmind.execution.store import STORE_KEY
@@ -128,7 +129,7 @@ def test_a_gateway_that_cannot_be_reached_costs_no_intent(task):
 
 def test_a_refused_connection_is_tried_again_in_the_same_run(task):
     responses = [SegmindConnectionError("refused"), SegmindConnectionError("refused"), "r-1"]
-    task.instead = {"submit": lambda bodies, *, not_after, responded: responded(0, responses.pop(0))}
+    task.instead = {"submit": lambda bodies, *, may_leave, responded: responded(0, responses.pop(0))}
     assert task.start().request_id == "r-1"
     assert task.clock.slept == [2.0, 8.0]
 
@@ -155,17 +156,29 @@ def test_the_balance_is_asked_before_the_intent(task):
 
 def test_a_post_that_would_leave_too_late_is_not_sent(task):
     """What proves that a submit was never accepted counts from its intent: the POST leaves within seconds of it."""
-    intended = []
 
-    def late(bodies, *, not_after, responded):
-        intended.append(not_after - task.clock.now())
-        task.port._real.submit(bodies, not_after=0.0, responded=responded)
+    def late(bodies, **kwargs):
+        task.emulator.advance(5.1)
+        task.port._real.submit(bodies, **kwargs)
 
     task.instead = {"submit": late}
-    with pytest.raises(SegmindConnectionError, match="was not sent"):
+    with pytest.raises(SegmindConnectionError, match="too much time"):
         task.start()
     assert task.accepted == 0
-    assert all(seconds <= 5.0 for seconds in intended)
+
+
+def test_a_submit_whose_mark_another_try_has_taken_is_not_sent(task):
+    """The process that Airflow believed dead goes on, and finds that it must not send any more, now or later."""
+
+    def overtaken(bodies, **kwargs):
+        assert marks.take(task.left["mark"])
+        task.port._real.submit(bodies, **kwargs)
+
+    task.instead = {"submit": overtaken}
+    with pytest.raises(SegmindConnectionError, match="taken it over"):
+        task.start()
+    assert task.accepted == 0
+    assert task.port.calls.count("submit") == 1
 
 
 def test_nothing_is_submitted_after_the_deadline(task):

@@ -121,7 +121,7 @@ class Task:
         self.token += 1
         self.error = error
         permanent = isinstance(error, SegmindError) and not error.retryable
-        self.world.tell(process.name, f"fails: {error!r:.160}")
+        self.world.tell(process.name, "fails: {!r:.160}", error)
         if self.tries_left and not permanent:
             self.tries_left -= 1
             self.state = "up_for_retry"
@@ -174,7 +174,7 @@ class Task:
         self.delivered.append((self.generation, value))
         if not self.stores and not self.gateway.is_alive(value["request_id"]):
             self.dead_urls.append(value["request_id"])
-        self.world.tell(process.name, f"succeeds with {value!r:.120}")
+        self.world.tell(process.name, "succeeds with {!r:.120}", value)
 
     def lost(self, process: Process) -> None:
         """A process has died."""
@@ -296,7 +296,7 @@ class Process:
         world.pass_(CALL)
         if self.dead:
             raise Killed
-        world.tell(self.name, name)
+        world.tell(self.name, "{}", name)
 
     def now(self) -> float:
         """The clock of this worker."""

@@ -29,7 +29,7 @@ from airflow_provider_segmind.protocol.wire import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_segmind.execution.ports import Responded
+    from airflow_provider_segmind.execution.ports import MayLeave, Responded
     from tests.simulation.airflow import Process
     from tests.simulation.world import World
 
@@ -210,33 +210,27 @@ class SegmindPort:
         self._gateway.marked.add(name)
         return name
 
-    def never_left(self, mark: str) -> bool:
-        """Take a mark of this machine."""
-        self._process.port("look for the mark")
+    def take(self, mark: str) -> bool:
+        """Remove a mark of this machine."""
+        self._process.port("take the mark")
         here = mark.startswith(f"{self._process.machine}-") and mark in self._gateway.marked
         self._gateway.marked -= {mark} if here else set()
+        self._process.port("the mark is taken")
         return here
 
-    def submit(
-        self, bodies: Sequence[tuple[Mapping[str, Any], str | None]], *, not_after: float, responded: Responded
-    ) -> None:
+    def submit(self, bodies: Sequence[Mapping[str, Any]], *, may_leave: MayLeave, responded: Responded) -> None:
         """Take the POSTs, and then respond to them one by one."""
         process = self._process
-        responses = [self._post(body, mark, not_after) for body, mark in bodies]
+        responses = [self._post(body, number, may_leave) for number, body in enumerate(bodies)]
         for number, response in enumerate(responses):
             process.port("response")
             responded(number, response)
 
-    def _post(self, body: Mapping[str, Any], mark: str | None, not_after: float) -> str | SegmindError:
+    def _post(self, body: Mapping[str, Any], number: int, may_leave: MayLeave) -> str | SegmindError:
         world, gateway, process = self._process.world, self._gateway, self._process
-        process.port("take the mark")
-        if mark is not None:
-            if mark not in gateway.marked:
-                return SegmindConnectionError("it was not sent: taken over")
-            gateway.marked.remove(mark)
         process.port("submit")
-        if process.now() > not_after:
-            return SegmindConnectionError("it was not sent: too late")
+        if (why := may_leave(number)) is not None:
+            return why
         response = world.pick(
             "response", ("id",) * 14 + ("lost before", "lost after", "5xx", "5xx after", "429", "refused", "400")
         )

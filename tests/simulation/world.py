@@ -53,7 +53,7 @@ class World:
 
     def chance(self, label: str, probability: float, where: str = "") -> bool:
         """Decide whether something goes wrong: ``label`` says what, ``where`` at which call."""
-        if self.calm:
+        if self.calm or not probability:
             return False
         if self._script is None:
             taken = int(self._random() < probability)
@@ -63,7 +63,7 @@ class World:
         self.decisions.append(taken)
         if taken:
             self.faults[label] += 1
-            self.tell("!!", label + where)
+            self.tell("!!", "{}{}", label, where)
         return bool(taken)
 
     def pick(self, label: str, options: Sequence[T]) -> T:
@@ -77,13 +77,13 @@ class World:
             taken = min(self._script[at], len(options) - 1) if at < len(self._script) else 0
         self.decisions.append(taken)
         if taken:
-            self.tell("..", f"{label}: {options[taken]}")
+            self.tell("..", "{}: {}", label, options[taken])
         return options[taken]
 
-    def tell(self, who: str, what: str) -> None:
-        """Add a line to the story."""
+    def tell(self, who: str, what: str, *values: Any) -> None:
+        """Add a line to the story; the values are put into the text only if somebody reads it."""
         if self._tells:
-            self.story.append(f"{self.now - 1_800_000_000.0:10.2f} {who:<8} {what}")
+            self.story.append(f"{self.now - 1_800_000_000.0:10.2f} {who:<8} {what.format(*values)}")
 
     # --- time and processes -----------------------------------------------------------------------------------
 
