@@ -180,7 +180,8 @@ def batch() -> dict[str, Any]:
     kept.forget(row for row in rows if not row.open)
     instance = need("execution.instance").Instance("d", "r", "t")
     with tempfile.TemporaryDirectory() as folder:
-        made = manifest.BatchFolder(f"file://{folder}", conn_id=None, instance=instance, model="esrgan", max_bytes=1)
+        files = need("execution.folder").StorageFolder(f"file://{folder}", conn_id=None, model="esrgan")
+        made = manifest.BatchFolder(files, instance)
         made.write(rows)
         made.claim(until=NOW + 900, now=NOW)
         [claim] = (json.loads(path.read_text()) for path in Path(folder).glob("*.claim"))

@@ -64,11 +64,14 @@ class Folder(Protocol):
     def probe(self) -> None:
         """Make sure that the folder can be written."""
 
-    def claim(self, *, until: float, now: float) -> None:
-        """Keep other runs away from this manifest, until a moment (epoch seconds)."""
+    def claim(self, *, until: float, now: float) -> bool:
+        """Keep other runs away from this manifest until then (epoch seconds); return whether there was no claim."""
 
-    def release(self) -> None:
-        """End the claim."""
+    def killed_since(self, names: Iterable[str], now: float) -> float | None:
+        """Return since when a run worked on it that was killed (epoch seconds); None where there is none."""
+
+    def release(self, *, ended_at: float | None = None) -> None:
+        """End the claim; with a moment (epoch seconds), leave it as that of a run that was killed."""
 
     def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
         """Note which stored outputs are missing from the folder, or are of another size."""
@@ -143,37 +146,56 @@ class BatchRun:
         """
         Go on until the batch has to wait, or ends: then return it in numbers.
 
-        The claim ends with every exit but a deferral.
+        The claim ends with every exit but a deferral, unless what is paid for cannot be written down.
 
         :param event: what ended the wait; None where the task starts.
         :raises SegmindBatchError: more failed than ``max_failures`` allows.
         :raises SegmindError: what ended the submits.
         """
         now = self._engine.clock.now()
-        self._folder.claim(until=now + self._rules.timeout + _CLAIM_MARGIN, now=now)
-        deferred = False
+        is_new = self._folder.claim(until=now + self._rules.timeout + _CLAIM_MARGIN, now=now)
+        deferred = written = False
         try:
-            memory = self._begin() if event is None else self._resume(event)
+            memory = self._begin(now) if event is None else self._resume(event)
             self._work(memory, begins=event is None)
+            written = True
             if self._goes_on(memory):
                 deferred = True
                 return self._defer(memory)
             return self._close(memory)
         finally:
             if not deferred:
-                self._folder.release()
+                self._leave(is_new=is_new, written=written)
 
-    def _begin(self) -> Memory:
+    def _leave(self, *, is_new: bool, written: bool) -> None:
+        """
+        End the claim, once the manifest states what this run knows to be paid for; else leave it as one that has ended.
+
+        :param is_new: there was no claim before, of a run that was killed.
+        :param written: the manifest has been written since.
+        """
+        if not written and all(want.taken_up for want in self.wants):
+            try:
+                self._folder.write(self.rows)
+            except (SegmindError, OSError) as error:  # whatever ended the run is raised, and not this
+                log.warning("The manifest could not be written, so the next run asks the history: %s", error)
+                self._folder.release(ended_at=self._engine.clock.now())
+                return
+        elif not written and not is_new:
+            self._folder.release(ended_at=self._engine.clock.now())
+            return
+        self._folder.release()
+
+    def _begin(self, now: float) -> Memory:
         """Take up what earlier tries and runs left."""
         names = self._folder.names()
-        self._engine.take_up(self.wants, *self._folder.read(names))
+        self._engine.take_up(self.wants, *self._folder.read(names), killed_since=self._folder.killed_since(names, now))
         for want in self.wants:
             want.record.run_again()
         self._engine.log_earlier(self.wants)
         self._folder.miss(self.wants, names)
         missing = len(self.wants) - count(self.rows, State.DELIVERED)
         self._rules.check_number(missing)
-        now = self._engine.clock.now()
         return Memory(
             started_at=now,
             reused=len(self.wants) - missing,

@@ -33,14 +33,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from airflow_provider_segmind.exceptions import (
-    SegmindDownloadError,
     SegmindError,
     SegmindEventError,
     SegmindRequestExpiredError,
 )
+from airflow_provider_segmind.execution.deliver import Deliverer
 from airflow_provider_segmind.execution.ports import Clock, Records, Segmind, Storage
 from airflow_provider_segmind.execution.record import RequestRecord, State, right_of
 from airflow_provider_segmind.execution.recover import Recovery, still_on_its_way
@@ -54,19 +54,12 @@ from airflow_provider_segmind.protocol.wire import HistoryRow, Result
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which an output has to be refused until it is gone, once its record's hour is over: a new output, and one
-#: behind a proxy in trouble, is refused for a while, too.
-_REFUSED_FOR = 900.0
-#: What a host says of an output that it does not have, or does not have yet.
-_REFUSALS = (401, 403, 404, 410)
 #: Seconds for which the history is searched after a 5xx.
 _AFTER_ERROR = 1.0
 #: A request that was found in the history and has FAILED may be another want's: then it is searched for again.
 _ROUNDS = 4
 #: Seconds after which the history is asked again, should a process have been suspended meanwhile.
 _ASKED_FOR = 60.0
-#: Outputs stored before their records are written.
-_DELIVERED_AT_ONCE = 16
 
 
 class Engine:
@@ -91,18 +84,26 @@ class Engine:
     ) -> None:
         self.segmind, self.records, self.clock, self.rules = segmind, records, clock, rules
         self._recovery = Recovery(segmind, records, clock, rules, completed)
+        self._deliverer = Deliverer(records, clock, self._recovery)
         self._submitter = Submitter(segmind, records, clock, rules.model, self.recall, self.settle)
         self._given_up: set[str] = set()
         self._left: list[RequestRecord] = []  # open, and not wanted any more
 
     # --- take up what earlier tries left --------------------------------------------------------------------
 
-    def take_up(self, wants: Sequence[Want], *manifests: Mapping[str, RequestRecord], begins: bool = True) -> None:
+    def take_up(
+        self,
+        wants: Sequence[Want],
+        *manifests: Mapping[str, RequestRecord],
+        begins: bool = True,
+        killed_since: float | None = None,
+    ) -> None:
         """
         Give each want the record that is right of all that witnesses know.
 
         :param begins: False where a try goes on that has taken them up before.
         :param manifests: the rows of all manifests in the folder.
+        :param killed_since: since when another run worked on them that was killed (epoch seconds).
         """
         stored = self.records.read()
         wanted = {want.record.key for want in wants}
@@ -111,14 +112,16 @@ class Engine:
             want.taken_up = True
             new = want.record
             rows = [manifest.get(new.key) for manifest in manifests]
-            found = right_of(stored.get(new.key), rows, owner=self.rules.owner)
+            found, want.other = right_of(stored.get(new.key), rows, owner=self.rules.owner)
             if found is None and self.records.unreadable:  # whatever it says: something may be paid for
                 found = RequestRecord(key=new.key, state=State.INTENDED, doubt="lost")
             want.record = found.as_of(new) if found is not None else new
             if begins:
                 want.record.take_up(self.rules.owner, self.rules.try_number)
             if begins and self.rules.ran_before and new.key not in stored:
-                want.record.forgotten = True  # a manifest says nothing of what was submitted since
+                want.record.forget(self.rules.began_at or 0.0)  # a manifest says nothing of what was submitted since
+            if begins and killed_since is not None:
+                want.record.forget(killed_since)
 
     def log_earlier(self, wants: Sequence[Want]) -> None:
         """Log what earlier tries left: what is taken up, and what is left behind."""
@@ -140,7 +143,9 @@ class Engine:
                 break
 
     def recall(self, wants: Sequence[Want]) -> None:
-        """Reattach to what was submitted and no record holds, before anything is submitted again."""
+        """Reattach to what another owner submitted, or no record holds, before anything is submitted again."""
+        for want in wants:
+            self._take_over(want)
         lost = [want for want in wants if self._may_be_forgotten(want)]
         if not lost:
             return
@@ -155,9 +160,18 @@ class Engine:
                 want.error = want.unknown(self.rules.model, verdict.error, nothing_sent=True)
         self.records.put(want.record for want in lost if want.record.open)
 
+    def _take_over(self, want: Want) -> None:
+        record, other = want.record, want.other
+        if record.state is not State.WAITING or want.error is not None or other is None:
+            return
+        want.other = None
+        if other.replaces(record):
+            want.record = other.instead_of(record).as_of(record)
+            want.record.run_again()
+
     def _may_be_forgotten(self, want: Want) -> bool:
-        asked = self.clock.now() - want.asked_at < _ASKED_FOR
-        return want.record.state is State.WAITING and want.record.forgotten and want.error is None and not asked
+        record, asked = want.record, self.clock.now() - want.asked_at < _ASKED_FOR
+        return record.state is State.WAITING and record.forgotten_since is not None and want.error is None and not asked
 
     def settle(self, wants: Sequence[Want]) -> None:
         """Resolve unknown outcomes: afterwards no want is INTENDED, or its ``error`` says why it still is."""
@@ -206,13 +220,14 @@ class Engine:
     def _give_up(self, want: Want) -> None:
         """Take a submit that the history does not show for refused; it is asked again before a later try submits."""
         want.record.withdraw(given_up=True)
-        want.record.forgotten, want.asked_at = True, self.clock.now()
+        want.record.forget(want.record.intended_at or self.rules.began_at or 0.0)
+        want.asked_at = self.clock.now()
 
     def _resolve(self, sought: Sequence[Want], wants: Sequence[Want], timeout: float) -> list[Verdict]:
         taken = {want.record.request_id for want in wants if want.record.request_id}
         taken.update(request_id for want in wants for request_id in want.record.earlier)
-        since = max(self.rules.began_at or 0.0, self.clock.now() - OUTPUT_LIVES)
-        looked_for = [want.sought(since=since) for want in sought]
+        oldest, began = self.clock.now() - OUTPUT_LIVES, self.rules.began_at or 0.0
+        looked_for = [want.sought(began=began, oldest=oldest) for want in sought]
         return resolve(self.segmind, self.clock, self.rules.model, looked_for, timeout=timeout, taken=taken)
 
     def _reattach(self, want: Want, row: HistoryRow, found: Literal["intent", "recall"]) -> None:
@@ -277,69 +292,9 @@ class Engine:
                 raise still_on_its_way(error)
 
     def deliver(self, wants: Sequence[Want], storage: Storage | None, *, by: str | None = None) -> None:
-        """
-        Store the outputs of the COMPLETED wants, if there is a storage, and note that the task returns them.
-
-        Afterwards each is DELIVERED; or WAITING, where its output is gone; or its ``error`` says what went wrong.
-
-        :param by: the task instance, for the records.
-        """
-        completed = [want for want in wants if want.record.state is State.COMPLETED and want.error is None]
-        if completed and storage is not None:
-            self.records.put(want.record for want in completed)
-        for start in range(0, len(completed), _DELIVERED_AT_ONCE):
-            group = completed[start : start + _DELIVERED_AT_ONCE]
-            for want in group:
-                want.guarded(self._recovery.output)
-            ready = [want for want in group if want.record.state is State.COMPLETED and want.error is None]
-            self._store(ready, storage, by)
-            self.records.put(want.record for want in group)
-
-    def _store(self, wants: Sequence[Want], storage: Storage | None, by: str | None) -> None:
-        def stored(number: int, outcome: list[dict[str, Any]] | SegmindError | None) -> None:
-            want = wants[number]
-            want.result = None  # an inline output is megabytes
-            if not isinstance(outcome, SegmindError):
-                want.record.delivered(outcome, at=self.clock.now(), by=by)
-            elif isinstance(outcome, SegmindDownloadError) and outcome.status in _REFUSALS:
-                self._refused(want, outcome)
-            else:
-                want.error = outcome
-
-        if storage is None:
-            for number, want in enumerate(wants):
-                if self._recovery.age(want.record) > OUTPUT_LIVES:  # its URL is dead
-                    self._gone(want)
-                else:
-                    stored(number, None)
-            return
-        results = [(want, want.result) for want in wants]
-        storage.store([(want.record.key, result) for want, result in results if result is not None], stored)
-
-    def _refused(self, want: Want, error: SegmindDownloadError) -> None:
-        """Take an output for gone only where it was refused in two tries, and its record's hour is over."""
-        record, now = want.record, self.clock.now()
-        age, since = self._recovery.age(record), record.refused_at
-        if since is not None and now - since > _REFUSED_FOR and age > RECORD_SURE:
-            self._gone(want)
-            return
-        record.refused(at=now)
-        error.retryable = True
-        error.next_step = f"The request is {age:.0f} s old; another try asks for its output again."
-        want.error = error
-
-    def _gone(self, want: Want) -> None:
-        log.warning("The output of request %s is gone: submitting, and paying, again", want.record.request_id)
-        want.record.withdraw(given_up=True)
+        """Store the outputs of the COMPLETED wants, see :meth:`.Deliverer.deliver`."""
+        self._deliverer.deliver(wants, storage, by=by)
 
     def still_delivered(self, want: Want, storage: Storage | None) -> None:
-        """Look again at what an earlier try delivered: what is not there any more is fetched, or submitted, again."""
-        record = want.record
-        if record.state is not State.DELIVERED:
-            return
-        if storage is not None:
-            if record.stored is None or not storage.has(record.stored):
-                record.undelivered()
-        elif self._recovery.age(record) > OUTPUT_LIVES:
-            self._gone(want)
-        self.records.put([record])
+        """Check what an earlier try delivered, see :meth:`.Deliverer.check`."""
+        self._deliverer.check(want, storage)

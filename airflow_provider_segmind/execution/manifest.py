@@ -1,8 +1,9 @@
 """
-The folder of a batch: its outputs, and beside them the manifest (JSON Lines) that states what became of each want.
+The folder of a batch: its manifest (JSON Lines), which states what became of each want, and its claim.
 
 Rows are identified by their content, and every manifest in the folder is read: a task that was renamed, or a chunk that
-moved to another map index, finds what is there.
+moved to another map index, finds what is there. A claim keeps two runs from working on one manifest. One that was not
+released shows that its run was killed: it may have submitted what no manifest states, so the history is asked.
 """
 
 from __future__ import annotations
@@ -10,32 +11,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindStorageError
+from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.instance import Instance
-from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.execution.record import RequestRecord, State, newest
 from airflow_provider_segmind.execution.want import Want
-from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
-from airflow_provider_segmind.protocol.wire import Result
-from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
-from airflow_provider_segmind.storage.names import fill
-from airflow_provider_segmind.storage.paths import probe
-from airflow_provider_segmind.storage.proof import data_uri_size
-
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 log = logging.getLogger(__name__)
 
-_SUFFIX = ".manifest.jsonl"
+_SUFFIX, _CLAIM = ".manifest.jsonl", ".claim"
 #: What identifies the owner of a claim.
 _OWNER = ("dag_id", "run_id", "task_id", "map_index")
 
@@ -47,17 +35,20 @@ class Claim:
 
     :param owner: the task instance, as the fields of :class:`.Instance` that identify it.
     :param until: when it ends by itself (epoch seconds), should nobody be able to say whether its owner still works.
+    :param began: when a run began that has not released it (epoch seconds): from then on a submit may be unknown.
     """
 
     owner: dict[str, Any]
     until: float
+    began: float = 0.0
 
     @classmethod
     def read(cls, text: str | bytes | None) -> Claim | None:
         """Return the claim; None where there is none, or what this version cannot read."""
         try:
             found = json.loads(text or "")
-            return cls({name: found["owner"][name] for name in _OWNER}, float(found["until"]))
+            owner = {name: found["owner"][name] for name in _OWNER}
+            return cls(owner, float(found["until"]), float(found.get("began", 0.0)))
         except (ValueError, TypeError, KeyError):
             return None
 
@@ -90,6 +81,11 @@ def read_manifest(text: str, *, where: str) -> dict[str, RequestRecord]:
     return rows
 
 
+def newest_of_one(row: RequestRecord, before: RequestRecord | None) -> RequestRecord:
+    """Return which of two rows of one content is right: a later try's process of the same owner may have written."""
+    return row if before is None or before.owner != row.owner else newest((row, before)) or row
+
+
 def _unreadable(where: str, what: str) -> SegmindConfigError:
     return SegmindConfigError(
         f"manifest {where}, {what}",
@@ -97,91 +93,108 @@ def _unreadable(where: str, what: str) -> SegmindConfigError:
     )
 
 
+class Files(Protocol):
+    """The small files of a folder, each read and written whole."""
+
+    def uri(self, name: str) -> str:
+        """Return a file's URI."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the names of all files, with their sizes in bytes."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None where there is none."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def probe(self, name: str) -> None:
+        """Make sure that a file can be written."""
+
+
 class BatchFolder:
     """
-    Where a batch's outputs and its manifest lie.
+    The manifests and claims in the folder of a batch.
 
-    :param destination: URI of the folder.
-    :param conn_id: Airflow connection of the storage.
+    :param files: what is in the folder.
     :param instance: the task instance: it names the manifest.
-    :param model: the slug, for a ``{model}`` in the destination.
-    :param max_bytes: refuse a larger output (bytes).
     :param is_working: returns whether another task instance may still work; None where nobody knows.
     """
 
     def __init__(
         self,
-        destination: str,
-        *,
-        conn_id: str | None,
+        files: Files,
         instance: Instance,
-        model: str,
-        max_bytes: int,
         is_working: Callable[[Mapping[str, Any]], bool | None] = lambda owner: None,
     ) -> None:
-        self._uri = fill(destination, {"model": model}).rstrip("/") + "/"
-        self._conn_id, self._max_bytes, self._instance = conn_id, max_bytes, instance
-        self._is_working = is_working
-        self._folder = object_path(self._uri, conn_id)
-        self._manifest = self._folder / f"{instance.file_name}{_SUFFIX}"
-        self._claim = self._folder / f"{instance.file_name}.claim"
+        self._files, self._instance, self._is_working = files, instance, is_working
+        self._manifest, self._claim = f"{instance.file_name}{_SUFFIX}", f"{instance.file_name}{_CLAIM}"
 
     @property
     def manifest(self) -> str:
         """URI of the manifest."""
-        return str(self._manifest)
+        return self._files.uri(self._manifest)
+
+    def names(self) -> Mapping[str, int]:
+        """Return the names of the objects in the folder, with their sizes in bytes."""
+        return self._files.sizes()
 
     def read(self, names: Iterable[str]) -> list[dict[str, RequestRecord]]:
         """Return the rows of all manifests among these names by their keys, those of this task's own first."""
-        others = sorted(name for name in names if name.endswith(_SUFFIX) and name != self._manifest.name)
-        return [self._own(), *(self._of_another(self._folder / name) for name in others)]
+        others = sorted(name for name in names if name.endswith(_SUFFIX) and name != self._manifest)
+        return [self._rows(self._manifest), *map(self._rows_of_another, others)]
 
-    def _own(self) -> dict[str, RequestRecord]:
-        return self._rows(self._manifest)
-
-    @staticmethod
-    def _of_another(path: ObjectStoragePath) -> dict[str, RequestRecord]:
+    def _rows_of_another(self, name: str) -> dict[str, RequestRecord]:
         try:
-            return BatchFolder._rows(path)
+            return self._rows(name)
         except SegmindConfigError as error:  # it says nothing of this task's own wants
             log.warning("%s", error.detail)
             return {}
 
-    @staticmethod
-    def _rows(path: ObjectStoragePath) -> dict[str, RequestRecord]:
-        content = read_bytes(path)
+    def _rows(self, name: str) -> dict[str, RequestRecord]:
+        content, where = self._files.read(name), self._files.uri(name)
         if content is None:
             return {}
         if not content.strip():  # none of ours: it was cut
-            raise _unreadable(str(path), "it is empty")
+            raise _unreadable(where, "it is empty")
         try:
-            return read_manifest(content.decode(), where=str(path))
+            return read_manifest(content.decode(), where=where)
         except UnicodeDecodeError as error:
-            raise _unreadable(str(path), f"it is not UTF-8: {error}") from error
-
-    def names(self) -> dict[str, int]:
-        """Return the names of the objects in the folder, with their sizes in bytes."""
-        return sizes_in(self._folder)
+            raise _unreadable(where, f"it is not UTF-8: {error}") from error
 
     @property
     def has_manifest(self) -> bool:
         """True where this task's own manifest is there."""
-        return read_bytes(self._manifest) is not None
+        return self._files.read(self._manifest) is not None
 
     def probe(self) -> None:
-        """Write a few bytes and delete them: a place that cannot be written costs no request."""
-        probe(self._manifest)
+        """Write a few bytes and delete them: a folder that cannot be written costs no request."""
+        self._files.probe(self._manifest)
 
     def write(self, rows: Sequence[RequestRecord]) -> None:
-        """Write the manifest; rows of other items (an earlier run's) stay below."""
-        mine = {row.key for row in rows}
-        before = self._own()
-        if text := write_manifest([*rows, *(row for key, row in before.items() if key not in mine)]):
-            publish_text(text, self._manifest)
+        """
+        Write the manifest; rows of other items (an earlier run's) stay below.
+
+        :raises SegmindConfigError: another run has claimed it meanwhile: Airflow took this process for dead.
+        """
+        there = self._claimed(self._claim)
+        if there is not None and there.owner != self._owner:
+            raise self._taken(there)
+        before = self._rows(self._manifest)
+        mine = {row.key: newest_of_one(row, before.pop(row.key, None)) for row in rows}
+        if text := write_manifest([*mine.values(), *before.values()]):
+            self._files.write(self._manifest, text)
+
+    @property
+    def _owner(self) -> dict[str, Any]:
+        return {name: asdict(self._instance)[name] for name in _OWNER}
 
     # --- the claim --------------------------------------------------------------------------------------------
 
-    def claim(self, *, until: float, now: float) -> None:
+    def claim(self, *, until: float, now: float) -> bool:
         """
         Keep other runs away from this manifest: both would pay for what is missing.
 
@@ -189,16 +202,43 @@ class BatchFolder:
 
         :param until: when the claim ends by itself (epoch seconds).
         :param now: the time (epoch seconds).
+        :return: True where there was no claim.
         :raises SegmindConfigError: another run works on it.
         """
-        mine = Claim({name: asdict(self._instance)[name] for name in _OWNER}, until)
-        there = Claim.read(read_bytes(self._claim))
-        if there is not None and there.owner != mine.owner and self._is_alive(there, now):
-            raise self._taken(there)
-        publish_text(json.dumps(asdict(mine)), self._claim)
-        there = Claim.read(read_bytes(self._claim))
+        before = self._claimed(self._claim)
+        began = now if before is None else min(before.began, now)
+        mine = Claim(self._owner, until, began)
+        if before is not None and before.owner != mine.owner and self._is_alive(before, now):
+            raise self._taken(before)
+        self._files.write(self._claim, json.dumps(asdict(mine)))
+        there = self._claimed(self._claim)
         if there is None or there.owner != mine.owner:
             raise self._taken(there or mine)
+        return before is None
+
+    def killed_since(self, names: Iterable[str], now: float) -> float | None:
+        """
+        Return since when a run worked here that was killed: it has not released its claim (epoch seconds).
+
+        It may have submitted what no manifest states. None where there is no such run.
+
+        :param names: of the objects in the folder.
+        :param now: when this run's own claim began (epoch seconds).
+        """
+        claims = [self._claimed(name) for name in sorted(names) if name.endswith(_CLAIM) and name != self._claim]
+        others = (one for one in claims if one is not None and not self._is_sibling(one))
+        killed = [one.began for one in others if self._is_working(one.owner) is not True]  # to ask costs nothing
+        mine = self._claimed(self._claim)
+        if mine is not None and mine.began < now:
+            killed.append(mine.began)
+        return min(killed, default=None)
+
+    def _is_sibling(self, claim: Claim) -> bool:
+        """Return whether it is of the same run of the DAG: a mapped batch has many, and each asks after its own."""
+        return (claim.owner["dag_id"], claim.owner["run_id"]) == (self._instance.dag_id, self._instance.run_id)
+
+    def _claimed(self, name: str) -> Claim | None:
+        return Claim.read(self._files.read(name))
 
     def _is_alive(self, claim: Claim, now: float) -> bool:
         working = self._is_working(claim.owner)
@@ -212,9 +252,20 @@ class BatchFolder:
             retryable=True,
         )
 
-    def release(self) -> None:
-        """End the claim."""
-        remove(self._claim)
+    def release(self, *, ended_at: float | None = None) -> None:
+        """
+        End the claim, unless another run has it by now.
+
+        :param ended_at: leave it as that of a run that was killed: it has ended then (epoch seconds), and the next run
+            asks the history.
+        """
+        there = self._claimed(self._claim)
+        if there is None or there.owner != self._owner:
+            return
+        if ended_at is None:
+            self._files.remove(self._claim)
+        else:
+            self._files.write(self._claim, json.dumps(asdict(replace(there, until=ended_at))))
 
     # --- outputs ----------------------------------------------------------------------------------------------
 
@@ -227,49 +278,3 @@ class BatchFolder:
             if row.state is State.DELIVERED and missing:
                 log.warning("Item %d: %s is missing from the folder, or changed", row.index, missing)
                 row.undelivered()
-
-    def bind(self, hook: SegmindHook, wants: Sequence[Want]) -> FolderStorage:
-        """Return the engine's storage port for these wants."""
-        hook.get_conn()  # made once, here: it is shared by the threads
-        return FolderStorage(self, hook, {want.record.key: want for want in wants})
-
-    def store(self, hook: SegmindHook, want: Want, result: Result) -> list[dict[str, Any]]:
-        """Store the outputs of one want."""
-        stored = store_result(
-            hook,
-            result,
-            self._uri,
-            conn_id=self._conn_id,
-            name=want.name,
-            max_bytes=self._max_bytes,
-            at_least=data_uri_size(want.body.get("image")),
-        )
-        return [item.to_dict() for item in stored]
-
-
-@dataclass(frozen=True)
-class FolderStorage:
-    """The engine's storage port for the wants of a batch."""
-
-    folder: BatchFolder
-    hook: SegmindHook
-    wants: Mapping[str, Want]
-
-    def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
-        """Store a few at once."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-store") as pool:
-            for number, outcome in enumerate(pool.map(self._outcome, results)):
-                stored(number, outcome)
-
-    def _outcome(self, one: tuple[str, Result]) -> list[dict[str, Any]] | SegmindError:
-        key, result = one
-        try:
-            return self.folder.store(self.hook, self.wants[key], result)
-        except SegmindError as error:
-            return error
-        except OSError as error:  # this machine's own disk
-            return SegmindStorageError(f"{type(error).__name__}: {error}")
-
-    def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
-        """Return True: :meth:`BatchFolder.miss` looks a thousand objects up in one listing."""
-        return True

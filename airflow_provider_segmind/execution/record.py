@@ -82,8 +82,9 @@ class RequestRecord(BaseModel):
     :param stored_by: the task instance that stored them.
     :param error: why it was given up, as :meth:`SegmindError.to_dict`.
     :param lost: how often a submit was given up as lost.
-    :param forgotten: there may be a submit of this want that no record holds: the store did not know it in a later try,
-        or it was given up. From then on each process asks the history before it submits.
+    :param forgotten_since: from then on (epoch seconds) there may be a submit of this want that no record holds: the
+        store did not know it in a later try, a run was killed, or it was given up. From there on each process asks the
+        history before it submits.
     :param earlier: requests that came to nothing, or were an earlier want's: none is taken for a submit of this one.
     """
 
@@ -113,7 +114,7 @@ class RequestRecord(BaseModel):
     refetched: bool = False
     error: dict[str, Any] | None = None
     lost: int = 0
-    forgotten: bool = False
+    forgotten_since: float | None = None
     earlier: list[str] = Field(default_factory=list)
 
     # --- the transitions ------------------------------------------------------------------------------------
@@ -178,8 +179,36 @@ class RequestRecord(BaseModel):
         self.input = new.input or self.input
         return self
 
+    def forget(self, since: float) -> None:
+        """Note that there may be a submit that no record holds, from a moment on (epoch seconds)."""
+        self.forgotten_since = _earliest(self.forgotten_since, since)
+
     def _all_requests(self) -> list[str]:
         return [*self.earlier, *([self.request_id] if self.request_id else [])][-_EARLIER:]
+
+    def replaces(self, mine: RequestRecord) -> bool:
+        """
+        Return whether another owner's record is of more use to a want than its own.
+
+        What it has delivered is there for all; its request is taken instead of a new one, and where its owner knew of
+        this want's request, and found that it came to nothing.
+        """
+        if self.request_id is None or self.request_id in mine.earlier:
+            return False
+        if self.state is State.DELIVERED:
+            return mine.state is not State.DELIVERED
+        return mine.request_id is None or mine.request_id in self.earlier
+
+    def instead_of(self, mine: RequestRecord) -> RequestRecord:
+        """Return this record of another owner for a want that goes on with it."""
+        since = mine.intended_at if mine.state is State.INTENDED else None
+        return self.model_copy(
+            update={
+                "counter": mine.counter,
+                "forgotten_since": _earliest(mine.forgotten_since, self.forgotten_since, since),
+                "earlier": [*self.earlier, *mine._all_requests()][-_EARLIER:],
+            }
+        )
 
     def withdraw(self, *, given_up: bool = False, uploaded: bool = True) -> None:
         """
@@ -260,27 +289,34 @@ class RequestRecord(BaseModel):
         return dict(self.result or {}) | ({} if self.stored is None else {"stored": self.stored})
 
 
+def _earliest(*moments: float | None) -> float | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
 def newest(witnesses: Iterable[RequestRecord | None]) -> RequestRecord | None:
     """Return which of several witnesses of one want is right; of two that count the same, the one further on."""
     known = [record for record in witnesses if record is not None]
     return max(known, key=lambda record: (record.counter, _RANK[record.state])) if known else None
 
 
-def right_of(stored: RequestRecord | None, rows: Iterable[RequestRecord | None], *, owner: str) -> RequestRecord | None:
+def right_of(
+    stored: RequestRecord | None, rows: Iterable[RequestRecord | None], *, owner: str
+) -> tuple[RequestRecord | None, RequestRecord | None]:
     """
-    Return the record from which a want goes on.
+    Return the record from which a want goes on, and another owner's for when that one comes to nothing.
 
     :param stored: what the state store says.
     :param rows: what manifests say of the same content. Those of another owner are of another want, so their counters
-        say nothing; where one has a request, and the want itself has none, that is taken instead of a new one.
+        say nothing: see :meth:`RequestRecord.replaces`.
     :param owner: the task instance.
     """
     known = [row for row in rows if row is not None]
     mine = newest((stored, *(row for row in known if row.owner == owner)))
     known = [row for row in known if row.owner != owner]
-    other = max(known, key=lambda record: _USE.index(record.state), default=None)
-    if other is None or (mine is not None and (mine.state is not State.WAITING or other.request_id is None)):
-        return mine
-    mine = mine or RequestRecord(key=other.key)
-    forgotten, earlier = mine.forgotten or other.forgotten, [*other.earlier, *mine.earlier][-_EARLIER:]
-    return other.model_copy(update={"counter": mine.counter, "forgotten": forgotten, "earlier": earlier})
+    other = max(known, key=lambda row: (row.request_id is not None, _USE.index(row.state)), default=None)
+    if other is not None and (mine is None or other.replaces(mine)):
+        mine, other = other.instead_of(mine or RequestRecord(key=other.key)), None
+    for row in known:
+        if mine is not None and row.doubt is not None:  # it may be submitted
+            mine.forget(row.intended_at or 0.0)
+    return mine, other

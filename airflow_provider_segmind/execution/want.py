@@ -31,6 +31,7 @@ class Want:
     :param name: the name of its object, without extension, in a batch.
     :param error: what went wrong with it in this run.
     :param result: the result with its inline output, which no record holds.
+    :param other: another owner's record of the same content, for when this one comes to nothing.
     :param taken_up: True once the witnesses have been asked for its record.
     :param asked_at: when the history was searched for what no record holds (epoch seconds).
     """
@@ -41,6 +42,7 @@ class Want:
     name: str = ""
     error: SegmindError | None = None
     result: Result | None = field(default=None, repr=False)
+    other: RequestRecord | None = None
     taken_up: bool = False
     asked_at: float = 0.0
 
@@ -75,20 +77,24 @@ class Want:
         except SegmindError as error:
             self.error = error
 
-    def sought(self, *, since: float) -> Sought:
+    def sought(self, *, began: float, oldest: float) -> Sought:
         """
-        Return what to look for in the history: from the intent on.
+        Return what to look for in the history: from the intent on, and from when no record may hold it.
 
-        :param since: from then on, where there is no intent, or an earlier submit was given up (epoch seconds).
+        :param began: when the task instance began: from then on where nothing else is known (epoch seconds).
+        :param oldest: what was submitted before is of no use any more (epoch seconds).
         """
         record = self.record
         unknown = self.upload is not None and not record.uploaded
-        intended = record.state is State.INTENDED
+        intended_at = record.intended_at if record.state is State.INTENDED else None
+        since = record.forgotten_since
+        if since is None and intended_at is None:
+            since = began
         return Sought(
             self.body if unknown else self.sent(),
-            intended_at=record.intended_at if intended else None,
-            since=since if record.forgotten or not intended or record.intended_at is None else None,
-            skew=record.skew if intended else None,
+            intended_at=intended_at,
+            since=None if since is None else max(since, oldest),
+            skew=record.skew if intended_at is not None else None,
             upload=self.upload if unknown else None,
         )
 

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import known_arguments, retry_policy_of
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
+from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.items import made_of_batch, wants_of
 from airflow_provider_segmind.execution.manifest import BatchFolder
@@ -192,19 +193,13 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
     def _go_on(self, context: Context, event: BatchEvent | None) -> dict[str, Any]:
         wants = wants_of(self.model, self.items, self.parameters or {}, gateway=self.hook.settings.gateway)
         instance = instance_of(context)
-        folder = BatchFolder(
-            self.destination,
-            conn_id=self.destination_conn_id,
-            instance=instance,
-            model=self.model,
-            max_bytes=self.max_bytes,
-            is_working=lambda owner: is_working(context, owner),
-        )
+        files = StorageFolder(self.destination, conn_id=self.destination_conn_id, model=self.model)
+        folder = BatchFolder(files, instance, lambda owner: is_working(context, owner))
         self.stored_uri = folder.manifest
         run = BatchRun(
             self._engine(context),
             folder,
-            folder.bind(self.hook, wants),
+            FolderStorage(files, self.hook, {want.record.key: want for want in wants}, self.max_bytes),
             self._rules(context, instance, wants),
             wants,
         )

@@ -37,7 +37,7 @@ ERROR_KEY = "segmind_error"
 _DEFERRAL_MARGIN = 120.0
 #: States of a task instance that has not started (again), and of one whose process may be at work.
 NOT_STARTED = ("none", "scheduled", "queued")
-WORKING = ("running", "deferred", "up_for_reschedule", "scheduled", "queued", "restarting")
+WORKING = ("running", "deferred", "up_for_reschedule", "up_for_retry", "scheduled", "queued", "restarting")
 
 
 def is_final(value: Any) -> bool:

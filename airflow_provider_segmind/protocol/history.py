@@ -55,9 +55,10 @@ class Sought:
     @property
     def from_(self) -> float:
         """The earliest moment at which a row of it can have been made (epoch seconds, Segmind's clock)."""
-        if self.since is not None or self.intended_at is None:
-            return (self.since or 0.0) + (self.skew or 0.0) - CLOCK_LIMIT
-        return self.intended_at + (self.skew or 0.0) - (CLOCK_LIMIT if self.skew is None else _KNOWN_CLOCK_LIMIT)
+        moments = [] if self.since is None and self.intended_at is not None else [(self.since or 0.0) - CLOCK_LIMIT]
+        if self.intended_at is not None:
+            moments.append(self.intended_at - (CLOCK_LIMIT if self.skew is None else _KNOWN_CLOCK_LIMIT))
+        return min(moments) + (self.skew or 0.0)
 
     def distance(self, row: HistoryRow) -> float:
         """Return how far a row is from what is looked for: the nearest to the intent; without one, the newest."""

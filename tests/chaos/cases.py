@@ -91,6 +91,7 @@ FAST = ("before_post", "answer_under_way", "before_id_written", "before_deferral
 
 _BATCH = "airflow_provider_segmind.operators.batch:SegmindBatchOperator"
 _MANIFEST = f"{_EXECUTION}.manifest"
+_FOLDER = f"{_EXECUTION}.folder"
 
 IN_A_WAVE = Case(
     "batch_answered",
@@ -114,7 +115,7 @@ BATCH_CASES = (
     Case(
         "batch_stored",
         "after outputs are stored, before the manifest says so",
-        Kill(f"{_MANIFEST}:FolderStorage.store", "after"),
+        Kill(f"{_FOLDER}:FolderStorage.store", "after"),
     ),
     Case("batch_end", "before the task ends", Kill(f"{_EXECUTION}.batch:BatchRun._close")),
 )

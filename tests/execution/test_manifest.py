@@ -15,6 +15,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
+from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.manifest import BatchFolder, Claim, read_manifest, write_manifest
 from airflow_provider_segmind.execution.record import RequestRecord, State
@@ -74,14 +75,8 @@ def folder(airflow_db, tmp_path):
     """Make the folder of a task."""
 
     def made(task_id="t", map_index=-1, *, run_id="r", is_working=lambda owner: None):
-        return BatchFolder(
-            f"file://{tmp_path}/out/{{model}}",
-            conn_id=None,
-            instance=Instance("d", run_id, task_id, map_index),
-            model="esrgan",
-            max_bytes=10**6,
-            is_working=is_working,
-        )
+        files = StorageFolder(f"file://{tmp_path}/out/{{model}}", conn_id=None, model="esrgan")
+        return BatchFolder(files, Instance("d", run_id, task_id, map_index), is_working)
 
     return made
 
@@ -189,8 +184,9 @@ def batch(task, folder):
         wants = wants_of([{**task.body, "quality": 50 + number} for number in range(items)])
         there = folder(task_id)
         rules = BatchRules("esrgan", "d r t", Limits(None, 100), timeout=600.0, **rules)
-        made = BatchRun(task.engine(batch=True), there, storage or there.bind(task.hook, wants), rules, wants)
-        return made.run(event)
+        by_key = {want.record.key: want for want in wants}
+        outputs = storage or FolderStorage(there._files, task.hook, by_key, max_bytes=10**6)
+        return BatchRun(task.engine(batch=True), there, outputs, rules, wants).run(event)
 
     return run
 

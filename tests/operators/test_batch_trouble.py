@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_segmind.execution import batch, engine, submit
+from airflow_provider_segmind.execution import batch, deliver, engine, submit
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.protocol import waiting
 from tests.operators.batches import dag_of, pictures_in, rows_of
@@ -143,11 +143,12 @@ def test_an_output_that_is_refused_is_paid_for_again_only_once_it_is_gone(
     [row] = rows_of(folder)
     assert row["refused_at"]
     assert segmind_emulator.stats.submits_accepted == 1
-    monkeypatch.setattr(engine, "_REFUSED_FOR", 0.0)
+    monkeypatch.setattr(deliver, "_REFUSED_FOR", 0.0)
     assert again.again("upscale").state == "failed"
     assert segmind_emulator.stats.submits_accepted == 1, "its record's hour is not over"
     segmind_emulator.faults.clear()
     monkeypatch.setattr(engine, "RECORD_SURE", 0.0)
+    monkeypatch.setattr(deliver, "RECORD_SURE", 0.0)
     segmind_emulator.faults.add("output", "status:404", times=6)
     assert again.again("upscale").state == "success"
     assert segmind_emulator.stats.submits_accepted == 2

@@ -1,99 +1,87 @@
-"""The folder of a batch in the simulated world: manifests as text, and claims."""
+"""The folder of a batch in the simulated world: its small files; who works is Airflow's to say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
-from airflow_provider_segmind.execution.manifest import read_manifest, write_manifest
-from airflow_provider_segmind.execution.record import RequestRecord, State
-from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.manifest import BatchFolder
 
 if TYPE_CHECKING:
-    from tests.simulation.airflow import Process, Task
+    from tests.simulation.airflow import Task
+    from tests.simulation.process import Process
 
 
 @dataclass
 class Folder:
-    """What lies in it: manifests and claims, by the names of their tasks; who works is Airflow's to say."""
+    """
+    What lies in it.
+
+    :param tasks: all task instances, by the names of their runs.
+    :param files: manifests and claims.
+    :param objects: the outputs, each with the request that made it.
+    :param states_known: False where Airflow does not tell the state of a claim's owner.
+    """
 
     tasks: dict[str, Task] = field(default_factory=dict)
-    manifests: dict[str, str] = field(default_factory=dict)
-    claims: dict[str, tuple[str, float]] = field(default_factory=dict)
-    #: False where Airflow does not tell the state of a claim's owner.
+    files: dict[str, str] = field(default_factory=dict)
+    objects: dict[str, str] = field(default_factory=dict)
     states_known: bool = True
 
-    def opened(self, process: Process) -> OpenFolder:
+    def opened(self, process: Process) -> BatchFolder:
         """Return it as one process sees it."""
-        return OpenFolder(self, process)
+        task = process.task
+        return BatchFolder(OpenFiles(self, process), Instance("d", task.name, task.group, -1), self._is_working)
+
+    def _is_working(self, owner: Mapping[str, Any]) -> bool | None:
+        if not self.states_known:
+            return None
+        return self.tasks[owner["run_id"]].state in ("running", "deferred", "restarting", "up_for_retry")
 
 
-class OpenFolder:
-    """The folder port of a batch run."""
+class OpenFiles:
+    """The files for one process."""
 
     def __init__(self, folder: Folder, process: Process) -> None:
         self._folder, self._process = folder, process
-        self._name = process.task.name
 
-    @property
-    def manifest(self) -> str:
+    def uri(self, name: str) -> str:
         """Its URI."""
-        return f"mem://{self._name}"
+        return f"mem://{name}"
 
-    @property
-    def has_manifest(self) -> bool:
-        """Whether it is there."""
-        return self._name in self._folder.manifests
-
-    def names(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, int]:
         """What lies there."""
         self._process.port("list the folder")
-        return dict.fromkeys([*self._folder.manifests, *self._process.task.objects], 1)
+        return dict.fromkeys([*self._folder.files, *self._folder.objects], 1)
 
-    def read(self, names: Iterable[str]) -> list[dict[str, RequestRecord]]:
-        """Read all manifests, the own one first."""
-        self._process.port("read the manifests")
-        found = [self._name, *sorted(set(names) & set(self._folder.manifests) - {self._name})]
-        return [read_manifest(self._folder.manifests.get(name, ""), where=name) for name in found]
+    def read(self, name: str) -> bytes | None:
+        """Read one."""
+        text = self._folder.files.get(name)
+        if text is None:
+            return None  # nothing can go wrong that does not go wrong at the next port, too
+        self._process.port("read a file")
+        return text.encode()
 
-    def write(self, rows: Sequence[RequestRecord]) -> None:
-        """Write the task's own."""
-        self._process.port("write the manifest")
-        world, rates = self._process.world, self._process.task.rates
-        if world.chance("the manifest cannot be written", rates.store):
+    def write(self, name: str, text: str) -> None:
+        """Write one."""
+        self._process.port("write a file")
+        task = self._process.task
+        if task.is_read_only or self._process.world.chance("a file cannot be written", task.rates.store):
             raise SegmindStorageError("full")
-        mine = {row.key for row in rows}
-        before = read_manifest(self._folder.manifests.get(self._name, ""), where=self._name)
-        text = write_manifest([*rows, *(row for key, row in before.items() if key not in mine)])
-        self._folder.manifests[self._name] = text
-        self._process.port("the manifest is written")
+        self._folder.files[name] = text
+        self._process.port("the file is written")
 
-    def probe(self) -> None:
-        """Nothing to find out."""
+    def remove(self, name: str) -> None:
+        """Remove one."""
+        self._process.port("remove a file")
+        if self._process.task.is_read_only:
+            raise SegmindStorageError("read-only")
+        self._folder.files.pop(name, None)
 
-    def claim(self, *, until: float, now: float) -> None:
-        """Claim the manifest; an owner that does not work any more does not count."""
-        self._process.port("claim")
-        owner, end = self._folder.claims.get("claim", (self._name, 0.0))
-        other = self._folder.tasks.get(owner)
-        working = other is None or other.state in ("running", "deferred")
-        if owner != self._name and end > now and (working or not self._folder.states_known):
-            raise SegmindConfigError(f"another run works on it: {owner}", retryable=True)
-        self._folder.claims["claim"] = (self._name, until)
-
-    def release(self) -> None:
-        """Release it."""
-        self._folder.claims.pop("claim", None)
-
-    def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
-        """Note what is not there any more."""
-        for want in wants:
-            row = want.record
-            gone = not {str(found["uri"]) for found in row.stored or ()} <= self._all()
-            if row.state is State.DELIVERED and gone:
-                row.undelivered()
-
-    def _all(self) -> set[str]:
-        return {name for task in self._folder.tasks.values() for name in task.objects}
+    def probe(self, name: str) -> None:
+        """Find out whether one can be written."""
+        if self._process.task.is_read_only:
+            raise SegmindConfigError("the folder is read-only")

@@ -30,7 +30,8 @@ from airflow_provider_segmind.protocol.wire import (
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.execution.ports import MayLeave, Responded
-    from tests.simulation.airflow import Process
+    from tests.simulation.airflow import Task
+    from tests.simulation.process import Process
     from tests.simulation.world import World
 
 HOUR, DAY = 3600.0, 86400.0
@@ -45,6 +46,7 @@ class Request:
     :param want: whose it is, by the simulation's own book-keeping; None for somebody else's.
     :param resubmits: the task was allowed to submit again what is lost.
     :param forgetful: the task's store was gone, or it has none.
+    :param run: the task instance.
     :param answered: how its submit was answered: ``id``, ``lost``, ``error`` or, where its process died, ``dead``.
     """
 
@@ -61,6 +63,7 @@ class Request:
     inline: bool = False
     resubmits: bool = False
     forgetful: bool = False
+    run: str = ""
     listed_as: HistoryRow | None = None
 
     @property
@@ -80,6 +83,7 @@ class Gateway:
     :param page: rows of a page at most.
     :param copies: rows of one request.
     :param pending: completed requests are listed as PENDING.
+    :param pending_for_good: also when all other faults have stopped.
     :param young: seconds for which a new id is not known.
     :param young_output: seconds for which a new output is not known.
     """
@@ -91,6 +95,7 @@ class Gateway:
     page: int = 100
     copies: int = 1
     pending: bool = False
+    pending_for_good: bool = False
     young: float = 0.0
     young_output: float = 0.0
     trouble: float = 0.0
@@ -110,7 +115,7 @@ class Gateway:
             inline=parameters.get("base64") is True,
         )  # fmt: skip
         self.requests.append(made)
-        world.tell("segmind", f"accepts {made.request_id} of {want or 'somebody'}")
+        world.tell("segmind", "accepts {} of {}", made.request_id, want or "somebody")
         return made
 
     def find(self, request_id: str) -> Request | None:
@@ -153,7 +158,7 @@ class Gateway:
         status = "PENDING"
         if over and request.fails:
             status = "FAILED"
-        elif over and (self.world.calm or not self.pending):
+        elif over and not (self.pending and (self.pending_for_good or not self.world.calm)):
             status = "COMPLETED"
         has_url = status == "COMPLETED" and not request.inline
         if request.listed_as is not None and request.listed_as.status == status:
@@ -248,6 +253,7 @@ class SegmindPort:
             return SegmindServerError("boom", status=500)
         request = gateway.accept(body, process.want_of(body))
         request.resubmits = process.task.on_lost_submit == "resubmit"
+        request.run = process.task.name
         request.forgetful = process.task.wiped or not process.task.has_store
         process.port("accepted")
         request.answered = {"id": "id", "lost after": "lost", "5xx after": "error"}[response]
@@ -303,8 +309,8 @@ class SegmindPort:
 class StoragePort:
     """A storage for one process: objects by their names, each with the request that made it."""
 
-    def __init__(self, gateway: Gateway, objects: dict[str, str], process: Process) -> None:
-        self._gateway, self._objects, self._process = gateway, objects, process
+    def __init__(self, task: Task, process: Process) -> None:
+        self._task, self._gateway, self._process = task, task.gateway, process
 
     def store(self, results: Sequence[tuple[str, Result]], stored: Any) -> None:
         """Fetch and store each."""
@@ -323,15 +329,15 @@ class StoragePort:
             return SegmindDownloadError("it broke")
         if request is None or (result.fetchable and not gateway.has_output(request)):
             return SegmindDownloadError("not there", status=404, retryable=False)
-        if process.world.chance("storage: full", gateway.trouble):
+        if self._task.is_read_only or process.world.chance("storage: full", gateway.trouble):
             return SegmindStorageError("no space")
-        name = f"{process.task.name}/{key}"
+        name = key if self._task.batch else f"{self._task.name}/{key}"
         process.port("store")
-        self._objects[name] = result.request_id
-        process.world.tell(process.name, f"stores {name} of {result.request_id}")
+        self._task.objects[name] = result.request_id
+        process.world.tell(process.name, "stores {} of {}", name, result.request_id)
         return [{"uri": name, "bytes": 1, "request_id": result.request_id}]
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether they are there."""
         self._process.port("look")
-        return all(item["uri"] in self._objects for item in stored)
+        return all(item["uri"] in self._task.objects for item in stored)

@@ -15,7 +15,9 @@ from unittest.mock import patch
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution import engine, record, recover, resolve, submit
 from airflow_provider_segmind.execution.batch import BatchRun
+from airflow_provider_segmind.execution.deliver import Deliverer
 from airflow_provider_segmind.execution.engine import Engine
+from airflow_provider_segmind.execution.manifest import BatchFolder, write_manifest
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.recover import Recovery
 from airflow_provider_segmind.execution.single import SingleRun
@@ -24,6 +26,7 @@ from airflow_provider_segmind.execution.submit import Submitter
 from airflow_provider_segmind.protocol import history
 from airflow_provider_segmind.protocol.history import Sought
 from airflow_provider_segmind.protocol.identity import canonical
+from tests.simulation import process
 
 Mutation = Callable[[], AbstractContextManager[Any]]
 
@@ -177,11 +180,11 @@ def _forgotten_is_gone(self: Recovery, want: Any, why: str) -> None:
     want.record.withdraw(given_up=True)
 
 
-def _first_refusal_is_gone(self: Engine, want: Any, error: SegmindError) -> None:
+def _first_refusal_is_gone(self: Deliverer, want: Any, error: SegmindError) -> None:
     self._gone(want)
 
 
-def _refused_for_ever(self: Engine, want: Any, error: SegmindError) -> None:
+def _refused_for_ever(self: Deliverer, want: Any, error: SegmindError) -> None:
     error.retryable = False
     want.error = error
 
@@ -197,6 +200,39 @@ def _keeps_the_claim(self: BatchRun, event: Any) -> Any:
 
 
 _RUN = BatchRun.run
+
+
+def _own_manifest_only(right: Any, self: BatchFolder, names: Any) -> Any:
+    return right(self, ())
+
+
+def _writes_over_others(self: BatchFolder, rows: Sequence[RequestRecord]) -> None:
+    self._files.write(self._manifest, write_manifest(rows))
+
+
+def _nobody_was_killed(right: Any, self: BatchFolder, names: Any, now: float) -> None:
+    return None
+
+
+def _nothing_without_input(records: Any, prepared: Any, uri: str, model: str, gateway: str, why: SegmindError) -> Any:
+    raise why
+
+
+def _ignores_the_unreadable(right: Any, self: TaskStateRecords) -> Any:
+    found = right(self)
+    self.unreadable = False
+    return found
+
+
+def _any_mark_proves(self: Engine, wants: Sequence[Any]) -> None:
+    for want in wants:
+        if want.record.mark is not None and self._is_doubtful(want):
+            want.record.withdraw()
+
+
+def _needs_no_mark(right: Any, self: Submitter, group: Sequence[Any]) -> None:
+    with patch.object(type(self._segmind), "take", lambda segmind, mark: True):
+        right(self, group)
 
 
 def _forgets_earlier(right: Any, self: RequestRecord) -> list[str]:
@@ -246,14 +282,19 @@ MUTANTS = (
     Mutant("5: a lost submit of a batch is reset", _around(RequestRecord, "run_again", _lost_is_free)),
     Mutant("5: a paid request of a batch is reset", _around(RequestRecord, "run_again", _paid_is_free)),
     Mutant("2: what nobody knows is submitted again", _replaced(Recovery, "_forgotten", _forgotten_is_gone)),
-    Mutant("5: the first refusal of an output is final", _replaced(Engine, "_refused", _first_refusal_is_gone)),
-    Mutant("11: a refused output is a dead end", _replaced(Engine, "_refused", _refused_for_ever)),
+    Mutant("5: the first refusal of an output is final", _replaced(Deliverer, "_refused", _first_refusal_is_gone)),
+    Mutant("11: a refused output is a dead end", _replaced(Deliverer, "_refused", _refused_for_ever)),
     Mutant("11: an uploaded input is used for ever", _around(RequestRecord, "withdraw", _keeps_uploads)),
-    Mutant(
-        "11: a URL of last week is delivered", _replaced(Engine, "still_delivered", lambda self, want, storage: None)
-    ),
+    Mutant("11: a URL of last week is delivered", _replaced(Deliverer, "check", lambda self, want, storage: None)),
     Mutant("13: a batch that ends badly keeps its claim", _replaced(BatchRun, "run", _keeps_the_claim), found_by=4818),
     Mutant("2: a request that the history calls pending is gone", _replaced(recover, "PENDING_FOR", 0.0)),
+    Mutant("9: only the task's own manifest is read", _around(BatchFolder, "read", _own_manifest_only)),
+    Mutant("a run that was killed leaves nothing to ask for", _around(BatchFolder, "killed_since", _nobody_was_killed)),
+    Mutant("a process that lost its claim writes the manifest", _replaced(BatchFolder, "write", _writes_over_others)),
+    Mutant("19: a record that cannot be read is none", _around(TaskStateRecords, "read", _ignores_the_unreadable)),
+    Mutant("marks: one that is not there proves as well", _replaced(Engine, "_settle_here", _any_mark_proves)),
+    Mutant("marks: a POST leaves without its mark", _around(Submitter, "_send", _needs_no_mark)),
+    Mutant("a paid request needs its input", _replaced(process, "submitted_before", _nothing_without_input)),
     Mutant("a record is not taken up with a higher counter", _around(RequestRecord, "take_up", _not_higher)),
     Mutant("nothing is kept between tries", _replaced(TaskStateRecords, "put", lambda self, records: None)),
 )

@@ -1,0 +1,99 @@
+"""Deliver results: store their outputs, and find out when an output is gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindError
+from airflow_provider_segmind.execution.ports import Clock, Records, Storage
+from airflow_provider_segmind.execution.record import State
+from airflow_provider_segmind.execution.recover import Recovery
+from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.protocol.lifetimes import OUTPUT_LIVES, RECORD_SURE
+
+log = logging.getLogger(__name__)
+
+#: Seconds for which an output has to be refused until it is gone, once its record's hour is over: a new output, and one
+#: behind a proxy in trouble, is refused for a while, too.
+_REFUSED_FOR = 900.0
+#: What a host returns for an output that it does not have, or does not have yet.
+_REFUSALS = (401, 403, 404, 410)
+#: Outputs stored before their records are written.
+_AT_ONCE = 16
+
+
+class Deliverer:
+    """Deliver the results of completed requests."""
+
+    def __init__(self, records: Records, clock: Clock, recovery: Recovery) -> None:
+        self._records, self._clock, self._recovery = records, clock, recovery
+
+    def deliver(self, wants: Sequence[Want], storage: Storage | None, *, by: str | None = None) -> None:
+        """
+        Store the outputs of the COMPLETED wants, if there is a storage, and note that the task returns them.
+
+        Afterwards each is DELIVERED; or WAITING, where its output is gone; or its ``error`` says what went wrong.
+
+        :param by: the task instance, for the records.
+        """
+        completed = [want for want in wants if want.record.state is State.COMPLETED and want.error is None]
+        if completed and storage is not None:
+            self._records.put(want.record for want in completed)
+        for start in range(0, len(completed), _AT_ONCE):
+            group = completed[start : start + _AT_ONCE]
+            for want in group:
+                want.guarded(self._recovery.output)
+            ready = [want for want in group if want.record.state is State.COMPLETED and want.error is None]
+            self._store(ready, storage, by)
+            self._records.put(want.record for want in group)
+
+    def _store(self, wants: Sequence[Want], storage: Storage | None, by: str | None) -> None:
+        def stored(number: int, outcome: list[dict[str, Any]] | SegmindError | None) -> None:
+            want = wants[number]
+            want.result = None  # an inline output is megabytes
+            if not isinstance(outcome, SegmindError):
+                want.record.delivered(outcome, at=self._clock.now(), by=by)
+            elif isinstance(outcome, SegmindDownloadError) and outcome.status in _REFUSALS:
+                self._refused(want, outcome)
+            else:
+                want.error = outcome
+
+        if storage is None:
+            for number, want in enumerate(wants):
+                if self._recovery.age(want.record) > OUTPUT_LIVES:  # its URL is dead
+                    self._gone(want)
+                else:
+                    stored(number, None)
+            return
+        results = [(want, want.result) for want in wants]
+        storage.store([(want.record.key, result) for want, result in results if result is not None], stored)
+
+    def _refused(self, want: Want, error: SegmindDownloadError) -> None:
+        """Take an output for gone only where it was refused in two tries, and its record's hour is over."""
+        record, now = want.record, self._clock.now()
+        age, since = self._recovery.age(record), record.refused_at
+        if since is not None and now - since > _REFUSED_FOR and age > RECORD_SURE:
+            self._gone(want)
+            return
+        record.refused(at=now)
+        error.retryable = True
+        error.next_step = f"The request is {age:.0f} s old; another try asks for its output again."
+        want.error = error
+
+    def _gone(self, want: Want) -> None:
+        log.warning("The output of request %s is gone: submitting, and paying, again", want.record.request_id)
+        want.record.withdraw(given_up=True)
+
+    def check(self, want: Want, storage: Storage | None) -> None:
+        """Check what an earlier try delivered: what is missing by now is fetched, or submitted, again."""
+        record = want.record
+        if record.state is not State.DELIVERED:
+            return
+        if storage is not None:
+            if record.stored is None or not storage.has(record.stored):
+                record.undelivered()
+        elif self._recovery.age(record) > OUTPUT_LIVES:
+            self._gone(want)
+        self._records.put([record])

@@ -1,0 +1,108 @@
+"""The folder of a batch in a storage: its small files, and the outputs of its wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_segmind.exceptions import SegmindError, SegmindStorageError
+from airflow_provider_segmind.execution.ports import Stored
+from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
+from airflow_provider_segmind.protocol.wire import Result
+from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
+from airflow_provider_segmind.storage.names import fill
+from airflow_provider_segmind.storage.paths import probe
+from airflow_provider_segmind.storage.proof import data_uri_size
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
+
+class StorageFolder:
+    """
+    The files of a batch's folder, see :class:`.manifest.Files`.
+
+    :param destination: URI of the folder.
+    :param conn_id: Airflow connection of the storage.
+    :param model: the slug, for a ``{model}`` in the destination.
+    """
+
+    def __init__(self, destination: str, *, conn_id: str | None, model: str) -> None:
+        self.destination, self.conn_id = fill(destination, {"model": model}).rstrip("/") + "/", conn_id
+        self._folder = object_path(self.destination, conn_id)
+
+    def uri(self, name: str) -> str:
+        """Return a file's URI."""
+        return str(self._folder / name)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the names of all files, with their sizes in bytes."""
+        return sizes_in(self._folder)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None where there is none."""
+        return read_bytes(self._folder / name)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file whole: readers see the old one or the new one."""
+        publish_text(text, self._folder / name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        remove(self._folder / name)
+
+    def probe(self, name: str) -> None:
+        """Write a few bytes beside a file and delete them."""
+        probe(self._folder / name)
+
+
+@dataclass(frozen=True)
+class FolderStorage:
+    """
+    The engine's storage port for the wants of a batch.
+
+    :param folder: where the outputs go.
+    :param hook: fetches the outputs.
+    :param wants: the wants by their keys.
+    :param max_bytes: refuse a larger output (bytes).
+    """
+
+    folder: StorageFolder
+    hook: SegmindHook
+    wants: Mapping[str, Want]
+    max_bytes: int
+
+    def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
+        """Store a few at once."""
+        self.hook.get_conn()  # made once, here: it is shared by the threads
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-store") as pool:
+            for number, outcome in enumerate(pool.map(self._outcome, results)):
+                stored(number, outcome)
+
+    def _outcome(self, one: tuple[str, Result]) -> list[dict[str, Any]] | SegmindError:
+        key, result = one
+        try:
+            return self._store(self.wants[key], result)
+        except SegmindError as error:
+            return error
+        except OSError as error:  # this machine's own disk
+            return SegmindStorageError(f"{type(error).__name__}: {error}")
+
+    def _store(self, want: Want, result: Result) -> list[dict[str, Any]]:
+        stored = store_result(
+            self.hook,
+            result,
+            self.folder.destination,
+            conn_id=self.folder.conn_id,
+            name=want.name,
+            max_bytes=self.max_bytes,
+            at_least=data_uri_size(want.body.get("image")),
+        )
+        return [item.to_dict() for item in stored]
+
+    def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
+        """Return True: :meth:`.BatchFolder.miss` compares a thousand objects with one listing."""
+        return True
