@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindConfigError, SegmindError
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -37,6 +37,8 @@ def complain(error: SegmindError) -> None:
     """Say an error and the next step."""
     if isinstance(error, SegmindConfigError) and error.next_step == SegmindConfigError.advice:
         error.next_step = "Nothing was sent and nothing is billed."  # there is no task to clear here
+    if isinstance(error, SegmindAnswerLostError):
+        error.next_step = "Check your account's request history before you run this again: that is a second bill."
     say(f"{type(error).__name__}: {error}", to=ERR, style="red")
 
 

@@ -16,6 +16,7 @@ from airflow_provider_segmind.cli.parameters import format_for, options
 from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import (
     SegmindError,
+    SegmindEventError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
 )
@@ -30,7 +31,11 @@ from airflow_provider_segmind.storage.paths import object_path, probe
 if TYPE_CHECKING:
     import argparse
 
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
 _STAND_IN = "https://upload.invalid/"
+#: Seconds within which a submit has to begin.
+_SUBMIT_WITHIN = 600.0
 
 
 @dataclass(frozen=True)
@@ -74,22 +79,12 @@ class Plan:
 def run(args: argparse.Namespace) -> None:
     """Run a model, wait and store."""
     plan = plan_of(args)
-    from airflow_provider_segmind.execution.gateway import respect_the_balance  # imports much of Airflow
-
     with hook_for(args.conn_id) as hook:
         for line in (*plan.words(), f"billed by    {whose(hook)}"):
             say(line, to=ERR)
-        respect_the_balance(hook, None)
-        body = dict(plan.parameters)
-        if plan.picture is not None and plan.transport == "upload":
-            [body["image"]] = hook.upload([plan.picture.content])
-        elif plan.picture is not None:
-            body["image"] = data_uri(plan.picture.content)
-        elif plan.image is not None:
-            body["image"] = plan.image
         with _at_interrupt("Whether Segmind took the request is not known: look at your requests in its console."):
-            submitted = hook.submit(plan.model, body)
-        now, request_id = time.time(), submitted.request_id
+            request_id = _submit(hook, plan)
+        now = time.time()
         say(f"request      {request_id}", to=ERR)
         fetch = f"{args.program} request {request_id} -o {args.output or 'FILE'}"
         with _at_interrupt(f"Request {request_id} goes on, and is billed if it completes. Within an hour: {fetch}"):
@@ -102,6 +97,30 @@ def run(args: argparse.Namespace) -> None:
             except SegmindError:
                 say(f"Its output is kept for an hour: {fetch}", to=ERR)
                 raise
+
+
+def _submit(hook: SegmindHook, plan: Plan) -> str:
+    """Submit it as the operators do, without a memory, and return its request id: a lost response is searched for."""
+    from airflow_provider_segmind.execution.engine import Engine
+    from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock  # imports much of Airflow
+    from airflow_provider_segmind.execution.single import Prepared, SingleRun, Submitted
+    from airflow_provider_segmind.execution.store import TaskStateRecords
+    from airflow_provider_segmind.execution.want import Rules
+
+    body, upload, now = dict(plan.parameters), None, time.time()
+    if plan.picture is not None and plan.transport == "upload":
+        upload = plan.picture.content
+    elif plan.picture is not None:
+        body["image"] = data_uri(plan.picture.content)
+    elif plan.image is not None:
+        body["image"] = plan.image
+    rules = Rules(plan.model, began_at=now)
+    engine = Engine(SegmindModel(hook, plan.model), TaskStateRecords(None), SystemClock(), rules)
+    want = Prepared(body, body, upload=upload).want(plan.model, hook.settings.gateway)
+    found = SingleRun(engine, want, None).start(deadline=now + _SUBMIT_WITHIN)
+    if not isinstance(found, Submitted):
+        raise SegmindEventError("nothing was submitted")
+    return found.request_id
 
 
 def plan_of(args: argparse.Namespace) -> Plan:

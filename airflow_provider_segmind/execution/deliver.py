@@ -84,7 +84,7 @@ class Deliverer:
 
     def _gone(self, want: Want) -> None:
         log.warning("The output of request %s is gone: submitting, and paying, again", want.record.request_id)
-        want.record.withdraw(given_up=True)
+        want.record.withdraw()
 
     def check(self, want: Want, storage: Storage | None) -> None:
         """Check what an earlier try delivered: what is missing by now is fetched, or submitted, again."""

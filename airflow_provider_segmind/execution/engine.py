@@ -219,7 +219,7 @@ class Engine:
 
     def _give_up(self, want: Want) -> None:
         """Take a submit that the history does not show for refused; it is asked again before a later try submits."""
-        want.record.withdraw(given_up=True)
+        want.record.withdraw()
         want.record.forget(want.record.intended_at or self.rules.began_at or 0.0)
         want.asked_at = self.clock.now()
 

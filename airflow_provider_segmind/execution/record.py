@@ -81,7 +81,6 @@ class RequestRecord(BaseModel):
     :param refetched: what was stored has been lost: its cost was in the numbers of the run that delivered it first.
     :param stored_by: the task instance that stored them.
     :param error: why it was given up, as :meth:`SegmindError.to_dict`.
-    :param lost: how often a submit was given up as lost.
     :param forgotten_since: from then on (epoch seconds) there may be a submit of this want that no record holds: the
         store did not know it in a later try, a run was killed, or it was given up. From there on each process asks the
         history before it submits.
@@ -113,7 +112,6 @@ class RequestRecord(BaseModel):
     stored_by: str | None = None
     refetched: bool = False
     error: dict[str, Any] | None = None
-    lost: int = 0
     forgotten_since: float | None = None
     earlier: list[str] = Field(default_factory=list)
 
@@ -210,11 +208,10 @@ class RequestRecord(BaseModel):
             }
         )
 
-    def withdraw(self, *, given_up: bool = False, uploaded: bool = True) -> None:
+    def withdraw(self, *, uploaded: bool = True) -> None:
         """
         Note that nothing is outstanding. The moment of the intent stays: it still counts against a rate limit.
 
-        :param given_up: a submit that may have been accepted is given up.
         :param uploaded: False to forget the uploaded input, too: the request failed, perhaps because of it.
         """
         self._becomes(State.WAITING)
@@ -223,7 +220,6 @@ class RequestRecord(BaseModel):
             None
         )
         self.uploaded = self.uploaded if uploaded else None
-        self.lost += given_up
 
     def free(self) -> None:
         """

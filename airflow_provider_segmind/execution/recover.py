@@ -87,7 +87,7 @@ class Recovery:
                 retryable=young,
             )
         log.warning("Request %s is forgotten. Submitting again: on_lost_submit='resubmit'", want.record.request_id)
-        want.record.withdraw(given_up=True)
+        want.record.withdraw()
 
     def _failed(self, want: Want, status: RequestStatus) -> None:
         log.warning("%s It is submitted again", status.failure())

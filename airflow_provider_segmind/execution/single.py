@@ -149,6 +149,7 @@ class SingleRun:
         :raises SegmindRateLimitedError: nothing was accepted; start again when the limit is over.
         """
         want, engine = self._want, self._engine
+        is_late = engine.clock.now() >= deadline  # a search for lost submits may take longer than the timeout
         engine.take_up([want])
         engine.log_earlier([want])
         if waits:
@@ -158,7 +159,7 @@ class SingleRun:
         if waits and (delivered := self._deliver()):
             return delivered
         if want.record.state is State.WAITING:
-            if engine.clock.now() >= deadline:
+            if is_late:
                 raise SegmindTimeoutError("nothing was submitted: the time was up at the rate limit", next_step="")
             if (done := self._before_submit()) is not None:
                 return Delivered(done)

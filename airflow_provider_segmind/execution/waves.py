@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from airflow_provider_segmind.execution.record import RequestRecord, State
-from airflow_provider_segmind.protocol.answers import without_signature
+from airflow_provider_segmind.protocol.answers import with_masked_signature
 from airflow_provider_segmind.protocol.events import Event, read
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
 from airflow_provider_segmind.protocol.wire import is_url
@@ -46,7 +46,7 @@ def _shown(value: Any) -> Any:
 
 def _short(value: str) -> str:
     if is_url(value):
-        value = without_signature(value)
+        value = with_masked_signature(value)
     return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} chars)"
 
 

@@ -75,14 +75,14 @@ def parse_json(text: str | bytes) -> Any:
         return None
 
 
-def without_signature(text: str) -> str:
+def with_masked_signature(text: str) -> str:
     """Return the text with what makes its URLs secrets masked."""
     return _SIGNATURE.sub(r"\1***", text)
 
 
 def clean(text: str) -> str:
     """Make vendor text fit for one line of a log: no tags, no signatures, no control characters, not too long."""
-    return " ".join(without_signature(_CONTROL.sub(" ", _TAGS.sub(" ", text))).split())[:_WORDS_KEPT]
+    return " ".join(with_masked_signature(_CONTROL.sub(" ", _TAGS.sub(" ", text))).split())[:_WORDS_KEPT]
 
 
 def words_of(body: Any, *, depth: int = 5) -> str:

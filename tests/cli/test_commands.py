@@ -57,6 +57,16 @@ def test_emulator_with_a_mistake(run):
 # --- run --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fault", ["drop_after", "status_after:504"])
+def test_a_submit_whose_response_is_lost_is_found_in_the_history(run, here, segmind_emulator, fault):
+    """It is submitted as the operators submit: accepted, and paid for, once."""
+    segmind_emulator.faults.add("submit", fault, times=1)
+    done = run("run", "esrgan", "cat.jpg", "-o", "out.png")
+    assert done.code == 0, done.err
+    assert segmind_emulator.stats.submits_accepted == 1
+    assert (here / "out.png").exists()
+
+
 def test_run(run, here, segmind_emulator):
     done = run("run", "esrgan", "cat.jpg", "--scale", "4", "-o", "out.png")
     assert done.code == 0, done.err

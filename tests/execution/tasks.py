@@ -81,6 +81,7 @@ class Task:
         self.body, self.upload, self.identity = request_body(MODEL, {"image": image}), None, None
         self.try_number, self.on_lost_submit, self.lost_submit_wait = 0, "fail", 3.0
         self.instead: dict[str, Any] = {}
+        self.owner = "d r t -1"
         self.hook = SegmindHook()
         self.hook.get_conn()._clock = self.clock.now
         self.began_at = self.clock.now()
@@ -94,7 +95,7 @@ class Task:
             on_lost_submit=self.on_lost_submit,
             lost_submit_wait=self.lost_submit_wait,
             ran_before=self.try_number > 1,
-            owner="d r t -1",
+            owner=self.owner,
             try_number=self.try_number,
             began_at=self.began_at,
         )

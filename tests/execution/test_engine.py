@@ -226,7 +226,6 @@ def test_a_lost_submit_is_submitted_again_where_the_author_says_so(task):
     task.die("submit")
     task.on_lost_submit = "resubmit"
     assert isinstance(task.start(), Submitted)
-    assert task.left["lost"] == 1
     assert sum(task.clock.slept) == pytest.approx(3.0), "the history was asked before"
 
 

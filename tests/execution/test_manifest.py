@@ -22,7 +22,7 @@ from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.store import STORE_KEY
 from airflow_provider_segmind.execution.waves import BatchEvent, Limits
 from airflow_provider_segmind.protocol.events import event_for
-from tests.execution.tasks import Shelf, wants_of
+from tests.execution.tasks import KilledError, Shelf, Store, wants_of
 
 NOW = 1_800_000_000.0
 
@@ -180,9 +180,9 @@ def test_a_claim_that_cannot_be_read_is_none(text):
 def batch(task, folder):
     """Run a batch's stretch in a process of its own."""
 
-    def run(event=None, *, items=3, task_id="t", storage=None, **rules):
+    def run(event=None, *, items=3, task_id="t", run_id="r", works=None, storage=None, **rules):
         wants = wants_of([{**task.body, "quality": 50 + number} for number in range(items)])
-        there = folder(task_id)
+        there = folder(task_id, run_id=run_id, is_working=lambda owner: works)
         rules = BatchRules("esrgan", "d r t", Limits(None, 100), timeout=600.0, **rules)
         by_key = {want.record.key: want for want in wants}
         outputs = storage or FolderStorage(there._files, task.hook, by_key, max_bytes=10**6)
@@ -277,6 +277,76 @@ def test_what_timed_out_is_fetched_by_the_next_run(task, batch):
     assert [one.request_id for one in found.waited] == [waited.request_id]
     assert batch(ended(task, found), items=1)["stored"] == 1
     assert task.accepted == 1
+
+
+def another_run(task):
+    """Begin another run of the DAG: its records are its own."""
+    task.store, task.try_number, task.began_at = Store(), 0, task.clock.now()
+    task.owner = "d tomorrow t -1"
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_what_a_killed_run_has_submitted_is_found_by_the_next_run(task, batch, tmp_path, monkeypatch, renamed):
+    """It died between its submits and its manifest: nothing but its claim says so."""
+
+    def killed(*args, **kwargs):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchFolder, "write", killed)
+        patch.setattr(BatchFolder, "release", killed)
+        with pytest.raises(KilledError):
+            batch()
+    [claim] = claims(tmp_path)
+    assert not list((tmp_path / "out" / "esrgan").glob("*.jsonl"))
+    task.emulator.advance(30)
+    another_run(task)
+    found = batch(run_id="tomorrow", works=False, task_id="new" if renamed else "t")
+    assert len(found.waited) == 3
+    assert task.accepted == 3
+    assert claim.exists() is True
+
+
+def test_a_run_that_fails_before_its_manifest_leaves_it_all_the_same(task, batch, tmp_path, monkeypatch):
+    monkeypatch.setattr(BatchRun, "_keep_moving", lambda self, memory: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        batch()
+    monkeypatch.undo()
+    assert claims(tmp_path) == []
+    another_run(task)
+    assert len(batch(run_id="tomorrow").waited) == 3
+    assert task.accepted == 3
+
+
+def test_a_process_that_has_lost_its_claim_writes_nothing(folder, tmp_path):
+    """Airflow took it for dead; another run works on the manifest by now."""
+    late = folder(run_id="first")
+    late.claim(until=NOW + 100, now=NOW)
+    now = folder(run_id="second", is_working=lambda owner: False)
+    now.claim(until=NOW + 200, now=NOW)
+    now.write([record("a", counter=5)])
+    with pytest.raises(SegmindConfigError, match="another run works on"):
+        late.write([record("a", counter=9)])
+    late.release()
+    assert now.read(now.names())[0]["a"].counter == 5
+    assert claims(tmp_path)
+
+
+def test_a_process_of_an_earlier_try_does_not_take_back_what_a_later_one_wrote(folder):
+    there = folder()
+    there.claim(until=NOW + 100, now=NOW)
+    there.write([record("a", owner="me", counter=2001, request_id="r", state=State.SUBMITTED)])
+    there.write([record("a", owner="me", counter=1003, state=State.INTENDED, doubt="lost")])
+    assert there.read(there.names())[0]["a"].request_id == "r"
+
+
+def test_a_mapped_run_does_not_ask_after_its_siblings(folder):
+    asked = []
+    folder("t", 0).claim(until=NOW + 100, now=NOW)
+    there = folder("t", 1, is_working=asked.append)
+    assert there.claim(until=NOW + 100, now=NOW)
+    assert there.killed_since(there.names(), NOW) is None
+    assert asked == []
 
 
 def test_a_batch_without_a_store_asks_the_history_for_what_its_manifest_does_not_know(task, batch, tmp_path):

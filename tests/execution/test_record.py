@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_segmind.execution.record import RequestRecord, State, newest
+from airflow_provider_segmind.execution.record import RequestRecord, State, newest, right_of
 from airflow_provider_segmind.protocol.wire import Metrics, Result
 
 NOW, HOUR = 1_800_000_000.0, 3600.0
@@ -44,7 +44,6 @@ STEPS = {
     "undelivered": lambda one: one.undelivered(),
     "close": lambda one: one.close(),
     "withdraw": lambda one: one.withdraw(),
-    "given up": lambda one: one.withdraw(given_up=True),
     "failed": lambda one: one.failed({"type": "SegmindTimeoutError"}, at=NOW + 9),
     "again": lambda one: one.run_again(),
 }
@@ -84,9 +83,8 @@ def test_a_withdrawn_record_knows_no_request_and_still_counts_against_a_rate_lim
     left = through(*before, "withdraw")
     assert left.state is State.WAITING
     assert (left.request_id, left.submitted_at, left.result, left.stored, left.doubt) == (None,) * 5
-    assert (left.refused_at, left.lost) == (None, 0)
+    assert left.refused_at is None
     assert left.moment >= left.intended_at == NOW
-    assert through(*before, "given up").lost == 1
 
 
 def test_an_uploaded_input_is_kept_for_the_next_submit_unless_the_request_failed():
@@ -198,7 +196,7 @@ def test_what_is_paid_for_is_never_forgotten_without_a_withdrawal(steps):
         if made.state not in FROM.get(step, made.state):
             continue
         STEPS[step](made)
-        if step in ("withdraw", "given up", "close", "delivered"):
+        if step in ("withdraw", "close", "delivered"):
             owed = False
         owed = owed or step in ("intend", "submitted", "undelivered")
         assert not owed or made.state is not State.WAITING
@@ -231,6 +229,35 @@ def test_a_process_that_was_believed_dead_catches_up_with_no_later_one(before, w
     assert alive.counter > dead.counter
     alive.submitted("r", at=NOW)
     assert newest([dead, alive]) is alive
+
+
+def owned(owner, state, request_id=None, **fields):
+    return record(owner=owner, state=state, request_id=request_id, **fields)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "right"),
+    [
+        (None, owned("o", State.SUBMITTED, "r2"), "r2"),  # what another has submitted is taken instead of a new one
+        (owned("me", State.WAITING), owned("o", State.SUBMITTED, "r2"), "r2"),
+        (owned("me", State.INTENDED, doubt="lost"), owned("o", State.COMPLETED, "r2"), "r2"),
+        (owned("me", State.SUBMITTED, "r1"), owned("o", State.SUBMITTED, "r2", counter=99), "r1"),
+        (owned("me", State.SUBMITTED, "r1"), owned("o", State.DELIVERED, "r2"), "r2"),  # it is there for all
+        (owned("me", State.SUBMITTED, "r1"), owned("o", State.SUBMITTED, "r2", earlier=["r1"]), "r2"),  # it knew ours
+        (owned("me", State.WAITING, earlier=["r2"]), owned("o", State.SUBMITTED, "r2"), None),  # it came to nothing
+        (owned("me", State.DELIVERED, "r1"), owned("o", State.DELIVERED, "r2"), "r1"),
+    ],
+)
+def test_which_request_of_two_owners_a_want_goes_on_with(mine, other, right):
+    found, rest = right_of(mine, [other], owner="me")
+    assert found.request_id == right
+    assert rest is (None if right == "r2" else other)
+
+
+def test_an_unknown_outcome_of_another_owner_is_searched_for():
+    other = owned("o", State.INTENDED, doubt="lost", intended_at=NOW)
+    found, _ = right_of(owned("me", State.WAITING), [other], owner="me")
+    assert (found.state, found.forgotten_since) == (State.WAITING, NOW)
 
 
 counted = st.builds(

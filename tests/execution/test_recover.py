@@ -215,7 +215,6 @@ def test_an_output_that_stays_refused_is_no_dead_end(task):
     found = task.start(refused())
     assert isinstance(found, Submitted)
     assert found.request_id != event.request_id
-    assert task.left["lost"] == 1
 
 
 def test_a_refused_output_is_looked_up_again_before_it_is_fetched(task):

@@ -77,11 +77,10 @@ def test_no_limit_is_ever_passed(waiting, running, recent, per_minute, in_flight
         assert limits.wave(later, resume_at + 0.001) > 0
 
 
-@pytest.mark.parametrize("given_up", [False, True])
-def test_a_submit_that_was_lost_or_refused_counts_as_one(given_up):
+def test_a_submit_that_was_lost_or_refused_counts_as_one():
     refused = RequestRecord(key="k")
     refused.intend(at=NOW - 5, skew=None)
-    refused.withdraw(given_up=given_up)
+    refused.withdraw()
     assert Limits(1, 10).wave([refused, RequestRecord(key="l")], NOW) == 0
 
 

@@ -47,7 +47,7 @@ class Task:
     :param store: its task state store, by key.
     :param objects: the objects in storage, by name, each with the request that made it.
     :param unsure: what was known of its earlier wants was lost.
-    :param leaks: what it has handed on that no XCom, event or message may hold.
+    :param leaks: what a process of it has left that it may not leave.
     """
 
     world: World
@@ -232,7 +232,7 @@ class Task:
 
     def _check_leaks(self, what: str, value: Any) -> None:
         if SECRET in str(value):
-            self.leaks.append(f"{what} of {self.name} holds a signature")
+            self.leaks.append(f"I8: {what} of {self.name} holds a signature")
 
     def lost(self, process: Process) -> None:
         """A process has died."""

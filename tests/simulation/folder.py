@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,12 @@ class Folder:
             return None
         return self.tasks[owner["run_id"]].state in ("running", "deferred", "restarting", "up_for_retry")
 
+    def claimed_by(self, process: Process) -> list[str]:
+        """I6: a claim ends with its owner."""
+        claims = (json.loads(text) for name, text in self.files.items() if name.endswith(".claim"))
+        mine = [claim for claim in claims if claim["owner"]["run_id"] == process.task.name]
+        return [f"I6: {process.name} leaves its claim" for claim in mine if claim["until"] > process.now()]
+
 
 class OpenFiles:
     """The files for one process."""
@@ -70,6 +77,7 @@ class OpenFiles:
         self._process.port("write a file")
         task = self._process.task
         if task.is_read_only or self._process.world.chance("a file cannot be written", task.rates.store):
+            self._process.met_bad_storage = True
             raise SegmindStorageError("full")
         self._folder.files[name] = text
         self._process.port("the file is written")
@@ -78,6 +86,7 @@ class OpenFiles:
         """Remove one."""
         self._process.port("remove a file")
         if self._process.task.is_read_only:
+            self._process.met_bad_storage = True
             raise SegmindStorageError("read-only")
         self._folder.files.pop(name, None)
 

@@ -67,7 +67,7 @@ class Process:
         self.task, self.token, self.offset, self.world = task, token, offset, task.world
         self.began = task.world.now
         self.machine = task.world.pick("machine", ("a", "a", "b", None))
-        self.dead = self.ended = False
+        self.dead = self.ended = self.met_bad_storage = False
         self.number = task.try_number
         self.key = ""
         self.name = f"{task.name}#{token}"
@@ -152,6 +152,8 @@ class Process:
         except Killed:
             self.world.tell(self.name, "is dead")
         except (SegmindError, StoreError) as error:
+            if self.task.folder and self.task.owns(self) and not self.met_bad_storage:
+                self.task.leaks += self.task.folder.claimed_by(self)
             self.task.failed(self, error)
         finally:
             self.ended = True
@@ -196,7 +198,7 @@ class Process:
     def _check_nothing_is_paid(self, key: str) -> None:
         for record in self.task.store.get(STORE_KEY, ()):
             if record.get("key") == key and record["state"] in ("submitted", "completed", "delivered"):
-                self.task.leaks.append(f"a paid request of {self.task.name} is out of reach without its input")
+                self.task.leaks.append(f"I4: a paid request of {self.task.name} is out of reach without its input")
 
     def _want(self, prepared: Prepared) -> Want:
         if self.task.uploads:
@@ -255,7 +257,7 @@ class Process:
             task.deferred(self, found)
             return
         if len(json.dumps(found)) > _XCOM:
-            task.leaks.append(f"the XCom of {task.name} has more than {_XCOM} bytes")
+            task.leaks.append(f"I8: the XCom of {task.name} has more than {_XCOM} bytes")
         self._return([want.record.value for want in wants.values()], None)
 
     def _return(self, value: Any, run: SingleRun | None) -> None:

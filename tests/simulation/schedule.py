@@ -229,7 +229,6 @@ def _check(outcome: Outcome, gateway: Gateway, tasks: Sequence[Task]) -> None:
         _check_ended(outcome, task)
         _check_urls(outcome, task)
         _check_secrets(outcome, task)
-    _check_claims(outcome, tasks)
 
 
 def _check_bills(outcome: Outcome, gateway: Gateway, task: Task) -> None:
@@ -296,13 +295,6 @@ def _check_ended(outcome: Outcome, task: Task) -> None:
         outcome.violations.append(f"I4: {task.name} ends {task.state} with {task.error!r}")
 
 
-def _check_claims(outcome: Outcome, tasks: Sequence[Task]) -> None:
-    """I6: a claim ends with its owner."""
-    for name in tasks[0].folder.files if tasks[0].folder else ():
-        if name.endswith(".claim"):
-            outcome.violations.append(f"I6: {name} is left")
-
-
 def _check_urls(outcome: Outcome, task: Task) -> None:
     """I4: what is delivered leads somewhere."""
     for request_id in task.dead_urls:
@@ -310,7 +302,7 @@ def _check_urls(outcome: Outcome, task: Task) -> None:
 
 
 def _check_secrets(outcome: Outcome, task: Task) -> None:
-    outcome.violations += [f"I8: {what}" for what in task.leaks]
+    outcome.violations += task.leaks
     if SECRET in json.dumps(task.store):
         outcome.violations.append(f"I9: a record of {task.name} holds a signature")
     if task.folder and any(SECRET in text for text in task.folder.files.values()):
