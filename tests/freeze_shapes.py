@@ -182,8 +182,8 @@ def batch() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         files = need("execution.folder").StorageFolder(f"file://{folder}", conn_id=None, model="esrgan")
         made = manifest.BatchFolder(files, instance)
+        made.claims.take(items="0123", until=NOW + 900, now=NOW)
         made.write(rows)
-        made.claim(until=NOW + 900, now=NOW)
         [claim] = (json.loads(path.read_text()) for path in Path(folder).glob("*.claim"))
         [text] = (path.read_text() for path in Path(folder).glob("*.jsonl"))
     return {"bodies": bodies, "keys": [row.key for row in rows], "manifest": text, "records": store, "claim": claim}

@@ -13,8 +13,9 @@ import pytest
 
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.execution.claim import Claim
 from airflow_provider_segmind.execution.items import wants_of
-from airflow_provider_segmind.execution.manifest import Claim, read_manifest
+from airflow_provider_segmind.execution.manifest import read_manifest
 from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.single import Delivered, Prepared, Submitted
 from airflow_provider_segmind.execution.store import STORE_KEY, TaskStateRecords
@@ -275,9 +276,10 @@ def test_an_older_manifest_its_records_and_its_claim_are_read(batch):
     assert [row.state for row in rows.values()] == [State.SUBMITTED, State.DELIVERED, State.FAILED]
     store = Store({key: with_more(value) for key, value in batch["records"].items()})
     assert list(TaskStateRecords(store, batch=True).read()) == batch["keys"][:1]
-    claim = Claim.read(json.dumps(with_more(batch["claim"])))
+    claim = Claim.read(json.dumps(with_more(batch["claim"])).encode())
     assert claim is not None
-    assert claim == Claim.read(json.dumps(batch["claim"]))
+    assert claim.owner
+    assert claim == Claim.read(json.dumps(batch["claim"]).encode())
 
 
 @pytest.mark.parametrize("found", [found for found in WRITTEN.values() if "batch" in found])

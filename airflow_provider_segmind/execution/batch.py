@@ -16,6 +16,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindStorageError,
     SegmindTimeoutError,
 )
+from airflow_provider_segmind.execution.claim import Claims
 from airflow_provider_segmind.execution.engine import Engine
 from airflow_provider_segmind.execution.ports import Storage
 from airflow_provider_segmind.execution.record import RequestRecord, State
@@ -48,6 +49,9 @@ class Folder(Protocol):
     def manifest(self) -> str:
         """URI of the manifest."""
 
+    claims: Claims
+    damaged: bool
+
     @property
     def has_manifest(self) -> bool:
         """True where this task's own manifest is there."""
@@ -63,15 +67,6 @@ class Folder(Protocol):
 
     def probe(self) -> None:
         """Make sure that the folder can be written."""
-
-    def claim(self, *, until: float, now: float) -> bool:
-        """Keep other runs away from this manifest until then (epoch seconds); return whether there was no claim."""
-
-    def killed_since(self, names: Iterable[str], now: float) -> float | None:
-        """Return since when a run worked on it that was killed (epoch seconds); None where there is none."""
-
-    def release(self, *, ended_at: float | None = None) -> None:
-        """End the claim; with a moment (epoch seconds), leave it as that of a run that was killed."""
 
     def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
         """Note which stored outputs are missing from the folder, or are of another size."""
@@ -152,11 +147,11 @@ class BatchRun:
         :raises SegmindBatchError: more failed than ``max_failures`` allows.
         :raises SegmindError: what ended the submits.
         """
-        now = self._engine.clock.now()
-        is_new = self._folder.claim(until=now + self._rules.timeout + _CLAIM_MARGIN, now=now)
+        now, items = self._engine.clock.now(), digest_of(row.key for row in self.rows)
+        claim = self._folder.claims.take(items=items, until=now + self._rules.timeout + _CLAIM_MARGIN, now=now)
         deferred = written = False
         try:
-            memory = self._begin(now) if event is None else self._resume(event)
+            memory = self._begin(now, items) if event is None else self._resume(event)
             self._work(memory, begins=event is None)
             written = True
             if self._goes_on(memory):
@@ -165,31 +160,34 @@ class BatchRun:
             return self._close(memory)
         finally:
             if not deferred:
-                self._leave(is_new=is_new, written=written)
+                self._leave(written=written, is_new=event is None and claim.killed_since is None)
 
-    def _leave(self, *, is_new: bool, written: bool) -> None:
+    def _leave(self, *, written: bool, is_new: bool) -> None:
         """
-        End the claim, once the manifest states what this run knows to be paid for; else leave it as one that has ended.
+        End the claim; whatever ended the run is raised, and not what goes wrong here.
 
-        :param is_new: there was no claim before, of a run that was killed.
-        :param written: the manifest has been written since.
+        :param written: the manifest states what this run knows to be paid for.
+        :param is_new: nothing was submitted before this process.
         """
-        if not written and all(want.taken_up for want in self.wants):
-            try:
+        taken_up = all(want.taken_up for want in self.wants)
+        settled = written or (is_new and not taken_up)
+        try:
+            if not written and taken_up:
                 self._folder.write(self.rows)
-            except (SegmindError, OSError) as error:  # whatever ended the run is raised, and not this
-                log.warning("The manifest could not be written, so the next run asks the history: %s", error)
-                self._folder.release(ended_at=self._engine.clock.now())
-                return
-        elif not written and not is_new:
-            self._folder.release(ended_at=self._engine.clock.now())
-            return
-        self._folder.release()
+                settled = True
+        except (SegmindError, OSError) as error:
+            log.warning("The manifest could not be written, so the next run asks the history: %s", error)
+        try:
+            self._folder.claims.end(now=self._engine.clock.now(), settled=settled)
+        except (SegmindError, OSError) as error:
+            log.warning("The claim could not be ended: %s", error)
 
-    def _begin(self, now: float) -> Memory:
+    def _begin(self, now: float, items: str) -> Memory:
         """Take up what earlier tries and runs left."""
         names = self._folder.names()
-        self._engine.take_up(self.wants, *self._folder.read(names), killed_since=self._folder.killed_since(names, now))
+        manifests = self._folder.read(names)
+        killed_since = 0.0 if self._folder.damaged else self._folder.claims.killed_since(names)
+        self._engine.take_up(self.wants, *manifests, killed_since=killed_since)
         for want in self.wants:
             want.record.run_again()
         self._engine.log_earlier(self.wants)
@@ -199,7 +197,7 @@ class BatchRun:
         return Memory(
             started_at=now,
             reused=len(self.wants) - missing,
-            items=digest_of(row.key for row in self.rows),
+            items=items,
             moved_at=now,
         )
 

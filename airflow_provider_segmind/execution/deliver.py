@@ -21,7 +21,7 @@ _REFUSED_FOR = 900.0
 #: What a host returns for an output that it does not have, or does not have yet.
 _REFUSALS = (401, 403, 404, 410)
 #: Outputs stored before their records are written.
-_AT_ONCE = 16
+_STORED_AT_ONCE = 16
 
 
 class Deliverer:
@@ -41,8 +41,8 @@ class Deliverer:
         completed = [want for want in wants if want.record.state is State.COMPLETED and want.error is None]
         if completed and storage is not None:
             self._records.put(want.record for want in completed)
-        for start in range(0, len(completed), _AT_ONCE):
-            group = completed[start : start + _AT_ONCE]
+        for start in range(0, len(completed), _STORED_AT_ONCE):
+            group = completed[start : start + _STORED_AT_ONCE]
             for want in group:
                 want.guarded(self._recovery.output)
             ready = [want for want in group if want.record.state is State.COMPLETED and want.error is None]
@@ -50,11 +50,13 @@ class Deliverer:
             self._records.put(want.record for want in group)
 
     def _store(self, wants: Sequence[Want], storage: Storage | None, by: str | None) -> None:
+        destination = None if storage is None else storage.destination
+
         def stored(number: int, outcome: list[dict[str, Any]] | SegmindError | None) -> None:
             want = wants[number]
             want.result = None  # an inline output is megabytes
             if not isinstance(outcome, SegmindError):
-                want.record.delivered(outcome, at=self._clock.now(), by=by)
+                want.record.delivered(outcome, at=self._clock.now(), by=by, to=destination)
             elif isinstance(outcome, SegmindDownloadError) and outcome.status in _REFUSALS:
                 self._refused(want, outcome)
             else:
@@ -87,12 +89,12 @@ class Deliverer:
         want.record.withdraw()
 
     def check(self, want: Want, storage: Storage | None) -> None:
-        """Check what an earlier try delivered: what is missing by now is fetched, or submitted, again."""
+        """Check what an earlier try delivered: what is missing, or went elsewhere, is fetched, or submitted, again."""
         record = want.record
         if record.state is not State.DELIVERED:
             return
         if storage is not None:
-            if record.stored is None or not storage.has(record.stored):
+            if record.stored is None or record.destination != storage.destination or not storage.has(record.stored):
                 record.undelivered()
         elif self._recovery.age(record) > OUTPUT_LIVES:
             self._gone(want)

@@ -18,7 +18,7 @@ from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
 from airflow_provider_segmind.storage.paths import fresh, is_same, object_path, probe, refused_early, storage_errors
-from airflow_provider_segmind.storage.sidecar import About, find_done
+from airflow_provider_segmind.storage.sidecar import About, find_done, sidecar_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -127,7 +127,7 @@ class Delivery:
             if is_same(path, source):
                 raise SegmindConfigError(
                     f"destination: {path} is the input itself, or may become it",
-                    next_step="Nothing was sent. Name another folder, or add to the name: {stem}_large.{ext}.",
+                    next_step="Name another folder, or add to the name: {stem}_large.{ext}.",
                 )
 
     def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -149,9 +149,10 @@ class Delivery:
                     telemetry.skipped(self.model, value, why)
                     return value
                 continue
-            with refused_early("destination", path):
-                if fresh(path).exists(path.path):
-                    raise SegmindConfigError(f"{path} is there already, and if_exists='fail'")
+            for there in (path, sidecar_of(path)) if self.sidecar else (path,):
+                with refused_early("destination", there):
+                    if fresh(there).exists(there.path):
+                        raise SegmindConfigError(f"{there} is there already, and if_exists='fail'")
         return None
 
     def _candidates(self, name: str, asked: str | None) -> Iterator[ObjectStoragePath]:

@@ -17,7 +17,8 @@ Theory of operation:
 5. What was submitted stays ours until it is delivered. Segmind forgets a request after an hour: then its history is
    asked for the output. A history that does not answer, or says PENDING, is a retryable error, not "gone".
 6. Only three things lead back to a submit: the request FAILED (free), the submit was proven never accepted, or the
-   output is gone: refused in two tries after the record's hour, or known to nobody and ``on_lost_submit="resubmit"``.
+   output is gone: refused in two tries after the record's hour, or known to nobody (or PENDING for more than a day) and
+   ``on_lost_submit="resubmit"``.
 7. A POST is sent once per intent. A 429 or a refused connection was not accepted. After a 5xx the history is asked
    once before it is repeated. Anything else without a readable response is an unknown outcome.
 8. The task returns: DELIVERED. Airflow reports the success: CLOSED, and the next try of a cleared task is a new want.
@@ -87,6 +88,7 @@ class Engine:
         self._deliverer = Deliverer(records, clock, self._recovery)
         self._submitter = Submitter(segmind, records, clock, rules.model, self.recall, self.settle)
         self._given_up: set[str] = set()
+        self._killed = False
         self._left: list[RequestRecord] = []  # open, and not wanted any more
 
     # --- take up what earlier tries left --------------------------------------------------------------------
@@ -105,7 +107,7 @@ class Engine:
         :param manifests: the rows of all manifests in the folder.
         :param killed_since: since when another run worked on them that was killed (epoch seconds).
         """
-        stored = self.records.read()
+        stored, self._killed = self.records.read(), killed_since is not None
         wanted = {want.record.key for want in wants}
         self._left = [record for key, record in stored.items() if record.open and key not in wanted]
         for want in wants:
@@ -149,8 +151,8 @@ class Engine:
         lost = [want for want in wants if self._may_be_forgotten(want)]
         if not lost:
             return
-        # Where there is a store, what it has lost was submitted long ago.
-        timeout = 0.0 if self.records.available else self.rules.lost_submit_wait
+        # Where there is a store, what it has lost was submitted long ago; a run may have been killed just now.
+        timeout = 0.0 if self.records.available and not self._killed else self.rules.lost_submit_wait
         log.info("Searching the request history for %d want(s) of which there may be no record", len(lost))
         for want, verdict in zip(lost, self._resolve(lost, wants, timeout), strict=True):
             want.asked_at = self.clock.now()
@@ -168,6 +170,8 @@ class Engine:
         if other.replaces(record):
             want.record = other.instead_of(record).as_of(record)
             want.record.run_again()
+            if want.record.state is State.DELIVERED:  # nobody has checked that it is still there
+                want.record.undelivered()
 
     def _may_be_forgotten(self, want: Want) -> bool:
         record, asked = want.record, self.clock.now() - want.asked_at < _ASKED_FOR

@@ -75,6 +75,11 @@ class FolderStorage:
     wants: Mapping[str, Want]
     max_bytes: int
 
+    @property
+    def destination(self) -> str:
+        """URI of the folder."""
+        return self.folder.destination
+
     def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
         """Store a few at once."""
         self.hook.get_conn()  # made once, here: it is shared by the threads

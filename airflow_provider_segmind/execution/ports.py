@@ -95,6 +95,10 @@ class Records(Protocol):
 class Storage(Protocol):
     """Where outputs go."""
 
+    @property
+    def destination(self) -> str:
+        """Where, before placeholders are filled in."""
+
     def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
         """
         Fetch the outputs of each result, verify and store them.

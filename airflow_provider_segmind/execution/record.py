@@ -68,6 +68,7 @@ class RequestRecord(BaseModel):
     :param request_id: its Segmind request, once there is one.
     :param intended_at: when the submit was about to be sent (epoch seconds); None also where that is not known.
     :param skew: seconds by which Segmind's clock was ahead of ours then; None where no response told.
+    :param sent: the key of what was sent: an input may go in another way in a later try.
     :param mark: of this submit, see ``marks.py``.
     :param doubt: how its response was lost: ``lost``, or ``error`` where it was a 5xx, which Segmind may have accepted.
     :param found: how its request was found in the history: by its ``intent``, or because nothing was remembered
@@ -78,6 +79,7 @@ class RequestRecord(BaseModel):
     :param uploaded: the address of an uploaded input, so that the next submit does not upload it again.
     :param result: what Segmind returned, once it is complete (cost in credits, times in seconds).
     :param stored: the stored objects, as in the XCom of an upscaling task.
+    :param destination: where they were to be stored, before placeholders are filled in.
     :param refetched: what was stored has been lost: its cost was in the numbers of the run that delivered it first.
     :param stored_by: the task instance that stored them.
     :param error: why it was given up, as :meth:`SegmindError.to_dict`.
@@ -100,6 +102,7 @@ class RequestRecord(BaseModel):
     request_id: str | None = None
     intended_at: float | None = None
     skew: float | None = None
+    sent: str | None = None
     mark: str | None = None
     doubt: Literal["lost", "error"] | None = None
     found: Literal["intent", "recall"] | None = None
@@ -109,6 +112,7 @@ class RequestRecord(BaseModel):
     uploaded: str | None = None
     result: dict[str, Any] | None = None
     stored: list[dict[str, Any]] | None = None
+    destination: str | None = None
     stored_by: str | None = None
     refetched: bool = False
     error: dict[str, Any] | None = None
@@ -124,10 +128,10 @@ class RequestRecord(BaseModel):
         """Begin a try with it: nothing that a process of an earlier try still writes counts higher."""
         self.owner, self.counter = owner, try_number * _STEP
 
-    def intend(self, *, at: float, skew: float | None, mark: str | None = None) -> None:
+    def intend(self, *, at: float, skew: float | None, mark: str | None = None, sent: str | None = None) -> None:
         """Note that the submit is about to be sent; written before it is."""
         self._becomes(State.INTENDED)
-        self.intended_at, self.skew, self.mark, self.doubt = at, skew, mark, "lost"
+        self.intended_at, self.skew, self.mark, self.sent, self.doubt = at, skew, mark, sent, "lost"
         self.request_id = self.submitted_at = self.finished_at = self.refused_at = None
         self.result = self.stored = self.error = None
         self.refetched = False
@@ -153,10 +157,13 @@ class RequestRecord(BaseModel):
         self._becomes(State.COMPLETED)
         self.refused_at = self.refused_at or at
 
-    def delivered(self, stored: list[dict[str, Any]] | None, *, at: float, by: str | None = None) -> None:
+    def delivered(
+        self, stored: list[dict[str, Any]] | None, *, at: float, by: str | None = None, to: str | None = None
+    ) -> None:
         """Note that the task returns it."""
         self._becomes(State.DELIVERED)
-        self.stored, self.stored_by, self.finished_at, self.refused_at, self.error = stored, by, at, None, None
+        self.stored, self.stored_by, self.destination = stored, by, to
+        self.finished_at, self.refused_at, self.error = at, None, None
 
     def undelivered(self) -> None:
         """Note that what was delivered is not in storage any more: it is fetched again."""
@@ -199,9 +206,10 @@ class RequestRecord(BaseModel):
 
     def instead_of(self, mine: RequestRecord) -> RequestRecord:
         """Return this record of another owner for a want that goes on with it."""
-        since = mine.intended_at if mine.state is State.INTENDED else None
+        since = None if mine.doubt is None else mine.intended_at or 0.0
         return self.model_copy(
             update={
+                "owner": mine.owner,
                 "counter": mine.counter,
                 "forgotten_since": _earliest(mine.forgotten_since, self.forgotten_since, since),
                 "earlier": [*self.earlier, *mine._all_requests()][-_EARLIER:],
@@ -266,8 +274,8 @@ class RequestRecord(BaseModel):
 
     @property
     def paid(self) -> bool:
-        """True while a request of this want is known: it is, or will be, paid for."""
-        return self.state in (State.SUBMITTED, State.COMPLETED, State.DELIVERED)
+        """True while something of this want is, or may be, paid for, delivered or not."""
+        return self.open or self.state is State.DELIVERED
 
     @property
     def owed(self) -> bool:
@@ -311,8 +319,9 @@ def right_of(
     known = [row for row in known if row.owner != owner]
     other = max(known, key=lambda row: (row.request_id is not None, _USE.index(row.state)), default=None)
     if other is not None and (mine is None or other.replaces(mine)):
-        mine, other = other.instead_of(mine or RequestRecord(key=other.key)), None
-    for row in known:
-        if mine is not None and row.doubt is not None:  # it may be submitted
-            mine.forget(row.intended_at or 0.0)
+        mine, other = other.instead_of(mine or RequestRecord(key=other.key, owner=owner)), None
+    if mine is not None:
+        for row in known:
+            since = _earliest(row.forgotten_since, None if row.doubt is None else row.intended_at or 0.0)
+            mine.forgotten_since = _earliest(mine.forgotten_since, since)  # that may be submitted
     return mine, other

@@ -19,7 +19,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.execution.ports import Clock, Records, Segmind
 from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.want import Want
-from airflow_provider_segmind.protocol.history import POST_WITHIN
+from airflow_provider_segmind.protocol.history import POST_WITHIN, key_of_inputs
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,8 @@ class Submitter:
         """Write the intents, send the POSTs, and write each response as it arrives."""
         now = self._clock.now()
         for want in group:
-            want.record.intend(at=now, skew=self._segmind.skew, mark=self._segmind.mark())
+            sent = key_of_inputs(want.sent())
+            want.record.intend(at=now, skew=self._segmind.skew, mark=self._segmind.mark(), sent=sent)
         self._records.put(want.record for want in group)
 
         def responded(number: int, response: str | SegmindError) -> None:

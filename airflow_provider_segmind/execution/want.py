@@ -85,7 +85,8 @@ class Want:
         :param oldest: what was submitted before is of no use any more (epoch seconds).
         """
         record = self.record
-        unknown = self.upload is not None and not record.uploaded
+        sent = record.sent if record.state is State.INTENDED else None
+        unknown = sent is None and self.upload is not None and not record.uploaded
         intended_at = record.intended_at if record.state is State.INTENDED else None
         since = record.forgotten_since
         if since is None and intended_at is None:
@@ -96,6 +97,7 @@ class Want:
             since=None if since is None else max(since, oldest),
             skew=record.skew if intended_at is not None else None,
             upload=self.upload if unknown else None,
+            sent=sent,
         )
 
 

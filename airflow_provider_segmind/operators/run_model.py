@@ -163,6 +163,7 @@ class SegmindRunModelOperator(WaitsForRequest):
             prepared.want(self.model, gateway),
             delivery,
             lambda: check_place(delivery, prepared, note["fingerprint"]),
+            can_submit=prepared.missing is None,
         )
         found = run.start(deadline=self._deadline(started_at), waits=self.wait_for_completion)
         if isinstance(found, Delivered):
@@ -196,12 +197,14 @@ class SegmindRunModelOperator(WaitsForRequest):
         want: Want,
         delivery: Delivery | None,
         before_submit: Callable[[], dict[str, Any] | None] = lambda: None,
+        *,
+        can_submit: bool = True,
     ) -> SingleRun:
         engine = engine_of(
             context,
             SegmindModel(self.hook, self.model, self.runs_workflow, self.min_remaining_credits),
             durable=self.durable,
-            on_lost_submit=self.on_lost_submit,
+            on_lost_submit=self.on_lost_submit if can_submit else "fail",
             lost_submit_wait=self.lost_submit_wait,
             completed=lambda want, result: telemetry.completed(result),
         )

@@ -10,6 +10,7 @@ requests, so a submit from before it would be listed.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_segmind.protocol.identity import canonical
+from airflow_provider_segmind.protocol.identity import KEY_LENGTH, canonical
 from airflow_provider_segmind.protocol.wire import HistoryRow, Metrics, OutputFile, RequestState, Result
 
 #: Seconds by which two clocks may differ where no ``Date`` header has told the difference.
@@ -26,7 +27,7 @@ CLOCK_LIMIT = 120.0
 _KNOWN_CLOCK_LIMIT = 5.0
 #: Seconds by which the history is read further back until its clock is known.
 _UNKNOWN_CLOCK = 3600.0
-#: Seconds after an intent within which its POST leaves; later it is not sent (``not_after`` in ``execution/ports.py``).
+#: Seconds after an intent within which its POST leaves; later it is not sent (``may_leave`` in ``execution/ports.py``).
 POST_WITHIN = 5.0
 #: Seconds after the intent from which a row proves: the POST leaves within POST_WITHIN, may have to connect, and is
 #: listed in the order of its acceptance.
@@ -44,6 +45,7 @@ class Sought:
         ``intended_at``.
     :param skew: seconds by which Segmind's clock was ahead of ours; None where no response told.
     :param upload: the bytes of an uploaded image whose address is not known: ``body`` has no ``image`` then.
+    :param sent: the key of what was sent, where that was noted: ``body`` may be sent in another way by now.
     """
 
     body: Mapping[str, Any] = field(repr=False)
@@ -51,6 +53,7 @@ class Sought:
     since: float | None = None
     skew: float | None = None
     upload: bytes | None = field(default=None, repr=False)
+    sent: str | None = None
 
     @property
     def from_(self) -> float:
@@ -84,7 +87,7 @@ class Sought:
     @property
     def key(self) -> str:
         """What the inputs of a row have to be, exactly: with one parameter more or less it is another request."""
-        return _key(self.body, upload=self.upload is not None)
+        return self.sent or key_of_inputs(self.body, upload=self.upload is not None)
 
     def may_hide(self, row: HistoryRow) -> bool:
         """Return whether a row does not say enough to rule out that it is this submit."""
@@ -124,7 +127,7 @@ def assign(
     by_key: dict[str, list[HistoryRow]] = defaultdict(list)
     for row in ours:
         if _created_or_0(row) >= since:
-            by_key[_key(row.parameters or {})].append(row)
+            by_key[key_of_inputs(row.parameters or {})].append(row)
             if uploads:
                 by_key[_key_without_image(row.parameters or {})].append(row)
     for number in sorted(range(len(sought)), key=lambda number: sought[number].from_, reverse=True):
@@ -176,13 +179,14 @@ def _created_or_0(row: HistoryRow) -> float:
     return created(row) or 0.0
 
 
-def _key(parameters: Mapping[str, Any], upload: bool = False) -> str:
-    """Return inputs as text to compare, as the wire may change them: a number that came back as text is the same."""
-    return json.dumps({"image from": "upload" if upload else "body", **_plain(canonical(parameters))}, sort_keys=True)
+def key_of_inputs(parameters: Mapping[str, Any], *, upload: bool = False) -> str:
+    """Return what identifies inputs, as the wire may change them: a number that came back as text is the same."""
+    plain = {"image from": "upload" if upload else "body", **_plain(canonical(parameters))}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def _key_without_image(parameters: Mapping[str, Any]) -> str:
-    return _key({name: value for name, value in parameters.items() if name != "image"}, upload=True)
+    return key_of_inputs({name: value for name, value in parameters.items() if name != "image"}, upload=True)
 
 
 def _plain(value: Any) -> Any:

@@ -97,7 +97,7 @@ class SegmindRequestSensor(SegmindSensor):
         refusals, pause = Refusals(self.hook.settings.poll_error_timeout), _REFUSED_FIRST
         while True:
             try:
-                return self._looked()
+                return self._poll()
             except SegmindError as error:
                 if error.retryable:
                     raise
@@ -108,7 +108,7 @@ class SegmindRequestSensor(SegmindSensor):
             time.sleep(pause)
             pause = min(2 * pause, _REFUSED_LONGEST)
 
-    def _looked(self) -> dict[str, Any] | None:
+    def _poll(self) -> dict[str, Any] | None:
         try:
             seen = self.hook.get_status(self.request_id)
         except SegmindRequestExpiredError as error:

@@ -160,6 +160,8 @@ class Task:
 class Shelf:
     """A storage port: keeps which results were stored, or refuses them."""
 
+    destination = "mem://"
+
     def __init__(self, error=None):
         self.stored, self.there, self.error, self.groups = [], True, error, []
 

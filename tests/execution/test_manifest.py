@@ -15,9 +15,10 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
 )
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
+from airflow_provider_segmind.execution.claim import Claims
 from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.instance import Instance
-from airflow_provider_segmind.execution.manifest import BatchFolder, Claim, read_manifest, write_manifest
+from airflow_provider_segmind.execution.manifest import BatchFolder, read_manifest, write_manifest
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.store import STORE_KEY
 from airflow_provider_segmind.execution.waves import BatchEvent, Limits
@@ -74,18 +75,25 @@ def test_a_line_that_cannot_be_read_is_named(line):
 def folder(airflow_db, tmp_path):
     """Make the folder of a task."""
 
-    def made(task_id="t", map_index=-1, *, run_id="r", is_working=lambda owner: None):
+    def made(task_id="t", map_index=-1, *, run_id="r", try_number=1, is_working=lambda owner: None):
         files = StorageFolder(f"file://{tmp_path}/out/{{model}}", conn_id=None, model="esrgan")
-        return BatchFolder(files, Instance("d", run_id, task_id, map_index), is_working)
+        return BatchFolder(files, Instance("d", run_id, task_id, map_index, try_number), is_working)
 
     return made
 
 
+def claimed(there):
+    """Take the claim of a folder, as a run does before anything else."""
+    there.claims.take(items="i", until=NOW + 100, now=NOW)
+    return there
+
+
 def test_every_manifest_in_the_folder_is_read(folder):
     """A task that was renamed, and a chunk that moved to another map index, find what is there."""
-    folder("t", 0).write([record("a", state=State.DELIVERED, counter=3), record("b", state=State.SUBMITTED)])
-    folder("t", 1).write([record("c", state=State.DELIVERED)])
-    folder("old-name").write([record("a", state=State.FAILED, counter=2), record("b", counter=1001, request_id="r")])
+    claimed(folder("t", 0)).write([record("a", state=State.DELIVERED, counter=3), record("b", state=State.SUBMITTED)])
+    claimed(folder("t", 1)).write([record("c", state=State.DELIVERED)])
+    old = [record("a", state=State.FAILED, counter=2), record("b", counter=1001, request_id="r")]
+    claimed(folder("old-name")).write(old)
     renamed = folder("new-name")
     found = renamed.read(renamed.names())
     assert [{key: row.state for key, row in rows.items()} for rows in found] == [
@@ -98,8 +106,8 @@ def test_every_manifest_in_the_folder_is_read(folder):
 
 
 def test_rows_of_an_earlier_run_stay_in_the_manifest(folder):
-    folder().write([record("a"), record("b")])
-    folder().write([record("b", counter=1), record("c")])
+    claimed(folder()).write([record("a"), record("b")])
+    claimed(folder()).write([record("b", counter=1), record("c")])
     there = folder()
     assert there.has_manifest
     [own] = there.read(there.names())
@@ -107,11 +115,12 @@ def test_rows_of_an_earlier_run_stay_in_the_manifest(folder):
 
 
 def test_a_manifest_of_another_task_that_cannot_be_read_stops_nobody(folder, tmp_path, caplog):
-    folder().write([record("a")])
-    (tmp_path / "out/esrgan/other.manifest.jsonl").write_text("nonsense\n")
+    claimed(folder()).write([record("a")])
+    (tmp_path / "out/esrgan/other.manifest.jsonl").write_text('{"key": "b"}\nnonsense\n')
     there = folder()
-    assert [sorted(rows) for rows in there.read(there.names())] == [["a"], []]
-    assert "other.manifest.jsonl, line 1" in caplog.text
+    assert [sorted(rows) for rows in there.read(there.names())] == [["a"], ["b"]]
+    assert there.damaged, "what else it stated may be paid for"
+    assert "other.manifest.jsonl, line 2" in caplog.text
 
 
 def test_a_stored_output_that_is_not_in_the_folder_any_more_is_fetched_again(folder, tmp_path):
@@ -128,18 +137,19 @@ def test_a_stored_output_that_is_not_in_the_folder_any_more_is_fetched_again(fol
 @pytest.mark.parametrize("content", [b"", b" \n", b"\x1f\x8b\x08\xff", '{"key": "\u00e9"}'.encode("latin-1")])
 def test_a_manifest_that_was_cut_or_is_no_text_is_not_taken_for_none(folder, tmp_path, content):
     """What it knew is paid for. Of another task's it says nothing."""
-    there = folder()
+    there = claimed(folder())
     there.write([record("a")])
     [path] = tmp_path.rglob("*.manifest.jsonl")
     path.write_bytes(content)
     with pytest.raises(SegmindConfigError, match="Restore it, or remove it"):
         there.read(there.names())
     path.rename(path.with_name("other.manifest.jsonl"))
-    assert there.read(there.names()) == [{}, {}]
+    assert there.read(there.names())[0] == {}
+    assert there.damaged
 
 
 def test_an_empty_batch_leaves_no_manifest(folder, tmp_path):
-    folder().write([])
+    claimed(folder()).write([])
     assert not list(tmp_path.rglob("*.manifest.jsonl"))
 
 
@@ -147,30 +157,34 @@ def test_an_empty_batch_leaves_no_manifest(folder, tmp_path):
 
 
 def test_another_run_is_refused_as_long_as_the_claim_holds(folder):
-    folder(run_id="first").claim(until=NOW + 100, now=NOW)
+    folder(run_id="first").claims.take(items="i", until=NOW + 100, now=NOW)
     with pytest.raises(SegmindConfigError, match=rf"d first t -1.*{NOW + 100:.0f}"):
-        folder(run_id="second").claim(until=NOW + 200, now=NOW + 99)
-    folder(run_id="first").claim(until=NOW + 300, now=NOW + 99)  # its own next wave
-    folder(run_id="second").claim(until=NOW + 900, now=NOW + 301)
+        folder(run_id="second").claims.take(items="i", until=NOW + 200, now=NOW + 99)
+    folder(run_id="first").claims.take(items="i", until=NOW + 300, now=NOW + 99)  # its own next wave
+    folder(run_id="second").claims.take(items="i", until=NOW + 900, now=NOW + 301)
 
 
 @pytest.mark.parametrize(("works", "refused"), [(True, True), (False, False), (None, True)])
 def test_a_claim_ends_with_its_owner(folder, works, refused):
     """Marked failed while it was deferred, or killed: Airflow says that it does not work any more."""
     asked = []
-    folder(run_id="first").claim(until=NOW + 100, now=NOW)
+    folder(run_id="first").claims.take(items="i", until=NOW + 100, now=NOW)
     second = folder(run_id="second", is_working=lambda owner: asked.append(owner) or works)
     if refused:
         with pytest.raises(SegmindConfigError, match="another run works on"):
-            second.claim(until=NOW + 200, now=NOW)
+            second.claims.take(items="i", until=NOW + 200, now=NOW)
     else:
-        second.claim(until=NOW + 200, now=NOW)
+        second.claims.take(items="i", until=NOW + 200, now=NOW)
     assert asked == [{"dag_id": "d", "run_id": "first", "task_id": "t", "map_index": -1}]
 
 
-@pytest.mark.parametrize("text", [None, "", "nonsense", "[]", "{}", '{"owner": 1, "until": 2}', '{"owner": {}}'])
-def test_a_claim_that_cannot_be_read_is_none(text):
-    assert Claim.read(text) is None
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b'{"owner": 1, "until": 2}', b'{"owner": {}}', b"\xff"])
+def test_a_claim_that_cannot_be_read_keeps_nobody_out_and_is_asked_after(folder, tmp_path, content):
+    claimed(folder())
+    [path] = claims(tmp_path)
+    path.write_bytes(content)
+    there = claimed(folder(run_id="next"))
+    assert there.claims.killed_since(there.names()) == 0.0
 
 
 # --- a run over the emulator ----------------------------------------------------------------------------------------
@@ -294,17 +308,16 @@ def test_what_a_killed_run_has_submitted_is_found_by_the_next_run(task, batch, t
 
     with monkeypatch.context() as patch:
         patch.setattr(BatchFolder, "write", killed)
-        patch.setattr(BatchFolder, "release", killed)
+        patch.setattr(Claims, "end", killed)
         with pytest.raises(KilledError):
             batch()
-    [claim] = claims(tmp_path)
+    assert len(claims(tmp_path)) == 1
     assert not list((tmp_path / "out" / "esrgan").glob("*.jsonl"))
     task.emulator.advance(30)
     another_run(task)
     found = batch(run_id="tomorrow", works=False, task_id="new" if renamed else "t")
     assert len(found.waited) == 3
     assert task.accepted == 3
-    assert claim.exists() is True
 
 
 def test_a_run_that_fails_before_its_manifest_leaves_it_all_the_same(task, batch, tmp_path, monkeypatch):
@@ -321,31 +334,64 @@ def test_a_run_that_fails_before_its_manifest_leaves_it_all_the_same(task, batch
 def test_a_process_that_has_lost_its_claim_writes_nothing(folder, tmp_path):
     """Airflow took it for dead; another run works on the manifest by now."""
     late = folder(run_id="first")
-    late.claim(until=NOW + 100, now=NOW)
+    late.claims.take(items="i", until=NOW + 100, now=NOW)
     now = folder(run_id="second", is_working=lambda owner: False)
-    now.claim(until=NOW + 200, now=NOW)
+    now.claims.take(items="i", until=NOW + 200, now=NOW)
     now.write([record("a", counter=5)])
     with pytest.raises(SegmindConfigError, match="another run works on"):
         late.write([record("a", counter=9)])
-    late.release()
+    late.claims.end(now=NOW, settled=True)
     assert now.read(now.names())[0]["a"].counter == 5
     assert claims(tmp_path)
 
 
 def test_a_process_of_an_earlier_try_does_not_take_back_what_a_later_one_wrote(folder):
     there = folder()
-    there.claim(until=NOW + 100, now=NOW)
+    there.claims.take(items="i", until=NOW + 100, now=NOW)
     there.write([record("a", owner="me", counter=2001, request_id="r", state=State.SUBMITTED)])
     there.write([record("a", owner="me", counter=1003, state=State.INTENDED, doubt="lost")])
     assert there.read(there.names())[0]["a"].request_id == "r"
 
 
+def test_a_killed_run_is_asked_after_until_a_run_has_the_same_items(folder, tmp_path):
+    def run(run_id, items):
+        there = folder(run_id=run_id, is_working=lambda owner: False)
+        there.claims.take(items=items, until=NOW + 100, now=NOW + 50)
+        since = there.claims.killed_since(there.names())
+        there.claims.end(now=NOW + 60, settled=True)
+        return since
+
+    folder(run_id="killed").claims.take(items="a b", until=NOW + 100, now=NOW)
+    assert [run("second", "c"), run("third", "d"), run("fourth", "a b"), run("fifth", "a b")] == [NOW, NOW, NOW, None]
+    assert claims(tmp_path) == []
+
+
+def test_clocks_of_two_runs_are_not_compared(folder):
+    """The killed run's clock was ahead."""
+    folder(run_id="killed").claims.take(items="a", until=NOW + 900, now=NOW + 300)
+    there = folder(run_id="next", is_working=lambda owner: False)
+    there.claims.take(items="a", until=NOW + 100, now=NOW)
+    assert there.claims.killed_since(there.names()) == NOW + 300
+
+
+def test_a_process_of_an_earlier_try_does_not_end_the_claim_of_a_later_one(folder, tmp_path):
+    early, late = folder(try_number=1), folder(try_number=2)
+    claimed(early)
+    claimed(late)
+    early.claims.end(now=NOW, settled=True)
+    assert claims(tmp_path)
+    with pytest.raises(SegmindConfigError, match="another run works on"):
+        early.write([record("a")])
+    with pytest.raises(SegmindConfigError, match="another run works on"):
+        claimed(early)
+
+
 def test_a_mapped_run_does_not_ask_after_its_siblings(folder):
     asked = []
-    folder("t", 0).claim(until=NOW + 100, now=NOW)
+    folder("t", 0).claims.take(items="i", until=NOW + 100, now=NOW)
     there = folder("t", 1, is_working=asked.append)
-    assert there.claim(until=NOW + 100, now=NOW)
-    assert there.killed_since(there.names(), NOW) is None
+    there.claims.take(items="i", until=NOW + 100, now=NOW)
+    assert there.claims.killed_since(there.names()) is None
     assert asked == []
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.claim import Claim
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator
 from tests.airflow_versions import needs_airflow_sdk
 from tests.buckets import BUCKET, CONN
@@ -114,16 +116,17 @@ def test_two_runs_do_not_work_on_one_manifest(segmind_emulator, images, folder):
     claim = folder / "upscale.claim"
     owner = {"dag_id": "batch", "run_id": "another_run", "task_id": "upscale", "map_index": -1}
     until = time.time() + 60
-    claim.write_text(json.dumps({"owner": owner, "until": until}))
+    claim.write_text(json.dumps(asdict(Claim(owner, 1, until, until - 60, "other items"))))
     run = run_tasks(dag_of(folder, images(1)))
     assert run.state == "failed"
-    assert f"another run works on file://{folder}/upscale.manifest.jsonl: batch another_run upscale -1" in run.log
+    assert f"another run works on file://{folder}/upscale.claim: batch another_run upscale -1" in run.log
     assert f"or {until:.0f} (epoch seconds) at the latest" in run.log
     assert json.loads(claim.read_text())["owner"] == owner, "it is not ours to release"
     assert segmind_emulator.stats.submits_attempted == 0
-    claim.write_text(json.dumps({"owner": owner, "until": time.time() - 1}))  # it died, and its time is over
+    claim.write_text(json.dumps(asdict(Claim(owner, 1, time.time() - 1, until - 60, "other items"))))  # it died
     assert run.again("upscale").state == "success"
-    assert not claim.exists()
+    left = json.loads(claim.read_text())  # as one that has ended: what it was about has not been asked for
+    assert left["until"] <= time.time()
 
 
 @needs_airflow_sdk  # the dag.test() of Airflow 2 does not render again what it resumes; its workers do

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 
 import pytest
 
+from airflow_provider_segmind.execution.claim import Claim, Claims
 from airflow_provider_segmind.execution.engine import Engine
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.operators import batch
@@ -18,6 +20,11 @@ from tests.task_runner import run_tasks
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
 
 OWNER = {"dag_id": "batch", "run_id": "yesterday", "task_id": "upscale", "map_index": -1}
+
+
+def written(owner, until):
+    """Return the text of a claim."""
+    return json.dumps(asdict(Claim(owner, 1, until, time.time() - 60, "items")))
 
 
 def dies(*arguments, **named):
@@ -74,13 +81,14 @@ def test_a_batch_that_fails_leaves_no_claim(segmind_emulator, images, folder, mo
 
 
 def test_a_deferred_batch_keeps_its_claim_until_it_ends(segmind_emulator, images, folder, monkeypatch):
-    claims, original = [], BatchFolder.claim
+    claims, original = [], Claims.take
 
-    def claim(self, **named):
-        original(self, **named)
+    def take(self, **named):
+        claim = original(self, **named)
         claims.append(json.loads((folder / "upscale.claim").read_text()))
+        return claim
 
-    monkeypatch.setattr(BatchFolder, "claim", claim)
+    monkeypatch.setattr(Claims, "take", take)
     run = run_tasks(dag_of(folder, images(2)))
     assert run.state == "success"
     assert len(claims) == 2  # before and after the deferral
@@ -105,7 +113,7 @@ def test_whose_claim_counts(segmind_emulator, images, folder, monkeypatch, worki
     monkeypatch.setattr(batch, "is_working", is_working)
     folder.mkdir()
     until = time.time() + seconds
-    (folder / "upscale.claim").write_text(json.dumps({"owner": OWNER, "until": until}))
+    (folder / "upscale.claim").write_text(written(OWNER, until))
     run = run_tasks(dag_of(folder, images(1)))
     assert asked[0] == OWNER
     assert run.state == ("failed" if refused else "success")
@@ -122,11 +130,13 @@ def test_a_run_that_was_ended_while_it_was_deferred(segmind_emulator, images, fo
     items = images(1)
     ended = run_dag(dag_of(folder, items))
     owner = {**OWNER, "run_id": ended.run_id}
-    (folder / "upscale.claim").write_text(json.dumps({"owner": owner, "until": time.time() + 600}))
+    (folder / "upscale.claim").write_text(written(owner, time.time() + 600))
     run = run_dag(dag_of(folder, items))
     assert run.state == "success", run.log
     assert run.xcom("upscale")["reused"] == 1
-    assert not (folder / "upscale.claim").exists()
+    left = Claim.read((folder / "upscale.claim").read_bytes())  # of other items: the next run asks, too
+    assert left is not None
+    assert left.until <= time.time()
 
 
 @pytest.mark.parametrize("text", ["", "another run\n1790000000", "[]", '{"owner": {}}'])

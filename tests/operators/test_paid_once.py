@@ -12,7 +12,8 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, task
 
 from airflow_provider_segmind.emulator import state
-from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
 from tests.airflow_versions import needs_task_state_store
 from tests.operators.batches import dag_of, pictures_in
 from tests.task_runner import run_tasks
@@ -271,3 +272,58 @@ def test_the_input_is_never_replaced(upscale, segmind_emulator, photos, tmp_path
     assert "is the input itself" in run.log
     assert source.read_bytes() == content
     assert segmind_emulator.requests == []
+
+
+@needs_task_state_store
+@pytest.mark.parametrize(("first", "then"), [("upload", "data"), ("data", "upload")])
+def test_a_lost_submit_is_found_when_its_input_goes_in_another_way(upscale, segmind_emulator, photos, first, then):
+    """What was sent is known by its own key: a later request is no proof against it."""
+    arguments = {"operator": SegmindNomosUpscalerOperator, "retries": 0, "lost_submit_wait": 0.0, "deferrable": False}
+    segmind_emulator.faults.add("submit", "drop_after", times=1)
+    segmind_emulator.faults.add("history", "status:500")
+    run = upscale(input_transport=first, **arguments)
+    assert run.state == "failed"
+    segmind_emulator.faults.clear()
+    segmind_emulator.advance(60)
+    with SegmindHook() as hook:
+        hook.submit("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")})
+    run.dag.task_dict["t"].input_transport = then
+    again = run.again("t")
+    assert again.state == "success", again.log
+    assert segmind_emulator.stats.submits_accepted == 2
+
+
+@needs_task_state_store
+def test_a_lost_submit_is_found_without_its_input(upscale, segmind_emulator, photos, tmp_path, deferrable):
+    source = tmp_path / "cat.jpg"
+    source.write_bytes((photos / "cat.jpg").read_bytes())
+    segmind_emulator.faults.add("submit", "drop_after", times=1)
+    segmind_emulator.faults.add("history", "status:500")
+    run = upscale(input_path=f"file://{source}", retries=0, lost_submit_wait=0.0, deferrable=deferrable)
+    assert run.state == "failed"
+    segmind_emulator.faults.clear()
+    source.unlink()
+    again = run.again("t")
+    assert again.state == "success", again.log
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
+@needs_task_state_store
+def test_a_corrected_destination_counts_for_what_was_delivered(upscale, segmind_emulator, tmp_path, deferrable):
+    failing = fails_once(AirflowFailException)
+    run = upscale(destination=f"file://{tmp_path}/wrong/", deferrable=deferrable, post_execute=failing)
+    assert run.state == "failed"
+    run.dag.task_dict["t"].destination = f"file://{tmp_path}/right/"
+    again = run.again("t")
+    assert again.state == "success"
+    assert "/right/" in again.xcom("t")["stored"][0]["uri"]
+    assert segmind_emulator.stats.submits_accepted == 1
+
+
+def test_fail_spares_what_is_in_the_place_of_the_sidecar(upscale, segmind_emulator, tmp_path, deferrable):
+    (tmp_path / "cat.jpg.json").write_text("mine")
+    run = upscale(destination=f"file://{tmp_path}/cat.jpg", sidecar=True, if_exists="fail", deferrable=deferrable)
+    assert run.state == "failed"
+    assert "cat.jpg.json is there already" in run.log
+    assert (tmp_path / "cat.jpg.json").read_text() == "mine"
+    assert segmind_emulator.stats.submits_attempted == 0

@@ -35,7 +35,8 @@ class Folder:
     def opened(self, process: Process) -> BatchFolder:
         """Return it as one process sees it."""
         task = process.task
-        return BatchFolder(OpenFiles(self, process), Instance("d", task.name, task.group, -1), self._is_working)
+        instance = Instance("d", task.name, task.group, -1, process.number)
+        return BatchFolder(OpenFiles(self, process), instance, self._is_working)
 
     def _is_working(self, owner: Mapping[str, Any]) -> bool | None:
         if not self.states_known:

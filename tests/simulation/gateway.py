@@ -312,6 +312,11 @@ class StoragePort:
     def __init__(self, task: Task, process: Process) -> None:
         self._task, self._gateway, self._process = task, task.gateway, process
 
+    @property
+    def destination(self) -> str:
+        """It does not change."""
+        return "mem://"
+
     def store(self, results: Sequence[tuple[str, Result]], stored: Any) -> None:
         """Fetch and store each."""
         for number, (key, result) in enumerate(results):

@@ -15,6 +15,7 @@ from unittest.mock import patch
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution import engine, record, recover, resolve, submit
 from airflow_provider_segmind.execution.batch import BatchRun
+from airflow_provider_segmind.execution.claim import Claims
 from airflow_provider_segmind.execution.deliver import Deliverer
 from airflow_provider_segmind.execution.engine import Engine
 from airflow_provider_segmind.execution.manifest import BatchFolder, write_manifest
@@ -194,8 +195,7 @@ def _keeps_uploads(right: Any, self: RequestRecord, **kw: Any) -> None:
 
 
 def _keeps_the_claim(self: BatchRun, event: Any) -> Any:
-    folder = self._folder
-    with patch.object(type(folder), "release", lambda self, **named: None):
+    with patch.object(Claims, "end", lambda self, **named: None):
         return _RUN(self, event)
 
 
@@ -210,7 +210,7 @@ def _writes_over_others(self: BatchFolder, rows: Sequence[RequestRecord]) -> Non
     self._files.write(self._manifest, write_manifest(rows))
 
 
-def _nobody_was_killed(right: Any, self: BatchFolder, names: Any, now: float) -> None:
+def _nobody_was_killed(right: Any, self: Claims, names: Any) -> None:
     return None
 
 
@@ -239,8 +239,8 @@ def _forgets_earlier(right: Any, self: RequestRecord) -> list[str]:
     return []
 
 
-def _skew_of_nothing(right: Any, self: Any, *, at: float, skew: float | None, mark: str | None) -> None:
-    right(self, at=at, skew=0.0, mark=mark)
+def _skew_of_nothing(right: Any, self: Any, **named: Any) -> None:
+    right(self, **{**named, "skew": 0.0})
 
 
 def _margin(seconds: float) -> Mutation:
@@ -295,7 +295,7 @@ MUTANTS = (
     Mutant("9: only the task's own manifest is read", _around(BatchFolder, "read", _own_manifest_only)),
     Mutant(
         "a run that was killed leaves nothing to ask for",
-        _around(BatchFolder, "killed_since", _nobody_was_killed),
+        _around(Claims, "killed_since", _nobody_was_killed),
         found_by=3543,
     ),
     Mutant(

@@ -197,7 +197,7 @@ class Process:
 
     def _check_nothing_is_paid(self, key: str) -> None:
         for record in self.task.store.get(STORE_KEY, ()):
-            if record.get("key") == key and record["state"] in ("submitted", "completed", "delivered"):
+            if record.get("key") == key and record["state"] in ("intended", "submitted", "completed", "delivered"):
                 self.task.leaks.append(f"I4: a paid request of {self.task.name} is out of reach without its input")
 
     def _want(self, prepared: Prepared) -> Want:

@@ -263,7 +263,9 @@ def _excuse(gateway: Gateway, earlier: Request, later: Request) -> str | None:
         return "on_lost_submit='resubmit', and the output was in a record that is gone"
     if later.resubmits and gateway.pending and apart > DAY - HOUR:
         return "on_lost_submit='resubmit', and the history called it pending for more than a day"
-    if (later.forgetful or later.run != earlier.run) and (gateway.lag is None or apart < gateway.lag + _PAUSED):
+    if later.run != earlier.run and hidden:
+        return "nothing was remembered, and the history did not show it"
+    if later.forgetful and (gateway.lag is None or apart < gateway.lag + _PAUSED):
         return "nothing was remembered, and the history did not show it"
     return None
 

@@ -1,0 +1,218 @@
+"""
+The claim of a batch: one run at a time works on a manifest, and one that was killed is known of.
+
+A claim is written before anything else and removed at the end of a run. One that is still there, and whose owner does
+not work any more, is that of a run that was killed, or that could not write its manifest: it may have submitted what no
+manifest states. So the next run asks the history, from that run's start on. Until a run with the same items has done
+so, each run leaves the claim behind as one that has ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.protocol.lifetimes import OUTPUT_LIVES
+
+SUFFIX = ".claim"
+#: What identifies the owner of a claim.
+_OWNER = ("dag_id", "run_id", "task_id", "map_index")
+
+
+class Files(Protocol):
+    """The small files of a folder, each read and written whole."""
+
+    def uri(self, name: str) -> str:
+        """Return a file's URI."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the names of all files, with their sizes in bytes."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file; None where there is none."""
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def probe(self, name: str) -> None:
+        """Make sure that a file can be written."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """
+    What the file states.
+
+    :param owner: the task instance, as the fields of :class:`.Instance` that identify it; none where it is unreadable.
+    :param try_number: of the owner.
+    :param until: when it ends by itself (epoch seconds), should nobody be able to report whether its owner still works.
+    :param began: when its run began (epoch seconds).
+    :param items: the items of its run, as a digest.
+    :param killed_since: when an earlier run began that was killed (epoch seconds); None where none was.
+    :param killed_items: the items of that run; none where it was not the only one.
+    """
+
+    owner: dict[str, Any]
+    try_number: int = 0
+    until: float = 0.0
+    began: float = 0.0
+    items: str = ""
+    killed_since: float | None = None
+    killed_items: str = ""
+
+    @classmethod
+    def read(cls, content: bytes | None) -> Claim | None:
+        """Return the claim; None where there is no file. One that cannot be read keeps nobody out."""
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+            return cls(
+                {name: found["owner"][name] for name in _OWNER},
+                int(found["try_number"]),
+                float(found["until"]),
+                float(found["began"]),
+                str(found["items"]),
+                None if found["killed_since"] is None else float(found["killed_since"]),
+                str(found["killed_items"]),
+            )
+        except (ValueError, TypeError, KeyError):
+            return cls({})
+
+    def __str__(self) -> str:
+        return " ".join(str(value) for value in self.owner.values())
+
+    @property
+    def submits_since(self) -> float:
+        """From when on its run, or one that was killed before, may have submitted (epoch seconds)."""
+        return min(self.began, self.began if self.killed_since is None else self.killed_since)
+
+    @property
+    def has_asked_for_all(self) -> bool:
+        """True where its run has the items of the one that was killed, so that it has asked for each."""
+        return self.killed_since is None or (self.killed_items == self.items and bool(self.items))
+
+
+class Claims:
+    """
+    The claims in the folder of a batch.
+
+    :param files: what is in the folder.
+    :param instance: the task instance in one try: it names the claim.
+    :param is_working: returns whether another task instance may still work; None where nobody knows.
+    """
+
+    def __init__(
+        self, files: Files, instance: Instance, is_working: Callable[[Mapping[str, Any]], bool | None]
+    ) -> None:
+        self._files, self._instance, self._is_working = files, instance, is_working
+        self._name = f"{instance.file_name}{SUFFIX}"
+        self._owner = {name: getattr(instance, name) for name in _OWNER}
+
+    def take(self, *, items: str, until: float, now: float) -> Claim:
+        """
+        Keep other runs away from the manifest: both would pay for what is missing.
+
+        Not airtight: of two that begin in the same moment the later one finds out at its next wave.
+
+        :param items: what this run is about, as a digest.
+        :param until: when the claim ends by itself (epoch seconds).
+        :param now: the time (epoch seconds).
+        :raises SegmindConfigError: another run works on it.
+        """
+        before = self._read(self._name)
+        if before is not None and self._keeps_out(before, now):
+            raise self._taken(before)
+        mine = self._after(before, Claim(self._owner, self._instance.try_number, until, now, items))
+        self._files.write(self._name, json.dumps(asdict(mine)))
+        self.check()
+        return mine
+
+    def _after(self, before: Claim | None, mine: Claim) -> Claim:
+        if before is None:
+            return mine
+        if self._is_mine(before):  # it goes on after a deferral
+            return replace(before, until=mine.until)
+        only_one = before.killed_since is None or before.killed_items == before.items
+        return replace(mine, killed_since=before.submits_since, killed_items=before.items if only_one else "")
+
+    def check(self) -> None:
+        """
+        Check that this run still has the claim.
+
+        :raises SegmindConfigError: another run has it, or nobody: Airflow took this process for dead.
+        """
+        there = self._read(self._name)
+        if there is None or not self._is_mine(there):
+            raise self._taken(there)
+
+    def killed_since(self, names: Iterable[str]) -> float | None:
+        """
+        Return since when a run may have submitted what no manifest states (epoch seconds); None where none was killed.
+
+        :param names: of the objects in the folder.
+        """
+        mine = self._read(self._name)
+        found = [self._read(name) for name in sorted(names) if name.endswith(SUFFIX) and name != self._name]
+        others = (one for one in found if one is not None and not self._is_sibling(one))
+        moments = [one.submits_since for one in others if not one.owner or self._is_working(one.owner) is not True]
+        if mine is not None and mine.killed_since is not None:
+            moments.append(mine.killed_since)
+        return min(moments, default=None)
+
+    def _is_sibling(self, claim: Claim) -> bool:
+        """Return whether it is of the same mapped task: each of its instances asks for its own."""
+        names = ("dag_id", "run_id", "task_id")
+        return bool(claim.owner) and all(claim.owner[name] == self._owner[name] for name in names)
+
+    def end(self, *, now: float, settled: bool) -> None:
+        """
+        End the claim, unless another run has it by now.
+
+        :param now: the time (epoch seconds).
+        :param settled: the manifest states what this run knows to be paid for.
+        """
+        there = self._read(self._name)
+        if there is None or not self._is_mine(there):
+            return
+        is_old = there.killed_since is not None and there.killed_since < now - OUTPUT_LIVES
+        if settled and (there.has_asked_for_all or is_old):
+            self._files.remove(self._name)
+            return
+        left = replace(there, until=now)
+        if settled and there.killed_since is not None:  # what is left is that of the other run
+            left = replace(left, began=there.killed_since, items=there.killed_items, killed_since=None, killed_items="")
+        self._files.write(self._name, json.dumps(asdict(left)))
+
+    def _read(self, name: str) -> Claim | None:
+        return Claim.read(self._files.read(name))
+
+    def _is_mine(self, claim: Claim) -> bool:
+        return claim.owner == self._owner and claim.try_number == self._instance.try_number
+
+    def _keeps_out(self, claim: Claim, now: float) -> bool:
+        if claim.owner == self._owner:
+            return claim.try_number > self._instance.try_number
+        if not claim.owner:
+            return False
+        working = self._is_working(claim.owner)
+        return claim.until > now if working is None else working
+
+    def _taken(self, claim: Claim | None) -> SegmindConfigError:
+        where = self._files.uri(self._name)
+        who = f"another run has worked on {where}: the claim of this one is missing"
+        if claim is not None:
+            until = f"its claim ends when it does, or {claim.until:.0f} (epoch seconds) at the latest"
+            who = f"another run works on {where}: {claim}; {until}"
+        return SegmindConfigError(
+            who,
+            next_step="Nothing more was sent by this one: another try, or a clear, works once that has ended.",
+            retryable=True,
+        )
