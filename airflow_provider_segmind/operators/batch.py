@@ -65,8 +65,8 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
 
     What concerns all items (a refused key, missing credits, an unknown model) ends the submits: what is open is
     waited for and stored, and then the task fails with that error. One run at a time works on a manifest: its claim,
-    ``<task id>.claim``, names its owner and its end, is released on every exit but a deferral, and does not count when
-    Airflow says that its owner has ended.
+    ``<task id>.claim``, names its owner and its end, is removed on every exit but a deferral, and does not count when
+    Airflow reports that its owner has ended. One that was not removed makes the next run ask the request history.
 
     :param model: slug of the model. (templated)
     :param items: the pictures: each a dict of the model's parameters, or just the URL of its image. (templated)

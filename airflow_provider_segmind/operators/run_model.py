@@ -94,7 +94,8 @@ class SegmindRunModelOperator(WaitsForRequest):
     :param on_lost_submit: what to do where the response to a submit was lost, and the request history neither shows the
         request nor, by a later one, proves that it was never accepted: ``fail`` (default: with a retryable error; the
         next try searches again) or ``resubmit``, which is a second bill if the history is late. It also decides about
-        a request whose record is gone after its hour and whose output the history does not show.
+        a request whose record is gone after its hour and whose output the history does not show, or which it calls
+        pending for more than a day.
     :param lost_submit_wait: seconds for which the history is searched for it in each try (default 30): rows can appear
         late.
     :param min_remaining_credits: submit nothing while the balance is below this; default: the connection's, if any.
