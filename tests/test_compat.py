@@ -12,6 +12,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind import compat
 from airflow_provider_segmind.execution.batch import BatchRun
+from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.operators import common
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.retries import SegmindRetryPolicy
@@ -138,7 +139,15 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
             submitted.append(self)
             raise ConnectionError("the process is gone")
 
+    def writes_nothing(self, rows):
+        if submitted and not failed:
+            failed.append(self)
+            raise ConnectionError("the process is gone")
+        write(self, rows)
+
+    failed, write = [], BatchFolder.write
     monkeypatch.setattr(BatchRun, "_submit", dies)
+    monkeypatch.setattr(BatchFolder, "write", writes_nothing)
     with DAG("no_store", schedule=None) as dag:
         SegmindBatchOperator(
             task_id="upscale",

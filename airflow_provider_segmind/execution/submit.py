@@ -40,10 +40,6 @@ def opens_at(error: SegmindRateLimitedError, now: float) -> float:
     return now + (_LIMIT_WITHOUT_RESET if reset is None else reset)
 
 
-class TakenOverError(SegmindConnectionError):
-    """Another try of the task found the mark of a submit, and went on with it: this process is not needed any more."""
-
-
 class Submitter:
     """
     Submit the wants of one task instance.
@@ -66,6 +62,7 @@ class Submitter:
         self._segmind, self._records, self._clock, self._model = segmind, records, clock, model
         self._recall, self._settle = recall, settle
         self._refusals: dict[str, SegmindError] = {}
+        self._taken_over: set[str] = set()
         self.limited: SegmindRateLimitedError | None = None
         self.halted: SegmindError | None = None
 
@@ -152,7 +149,8 @@ class Submitter:
         def may_leave(number: int) -> SegmindError | None:
             mark = group[number].record.mark
             if mark is not None and not self._segmind.take(mark):
-                return TakenOverError("it was not sent: another try has taken it over")
+                self._taken_over.add(group[number].record.key)
+                return SegmindConnectionError("it was not sent: another try has taken it over")
             if self._clock.now() > now + POST_WITHIN:
                 return SegmindConnectionError("it was not sent: too much time had passed since its intent")
             return None
@@ -172,7 +170,7 @@ class Submitter:
             record.errored()
         else:
             record.withdraw()
-        if isinstance(response, TakenOverError):
+        if record.key in self._taken_over:  # Airflow took this process for dead
             self._stop(response)
         elif isinstance(response, _PASSING):
             self._refusals[record.key] = response
