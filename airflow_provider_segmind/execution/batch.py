@@ -148,7 +148,9 @@ class BatchRun:
         :raises SegmindError: what ended the submits.
         """
         now, items = self._engine.clock.now(), digest_of(row.key for row in self.rows)
-        claim = self._folder.claims.take(items=items, until=now + self._rules.timeout + _CLAIM_MARGIN, now=now)
+        claim = self._folder.claims.take(
+            items=items, until=now + self._rules.timeout + _CLAIM_MARGIN, now=now, goes_on=event is not None
+        )
         deferred = written = False
         try:
             memory = self._begin(now, items) if event is None else self._resume(event)
@@ -186,7 +188,7 @@ class BatchRun:
         """Take up what earlier tries and runs left."""
         names = self._folder.names()
         manifests = self._folder.read(names)
-        killed_since = 0.0 if self._folder.damaged else self._folder.claims.killed_since(names)
+        killed_since = 0.0 if self._folder.damaged else self._folder.claims.killed_since(names, now)
         self._engine.take_up(self.wants, *manifests, killed_since=killed_since)
         for want in self.wants:
             want.record.run_again()

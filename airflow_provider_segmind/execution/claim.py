@@ -116,7 +116,7 @@ class Claims:
         self._name = f"{instance.file_name}{SUFFIX}"
         self._owner = {name: getattr(instance, name) for name in _OWNER}
 
-    def take(self, *, items: str, until: float, now: float) -> Claim:
+    def take(self, *, items: str, until: float, now: float, goes_on: bool = False) -> Claim:
         """
         Keep other runs away from the manifest: both would pay for what is missing.
 
@@ -125,20 +125,21 @@ class Claims:
         :param items: what this run is about, as a digest.
         :param until: when the claim ends by itself (epoch seconds).
         :param now: the time (epoch seconds).
+        :param goes_on: after a deferral, in another process.
         :raises SegmindConfigError: another run works on it.
         """
         before = self._read(self._name)
         if before is not None and self._keeps_out(before, now):
             raise self._taken(before)
-        mine = self._after(before, Claim(self._owner, self._instance.try_number, until, now, items))
+        mine = self._after(before, Claim(self._owner, self._instance.try_number, until, now, items), goes_on=goes_on)
         self._files.write(self._name, json.dumps(asdict(mine)))
         self.check()
         return mine
 
-    def _after(self, before: Claim | None, mine: Claim) -> Claim:
+    def _after(self, before: Claim | None, mine: Claim, *, goes_on: bool) -> Claim:
         if before is None:
             return mine
-        if self._is_mine(before):  # it goes on after a deferral
+        if goes_on and self._is_mine(before):
             return replace(before, until=mine.until)
         only_one = before.killed_since is None or before.killed_items == before.items
         return replace(mine, killed_since=before.submits_since, killed_items=before.items if only_one else "")
@@ -153,11 +154,12 @@ class Claims:
         if there is None or not self._is_mine(there):
             raise self._taken(there)
 
-    def killed_since(self, names: Iterable[str]) -> float | None:
+    def killed_since(self, names: Iterable[str], now: float) -> float | None:
         """
         Return since when a run may have submitted what no manifest states (epoch seconds); None where none was killed.
 
         :param names: of the objects in the folder.
+        :param now: the time (epoch seconds): what was submitted longer ago than outputs live is of no use.
         """
         mine = self._read(self._name)
         found = [self._read(name) for name in sorted(names) if name.endswith(SUFFIX) and name != self._name]
@@ -165,7 +167,7 @@ class Claims:
         moments = [one.submits_since for one in others if not one.owner or self._is_working(one.owner) is not True]
         if mine is not None and mine.killed_since is not None:
             moments.append(mine.killed_since)
-        return min(moments, default=None)
+        return min((moment for moment in moments if moment == 0.0 or moment > now - OUTPUT_LIVES), default=None)
 
     def _is_sibling(self, claim: Claim) -> bool:
         """Return whether it is of the same mapped task: each of its instances asks for its own."""
@@ -199,7 +201,7 @@ class Claims:
 
     def _keeps_out(self, claim: Claim, now: float) -> bool:
         if claim.owner == self._owner:
-            return claim.try_number > self._instance.try_number
+            return claim.try_number > self._instance.try_number and claim.until > now
         if not claim.owner:
             return False
         working = self._is_working(claim.owner)
@@ -209,7 +211,7 @@ class Claims:
         where = self._files.uri(self._name)
         who = f"another run has worked on {where}: the claim of this one is missing"
         if claim is not None:
-            until = f"its claim ends when it does, or {claim.until:.0f} (epoch seconds) at the latest"
+            until = f"its claim ends when it does, or {claim.until:.0f} (epoch seconds) where Airflow reports no state"
             who = f"another run works on {where}: {claim}; {until}"
         return SegmindConfigError(
             who,

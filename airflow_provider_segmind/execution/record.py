@@ -317,7 +317,8 @@ def right_of(
     known = [row for row in rows if row is not None]
     mine = newest((stored, *(row for row in known if row.owner == owner)))
     known = [row for row in known if row.owner != owner]
-    other = max(known, key=lambda row: (row.request_id is not None, _USE.index(row.state)), default=None)
+    better = [row for row in known if mine is None or row.replaces(mine)]
+    other = max(better or known, key=lambda row: (row.request_id is not None, _USE.index(row.state)), default=None)
     if other is not None and (mine is None or other.replaces(mine)):
         mine, other = other.instead_of(mine or RequestRecord(key=other.key, owner=owner)), None
     if mine is not None:

@@ -144,7 +144,8 @@ class Submitter:
 
         def responded(number: int, response: str | SegmindError) -> None:
             self._responded(group[number], response)
-            self._records.put([group[number].record])
+            if group[number].record.key not in self._taken_over:
+                self._records.put([group[number].record])
 
         def may_leave(number: int) -> SegmindError | None:
             mark = group[number].record.mark

@@ -86,7 +86,7 @@ class Want:
         """
         record = self.record
         sent = record.sent if record.state is State.INTENDED else None
-        unknown = sent is None and self.upload is not None and not record.uploaded
+        unknown = sent is None and self.upload is not None  # it may have been uploaded to another address
         intended_at = record.intended_at if record.state is State.INTENDED else None
         since = record.forgotten_since
         if since is None and intended_at is None:

@@ -160,7 +160,7 @@ def test_another_run_is_refused_as_long_as_the_claim_holds(folder):
     folder(run_id="first").claims.take(items="i", until=NOW + 100, now=NOW)
     with pytest.raises(SegmindConfigError, match=rf"d first t -1.*{NOW + 100:.0f}"):
         folder(run_id="second").claims.take(items="i", until=NOW + 200, now=NOW + 99)
-    folder(run_id="first").claims.take(items="i", until=NOW + 300, now=NOW + 99)  # its own next wave
+    folder(run_id="first").claims.take(items="i", until=NOW + 300, now=NOW + 99, goes_on=True)  # its own next wave
     folder(run_id="second").claims.take(items="i", until=NOW + 900, now=NOW + 301)
 
 
@@ -184,7 +184,7 @@ def test_a_claim_that_cannot_be_read_keeps_nobody_out_and_is_asked_after(folder,
     [path] = claims(tmp_path)
     path.write_bytes(content)
     there = claimed(folder(run_id="next"))
-    assert there.claims.killed_since(there.names()) == 0.0
+    assert there.claims.killed_since(there.names(), NOW) == 0.0
 
 
 # --- a run over the emulator ----------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ def test_a_killed_run_is_asked_after_until_a_run_has_the_same_items(folder, tmp_
     def run(run_id, items):
         there = folder(run_id=run_id, is_working=lambda owner: False)
         there.claims.take(items=items, until=NOW + 100, now=NOW + 50)
-        since = there.claims.killed_since(there.names())
+        since = there.claims.killed_since(there.names(), NOW)
         there.claims.end(now=NOW + 60, settled=True)
         return since
 
@@ -371,7 +371,7 @@ def test_clocks_of_two_runs_are_not_compared(folder):
     folder(run_id="killed").claims.take(items="a", until=NOW + 900, now=NOW + 300)
     there = folder(run_id="next", is_working=lambda owner: False)
     there.claims.take(items="a", until=NOW + 100, now=NOW)
-    assert there.claims.killed_since(there.names()) == NOW + 300
+    assert there.claims.killed_since(there.names(), NOW) == NOW + 300
 
 
 def test_a_process_of_an_earlier_try_does_not_end_the_claim_of_a_later_one(folder, tmp_path):
@@ -391,7 +391,7 @@ def test_a_mapped_run_does_not_ask_after_its_siblings(folder):
     folder("t", 0).claims.take(items="i", until=NOW + 100, now=NOW)
     there = folder("t", 1, is_working=asked.append)
     there.claims.take(items="i", until=NOW + 100, now=NOW)
-    assert there.claims.killed_since(there.names()) is None
+    assert there.claims.killed_since(there.names(), NOW) is None
     assert asked == []
 
 
