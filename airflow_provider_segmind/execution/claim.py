@@ -69,7 +69,7 @@ class Claim:
 
     @classmethod
     def read(cls, content: bytes | None) -> Claim | None:
-        """Return the claim; None where there is no file. One that cannot be read keeps nobody out."""
+        """Return the claim, or None if the file is missing. An unreadable one has no owner and blocks no run."""
         if content is None:
             return None
         try:
@@ -92,7 +92,7 @@ class Claim:
     @property
     def submits_since(self) -> float:
         """From when on its run, or one that was killed before, may have submitted (epoch seconds)."""
-        return min(self.began, self.began if self.killed_since is None else self.killed_since)
+        return self.began if self.killed_since is None else min(self.began, self.killed_since)
 
     @property
     def has_asked_for_all(self) -> bool:

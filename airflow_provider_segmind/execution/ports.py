@@ -41,7 +41,7 @@ class Segmind(Protocol):
         """Make a mark that is removed right before a POST leaves, see ``marks.py``; None where there can be none."""
 
     def take(self, mark: str) -> bool:
-        """Remove a mark; return False where it is not there: whoever removed it has it."""
+        """Remove a mark, and return whether it was there: only one process removes it."""
 
     def submit(self, bodies: Sequence[Mapping[str, Any]], *, may_leave: MayLeave, responded: Responded) -> None:
         """

@@ -86,7 +86,7 @@ def submitted_before(
     :param records: of the task instance, the latest last.
     :param prepared: the parameters.
     :param uri: the input's.
-    :param why: why the input cannot be read; raised where there is no such request.
+    :param why: why the input cannot be read; raised if no such request is found.
     """
     for record in reversed(list(records)):
         if not record.paid or record.input is None or record.input.get("uri") != uri:

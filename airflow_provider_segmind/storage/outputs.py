@@ -287,7 +287,7 @@ def publish_text(text: str, path: ObjectStoragePath, *, kind: str = "text/plain"
 
 
 def sizes_in(folder: ObjectStoragePath) -> dict[str, int]:
-    """Return the names of the objects in a folder with their sizes in bytes; none where there is no such folder."""
+    """Return the names of the objects in a folder with their sizes in bytes; empty if the folder is missing."""
     with storage_errors(folder):
         try:
             found = folder.fs.ls(folder.path, detail=True, refresh=True)
