@@ -16,12 +16,12 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindContentBlockedError,
     SegmindError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
     SegmindTimeoutError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.protocol.wire import Metrics, Result
 
@@ -47,7 +47,7 @@ _OUTCOMES: tuple[tuple[type[SegmindError], Outcome], ...] = (
     (SegmindRequestFailedError, Outcome.FAILED),
     (SegmindTimeoutError, Outcome.TIMEOUT),
     (SegmindRequestExpiredError, Outcome.EXPIRED),
-    (SegmindAnswerLostError, Outcome.LOST),
+    (SegmindUnknownOutcomeError, Outcome.LOST),
     (SegmindError, Outcome.ERROR),
 )
 
@@ -89,7 +89,7 @@ def completed(result: Result, *, one_of_many: bool = False, submitted_at: float 
         f"{found.queue_time} s queued, {found.inference_time} s running"
     )
     end = _End(result.model, Outcome.COMPLETED, result.request_id, found, words)
-    _tell(end, one_of_many=one_of_many, submitted_at=submitted_at)
+    _report(end, one_of_many=one_of_many, submitted_at=submitted_at)
 
 
 def skipped(model: str, value: Mapping[str, Any], why: str) -> None:
@@ -100,7 +100,7 @@ def skipped(model: str, value: Mapping[str, Any], why: str) -> None:
     :param why: what was found.
     """
     metrics = Metrics(cost=0.0)
-    _tell(_End(model, Outcome.SKIPPED, value.get("request_id"), metrics, f"cost 0 credits; {why}"))
+    _report(_End(model, Outcome.SKIPPED, value.get("request_id"), metrics, f"cost 0 credits; {why}"))
 
 
 def ended_badly(
@@ -113,15 +113,15 @@ def ended_badly(
 ) -> None:
     """Tell which error ended a wait; nothing where the error is about no request: then none was accepted."""
     about = error.request_id or request_id
-    if about is None and not isinstance(error, SegmindAnswerLostError):
+    if about is None and not isinstance(error, SegmindUnknownOutcomeError):
         return
     outcome = next(outcome for cls, outcome in _OUTCOMES if isinstance(error, cls))
     end = _End(model, outcome, about, words=str(error), error=type(error).__name__)
-    _tell(end, one_of_many=one_of_many, submitted_at=submitted_at)
+    _report(end, one_of_many=one_of_many, submitted_at=submitted_at)
 
 
 @contextmanager
-def errors_told(model: str, request_id: str | None = None) -> Iterator[None]:
+def counting_errors(model: str, request_id: str | None = None) -> Iterator[None]:
     """Tell the error that ends the wait for a request inside, and pass it on."""
     try:
         yield
@@ -130,7 +130,7 @@ def errors_told(model: str, request_id: str | None = None) -> Iterator[None]:
         raise
 
 
-def _tell(end: _End, *, one_of_many: bool = False, submitted_at: float | None = None) -> None:
+def _report(end: _End, *, one_of_many: bool = False, submitted_at: float | None = None) -> None:
     good = end.outcome in (Outcome.COMPLETED, Outcome.SKIPPED)
     log.log(logging.INFO if good else logging.WARNING, "%s", end.line())
     try:

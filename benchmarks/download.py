@@ -25,7 +25,7 @@ _READING = 0.005
 _BUCKET = "upscaled"
 _KEYS = {"login": "testing", "password": "testing"}
 #: moto takes minutes to put a large object together from its parts.
-_PATIENT = {"read_timeout": 900, "retries": {"total_max_attempts": 1}}
+_LONG = {"read_timeout": 900, "retries": {"total_max_attempts": 1}}
 BASELINE = "httpx to /dev/null"
 DOWNLOAD = "hook.download to a file"
 FILE = "store_result to file://"
@@ -158,7 +158,7 @@ def _file(url: str, s3: str, folder: Path) -> Callable[[], None]:
 
 def _s3(url: str, s3: str, folder: Path) -> Callable[[], None]:
     _empty_bucket(s3)
-    extra = {"endpoint_url": s3, "region_name": "us-east-1", "config_kwargs": _PATIENT}
+    extra = {"endpoint_url": s3, "region_name": "us-east-1", "config_kwargs": _LONG}
     os.environ["AIRFLOW_CONN_BENCH_S3"] = json.dumps({"conn_type": "aws", **_KEYS, "extra": extra})
     return _store(url, f"s3://{_BUCKET}/pictures/", "bench_s3")
 
@@ -171,7 +171,7 @@ def _boto(url: str, s3: str, folder: Path) -> Callable[[], None]:
 
     _empty_bucket(s3)
     keys = {"aws_access_key_id": _KEYS["login"], "aws_secret_access_key": _KEYS["password"]}
-    bucket = boto3.client("s3", endpoint_url=s3, region_name="us-east-1", config=Config(**_PATIENT), **keys)
+    bucket = boto3.client("s3", endpoint_url=s3, region_name="us-east-1", config=Config(**_LONG), **keys)
     http = httpx.Client(trust_env=False)
 
     def go() -> None:

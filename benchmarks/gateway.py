@@ -51,10 +51,10 @@ class Gateway:
 
     def _ask(self, *command: Any) -> Any:
         self._pipe.send(command)
-        failure, answer = self._pipe.recv()
+        failure, response = self._pipe.recv()
         if failure:
             raise RuntimeError(f"the gateway: {failure}")
-        return answer
+        return response
 
 
 @contextmanager
@@ -104,10 +104,10 @@ def _submit(emulator: Any, model: str, count: int) -> list[Job]:
     if not state.files:
         file = io.BytesIO()
         Image.new("RGB", (2, 2)).save(file, "PNG")  # the pixel work is not what is measured
-        emulator.add_picture(file.getvalue(), "tiny.png")
-    picture = f"{emulator.url}/assets/{next(iter(state.files))}"
+        emulator.add_image(file.getvalue(), "tiny.png")
+    image = f"{emulator.url}/assets/{next(iter(state.files))}"
     known, owner = state.catalogue.find(model), state.authenticate(emulator.api_key)
-    jobs = [state.submit(known, {"image": picture}, owner) for _ in range(count)]
+    jobs = [state.submit(known, {"image": image}, owner) for _ in range(count)]
     return [Job(job.request_id, job.submitted_at, job.ends_at) for job in jobs]
 
 

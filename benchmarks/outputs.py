@@ -63,10 +63,10 @@ def _accept(listener: socket.socket, size: int) -> None:
         while True:
             connection, _ = listener.accept()
             with connection, suppress(ConnectionError):
-                _answer(connection, file, size)
+                _response(connection, file, size)
 
 
-def _answer(connection: socket.socket, file: BinaryIO, size: int) -> None:
+def _response(connection: socket.socket, file: BinaryIO, size: int) -> None:
     """Answer one GET, and close: the body goes from the page cache to the socket."""
     asked = b""
     while b"\r\n\r\n" not in asked:

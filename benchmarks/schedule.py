@@ -2,7 +2,7 @@
 When to look: our schedule against fixed intervals and against the optimum, simulated for lognormal durations.
 
 The optimum minimizes looks + delay, a look being worth 2 % of the duration, and knows the distribution exactly; the
-two formulas of ``protocol/polling.py`` (``Known.first`` and ``Known.step``) are fitted to it.
+two formulas of ``polling/schedule.py`` (``Known.first`` and ``Known.step``) are fitted to it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from statistics import mean
 
 import numpy as np
 
-from airflow_provider_segmind.protocol.polling import Durations, Known, PollSchedule
+from airflow_provider_segmind.polling.schedule import Durations, Known, PollSchedule
 from benchmarks.figures import Part, Ratio, Row
 
 MEDIAN = 12.0  # seconds
@@ -52,8 +52,8 @@ def _together(row: Row) -> float:
     return (row.figures["looks a job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _WORTH
 
 
-def _row(contender: str, setting: str, looks: float, delay: float) -> Row:
-    return Row(contender, setting, {"looks a job": looks, "delay mean (%)": 100 * delay})
+def _row(contender: str, setting: str, polls: float, delay: float) -> Row:
+    return Row(contender, setting, {"looks a job": polls, "delay mean (%)": 100 * delay})
 
 
 def _contenders(sigma: float) -> list[tuple[str, Schedule]]:
@@ -72,11 +72,11 @@ def _contenders(sigma: float) -> list[tuple[str, Schedule]]:
 
 def _simulate(schedule: Schedule, sigma: float, jobs: int) -> tuple[float, float]:
     rng = random.Random(1)  # noqa: S311
-    found = [_looks(schedule, rng.lognormvariate(math.log(MEDIAN), sigma)) for _ in range(jobs)]
-    return mean(looks for looks, _ in found), mean(delay for _, delay in found)
+    found = [_polls(schedule, rng.lognormvariate(math.log(MEDIAN), sigma)) for _ in range(jobs)]
+    return mean(polls for polls, _ in found), mean(delay for _, delay in found)
 
 
-def _looks(schedule: Schedule, duration: float) -> tuple[int, float]:
+def _polls(schedule: Schedule, duration: float) -> tuple[int, float]:
     now, count = schedule(0.0), 1
     while now < duration:
         now, count = schedule(now), count + 1
@@ -88,9 +88,9 @@ def _learn(sigma: float, jobs: int) -> tuple[float, float]:
     for _ in range(jobs):
         duration = rng.lognormvariate(math.log(MEDIAN), sigma)
         ours = PollSchedule(durations.known(None, now=math.inf), phase=rng.random())
-        found.append(_looks(lambda now, s=ours: s.first(0.0) if now == 0 else now + s.next(now), duration))  # type: ignore[misc]
+        found.append(_polls(lambda now, s=ours: s.first(0.0) if now == 0 else now + s.next(now), duration))  # type: ignore[misc]
         durations.learn(duration, submitted_at=0.0, now=duration)
-    return mean(looks for looks, _ in found), mean(delay for _, delay in found)
+    return mean(polls for polls, _ in found), mean(delay for _, delay in found)
 
 
 def _optimum(sigma: float) -> tuple[float, float]:
@@ -98,7 +98,7 @@ def _optimum(sigma: float) -> tuple[float, float]:
     at = np.exp(np.linspace(-4.5 * sigma, 4.5 * sigma, _GRID))
     done = np.array([0.5 * (1 + math.erf(math.log(x) / sigma / math.sqrt(2))) for x in at])
     share, middle = np.diff(done), np.sqrt(at[1:] * at[:-1])
-    cost, looks, delay = np.zeros(_GRID), np.zeros(_GRID), np.zeros(_GRID)
+    cost, polls, delay = np.zeros(_GRID), np.zeros(_GRID), np.zeros(_GRID)
     for now in range(_GRID - 2, -1, -1):
         left = max(1.0 - done[now], 1e-12)
         later = np.arange(now + 1, _GRID)
@@ -107,6 +107,6 @@ def _optimum(sigma: float) -> tuple[float, float]:
         best = int(np.argmin(total))
         goes_on = (1 - done[later[best]]) / left
         cost[now] = total[best]
-        looks[now] = 1 + goes_on * looks[later[best]]
+        polls[now] = 1 + goes_on * polls[later[best]]
         delay[now] = late[best] / left + goes_on * delay[later[best]]
-    return float(looks[0]), float(delay[0])
+    return float(polls[0]), float(delay[0])

@@ -83,7 +83,7 @@ class _Lanes:
             for job in self._server.submit(MODEL, count):
                 group.create_task(self._lane(job))
                 await asyncio.sleep(0)
-            group.create_task(self._look())
+            group.create_task(self._poll())
         self.found.cpu = time.process_time() - cpu
         return self.found
 
@@ -101,7 +101,7 @@ class _Lanes:
         with self._pipe:
             return self._server.submit(MODEL, 1)[0]
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         process, console, found = psutil.Process(), Console(), self.found
         while (now := time.monotonic()) < self._end:
             found.seconds.append(now - self._start)

@@ -31,7 +31,7 @@ SET = (
 #: LocalExecutor shows in its workers' titles whether they are idle.
 _TITLE, _IDLE = "airflow worker -- LocalExecutor", "<idle>"
 #: Seconds between two looks at the workers.
-_LOOK = 0.1
+_POLL = 0.1
 
 
 class Workers:
@@ -50,7 +50,7 @@ class Workers:
         self._workers = [process for process in by_pid.values() if process.ppid() not in by_pid]
         if len(self._workers) != SLOTS:
             raise RuntimeError(f"expected {SLOTS} workers, found {self._workers}")
-        self._looks: list[tuple[float, int]] = []
+        self._polls: list[tuple[float, int]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -67,24 +67,24 @@ class Workers:
     @property
     def seconds(self) -> float:
         """Worker slots x seconds."""
-        pairs = zip(self._looks, self._looks[1:], strict=False)
+        pairs = zip(self._polls, self._polls[1:], strict=False)
         return sum(busy * (at - before) for (before, _), (at, busy) in pairs)
 
     @property
     def by_second(self) -> list[float]:
         """How many were taken on average in each second, for the plot."""
-        looks: dict[int, list[int]] = defaultdict(list)
-        for at, busy in self._looks:
-            looks[int(at - self._looks[0][0])].append(busy)
-        return [round(sum(seen) / len(seen), 2) for seen in looks.values()]
+        counted: dict[int, list[int]] = defaultdict(list)
+        for at, busy in self._polls:
+            counted[int(at - self._polls[0][0])].append(busy)
+        return [round(sum(seen) / len(seen), 2) for seen in counted.values()]
 
     def busy(self) -> int:
         """How many are taken now."""
         return sum(_IDLE not in _title(worker) for worker in self._workers)
 
     def _watch(self) -> None:
-        while not self._stop.wait(_LOOK):
-            self._looks.append((time.monotonic(), self.busy()))
+        while not self._stop.wait(_POLL):
+            self._polls.append((time.monotonic(), self.busy()))
 
     def _cpu(self) -> float:
         """CPU seconds of the workers and of all the task processes that they have had."""
@@ -161,7 +161,7 @@ class Standalone(Rig):
     def environment(self) -> dict[str, str]:
         found = super().environment() | {
             "BENCH_COUNTS": ",".join(map(str, self.counts)),
-            "BENCH_PICTURES": self.pictures.url,
+            "BENCH_PICTURES": self.images.url,
             "BENCH_GATEWAY": self.emulator_url,
             "BENCH_OUT": self.out.as_uri(),
         }

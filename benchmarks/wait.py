@@ -51,8 +51,8 @@ def _row(who: str, count: int, seen: Measured) -> Row:
     seconds, shares = _tails(seen.delays), _tails(seen.shares)
     figures = {
         "CPU a job (ms)": 1000 * seen.cpu / count,
-        "looks a job": seen.looks / count,
-        "GETs a job": (seen.looks + seen.results) / count,
+        "looks a job": seen.polls / count,
+        "GETs a job": (seen.polls + seen.results) / count,
         "delay mean (%)": 100 * mean(seen.shares),
         "delay p50 (%)": 100 * shares[0],
         "delay p95 (%)": 100 * shares[1],
@@ -79,7 +79,7 @@ def _ratios(found: Found, middle: int, most: int) -> list[Ratio]:
     cpu, cpu_many = ours.cpu / middle, many.cpu / most
     return [
         Ratio(f"CPU a job, ours / HttpSensorTrigger, {at}", cpu / (sensor.cpu / middle), at_most=0.3333),
-        Ratio(f"looks a job, ours, {at}", ours.looks / middle, at_most=4.5),
+        Ratio(f"looks a job, ours, {at}", ours.polls / middle, at_most=4.5),
         Ratio(f"delay mean, ours, {at} (% of the job)", 100 * mean(ours.shares), at_most=7),
         Ratio(f"worst loop block, ours, {at} (ms)", 1000 * ours.worst_block, at_most=100),
         Ratio(f"memory a trigger, ours, {at} (KB)", ours.memory / 1024, at_most=15),

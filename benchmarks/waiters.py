@@ -19,7 +19,7 @@ MODEL = "bria-increase-resolution"
 #: Seconds between two looks of those that look at a fixed interval.
 INTERVAL = 2.0
 #: Seconds after which a wait is given up.
-PATIENCE = 600.0
+TIMEOUT = 600.0
 
 
 def ours(gateway: Gateway, model: str = MODEL) -> Wait:
@@ -32,7 +32,7 @@ def ours(gateway: Gateway, model: str = MODEL) -> Wait:
             request_id=job.request_id,
             segmind_conn_id="segmind_default",
             model=model,
-            deadline=job.submitted_at + PATIENCE,
+            deadline=job.submitted_at + TIMEOUT,
             submitted_at=job.submitted_at,
         )
         trigger.trigger_id = 1  # what has one believes itself in a triggerer

@@ -40,7 +40,7 @@ class Measured:
     cpu: float
     gateway_cpu: float
     seconds: float
-    looks: int
+    polls: int
     results: int
     delays: list[float]
     shares: list[float]
@@ -108,7 +108,7 @@ async def _measure(wait: Wait, server: Gateway, count: int, stopwatch: _Stopwatc
         cpu=cpu,
         gateway_cpu=stats["cpu_seconds"] - cpu_there,
         seconds=seconds,
-        looks=stats["polls"],
+        polls=stats["polls"],
         results=stats["results"],
         delays=delays,
         shares=[delay / job.seconds for delay, job in zip(delays, jobs, strict=True)],

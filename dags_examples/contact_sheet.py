@@ -47,9 +47,9 @@ def segmind_contact_sheet() -> None:
         from PIL import Image
 
         path, small = ObjectStoragePath(uri), io.BytesIO()
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
-            picture.thumbnail((params["width"], params["width"]))
-            picture.convert("RGB").save(small, "JPEG")
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            image.thumbnail((params["width"], params["width"]))
+            image.convert("RGB").save(small, "JPEG")
         folder = path.parent / "thumbnails"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{path.stem}.jpg").write_bytes(small.getvalue())

@@ -17,7 +17,7 @@ import pendulum
 from airflow.sdk import AssetAlias, Param, dag, task
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
-from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.storage import list_images
 
 UPSCALED = "segmind_upscaled"
 
@@ -36,7 +36,7 @@ UPSCALED = "segmind_upscaled"
 )
 def segmind_daily_folder() -> None:
     # A run that is started by hand has no logical date, but every run has a day on which it is due.
-    pictures = task(list_pictures)("{{ params.source }}/{{ dag_run.run_after | ds }}")
+    images = task(list_images)("{{ params.source }}/{{ dag_run.run_after | ds }}")
 
     SegmindEsrganOperator.partial(
         task_id="upscale",
@@ -47,7 +47,7 @@ def segmind_daily_folder() -> None:
         deferrable=True,
         outlets=[AssetAlias(UPSCALED)],
         map_index_template="{{ task.input_path.rsplit('/', 1)[-1] }}",
-    ).expand(input_path=pictures)
+    ).expand(input_path=images)
 
 
 segmind_daily_folder()

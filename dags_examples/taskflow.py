@@ -23,7 +23,7 @@ BUTTERFLY = {"image": "https://www.segmind.com/butterfly.png", "width": 512}
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "pictures": Param([BUTTERFLY], type="array", description="URL and width in pixels of each picture"),
+        "images": Param([BUTTERFLY], type="array", description="URL and width in pixels of each picture"),
         "width": Param(2000, type="integer", minimum=1, description="How wide they shall be (pixels)"),
         "destination": Param("file:///tmp/upscaled/taskflow/", type="string", description="Folder (with /)"),
     },
@@ -33,16 +33,16 @@ BUTTERFLY = {"image": "https://www.segmind.com/butterfly.png", "width": 512}
 )
 def segmind_taskflow() -> None:
     @task
-    def list_pictures(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def list_images(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the run's pictures; their order is the map index."""
-        return list((params or {})["pictures"])
+        return list((params or {})["images"])
 
     @task.segmind(model="esrgan", destination="{{ params.destination }}", deferrable=True)
-    def upscale(picture: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+    def upscale(image: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
         """Enlarge a picture by as much as it takes, but not more."""
-        wanted = (params or {})["width"] / picture["width"]
+        wanted = (params or {})["width"] / image["width"]
         scale = next((scale for scale in (2, 4, 8) if scale >= wanted), 8)
-        return {"image": picture["image"], "scale": scale, "output_format": "png"}
+        return {"image": image["image"], "scale": scale, "output_format": "png"}
 
     @task
     def report(results: Any) -> float:
@@ -50,7 +50,7 @@ def segmind_taskflow() -> None:
         cost: float = round(sum(result["metrics"]["cost"] for result in results), 6)
         return cost
 
-    report(upscale.expand(picture=list_pictures()))
+    report(upscale.expand(image=list_images()))
 
 
 segmind_taskflow()

@@ -23,7 +23,7 @@ from airflow.providers.common.sql.operators.sql import SQLExecuteQueryOperator
 from airflow.sdk import ObjectStoragePath, Param, dag, task, task_group
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
-from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.storage import list_images
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
 TABLE = "segmind_catalogue"
@@ -73,10 +73,10 @@ def segmind_upscale_catalogue() -> None:
         """Write the picture's row, or write it anew; return the request id by which it is known."""
         from airflow.providers.common.sql.hooks.sql import DbApiHook
 
-        from airflow_provider_segmind.storage import picture_size
+        from airflow_provider_segmind.storage import image_size
 
         with ObjectStoragePath(source).open("rb") as file:  # type: ignore[no-untyped-call]
-            source_width, source_height = picture_size(file)  # reads the header only
+            source_width, source_height = image_size(file)  # reads the header only
         [stored], metrics = result["stored"], result["metrics"]
         row = {
             "request_id": result["request_id"],
@@ -101,7 +101,7 @@ def segmind_upscale_catalogue() -> None:
         return str(row["request_id"])
 
     @task_group
-    def picture(source: str) -> None:
+    def image(source: str) -> None:
         upscale = SegmindEsrganOperator(
             task_id="upscale",
             input_path=source,
@@ -118,7 +118,7 @@ def segmind_upscale_catalogue() -> None:
         )
         record("{{ params.catalogue_conn_id }}", source, store.output)
 
-    create_table >> picture.expand(source=task(list_pictures)("{{ params.source }}"))
+    create_table >> image.expand(source=task(list_images)("{{ params.source }}"))
 
 
 segmind_upscale_catalogue()

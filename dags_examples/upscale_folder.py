@@ -17,7 +17,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
-from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.storage import list_images
 
 
 @dag(
@@ -32,7 +32,7 @@ from airflow_provider_segmind.storage import list_pictures
     doc_md=__doc__,
 )
 def segmind_upscale_folder() -> None:
-    pictures = task(list_pictures)("{{ params.source }}")
+    images = task(list_images)("{{ params.source }}")
 
     SegmindEsrganOperator.partial(
         task_id="esrgan",
@@ -41,14 +41,14 @@ def segmind_upscale_folder() -> None:
         destination="{{ params.destination }}/esrgan/",
         deferrable=True,
         map_index_template="{{ task.input_path.rsplit('/', 1)[-1] }}",
-    ).expand(input_path=pictures)
+    ).expand(input_path=images)
 
     SegmindNomosUpscalerOperator.partial(
         task_id="nomos",
         destination="{{ params.destination }}/nomos/",
         deferrable=True,
         map_index_template="{{ task.input_path.rsplit('/', 1)[-1] }}",
-    ).expand(input_path=pictures)
+    ).expand(input_path=images)
 
     SegmindBriaIncreaseResolutionOperator.partial(
         task_id="bria",
@@ -56,7 +56,7 @@ def segmind_upscale_folder() -> None:
         destination="{{ params.destination }}/bria/",
         deferrable=True,
         map_index_template="{{ task.input_path.rsplit('/', 1)[-1] }}",
-    ).expand(input_path=pictures)
+    ).expand(input_path=images)
 
 
 segmind_upscale_folder()

@@ -63,30 +63,30 @@ def start(home: Home, live: str | None) -> Api:
     return api
 
 
-def run(home: Home, api: Api, pictures: int, target: Path) -> str:
+def run(home: Home, api: Api, images: int, target: Path) -> str:
     """Run the DAG and return the state in which it ended."""
     api.trigger(_RUN_ID, {"source": PHOTOS.as_uri(), "destination": target.as_uri()})
-    console.print(f"Running {DAG_ID}: {pictures} pictures, three models")
+    console.print(f"Running {DAG_ID}: {images} pictures, three models")
 
-    def look() -> bool:
+    def poll() -> bool:
         over = api.is_over(_RUN_ID)  # before the tasks are read, so that the last look shows the end
         board.show(api.task_instances(_RUN_ID))
         return over
 
-    with Board(console, pictures) as board:
-        wait_for("the DAG run", look, home=home, seconds=_RUN)
+    with Board(console, images) as board:
+        wait_for("the DAG run", poll, home=home, seconds=_RUN)
     return api.run_state(_RUN_ID)
 
 
 def show(home: Home, api: Api, state: str, target: Path, sheet: Path) -> list[str]:
     """Print the table, draw the sheet, and return what is wrong."""
-    pictures = report.pictures_in(PHOTOS)
+    images = report.images_in(PHOTOS)
     outcomes = report.collect(api, _RUN_ID)
     stats = emulator_stats(home.emulator_url) if home.emulator_url else None
     console.print()
     console.print(report.table(outcomes, target))
     console.print(f"Stored below {target.as_uri()} - cost in credits, seconds as Segmind counts them", soft_wrap=True)
-    found = report.problems(outcomes, pictures, stats)
+    found = report.problems(outcomes, images, stats)
     if state != "success":
         found.insert(0, f"the DAG run ended as {state}")
     if stats is not None:
@@ -108,9 +108,9 @@ def show(home: Home, api: Api, state: str, target: Path, sheet: Path) -> list[st
 def explain(home: Home) -> None:
     """Print what the logs say of it: the tasks' own errors, or else the end of Airflow's log; and where they lie."""
     errors = home.task_errors()
-    for path, said in errors[:3]:
+    for path, reported in errors[:3]:
         console.rule(style="dim")
-        _verbatim(f"{_shown(path)}\n{said}")
+        _verbatim(f"{_shown(path)}\n{reported}")
     console.rule(style="dim")
     levels = ("[error ", "[critical ")
     lines = [line for line in home.tail(lines=5000).splitlines() if any(level in line for level in levels)]
@@ -129,7 +129,7 @@ def demo(folder: Path, *, keep: bool) -> int:
     with Home(folder / "airflow") as home:
         try:
             api = start(home, live)
-            state = run(home, api, len(report.pictures_in(PHOTOS)), target)
+            state = run(home, api, len(report.images_in(PHOTOS)), target)
             found = show(home, api, state, target, folder / "contact-sheet.png")
         except (DemoError, httpx.HTTPError, OSError, RuntimeError) as error:
             found = [f"{type(error).__name__}: {error}"]

@@ -113,7 +113,7 @@ class Home:
         """Return the logs of tasks that name an error, and what they say."""
         logs = sorted((self.path / "logs").glob("dag_id=*/**/*.log"))
         found = [(path, _errors(path.read_text(errors="replace"))) for path in logs]
-        return [(path, self._without_secret(said)) for path, said in found if said]
+        return [(path, self._without_secret(reported)) for path, reported in found if reported]
 
     def _without_secret(self, text: str) -> str:
         """Blot out the key; Airflow does that, too, but what is shown here may come from before it can."""
@@ -213,11 +213,11 @@ def _with_loopback(hosts: str) -> str:
 
 def _errors(log: str) -> str:
     """Return what a task's log, one JSON object a line, names as errors."""
-    said = []
+    reported = []
     for line in log.splitlines():
         with contextlib.suppress(ValueError, AttributeError):
             entry = json.loads(line)
             if entry.get("level") in ("error", "critical"):
                 causes = [f"{one['exc_type']}: {one['exc_value']}" for one in entry.get("error_detail") or []]
-                said.append("\n  ".join([str(entry.get("event")), *causes]))
-    return "\n".join(said)
+                reported.append("\n  ".join([str(entry.get("event")), *causes]))
+    return "\n".join(reported)

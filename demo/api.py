@@ -32,12 +32,12 @@ class Api:
     def sign_in(self) -> bool:
         """Get a token; False while the server does not answer yet."""
         try:
-            answer = self._http.get("/auth/token")
+            response = self._http.get("/auth/token")
         except httpx.TransportError:
             return False
-        if answer.status_code != 201:
+        if response.status_code != 201:
             return False
-        self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        self._http.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
         return True
 
     def get(self, path: str, **query: Any) -> Any:
@@ -51,9 +51,9 @@ class Api:
     def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
         """Start a run, once: where an earlier try has arrived after all, the server refuses another of the same id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
-        answer = self.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
-        if answer.status_code != 409:
-            answer.raise_for_status()
+        response = self.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
+        if response.status_code != 409:
+            response.raise_for_status()
 
     def request(self, method: str, path: str, **content: Any) -> httpx.Response:
         """
@@ -64,15 +64,15 @@ class Api:
         """
         for attempt in range(5):
             try:
-                answer = self._http.request(method, path, **content)
+                response = self._http.request(method, path, **content)
             except httpx.TransportError:
                 if attempt == 4:
                     raise
             else:
-                if answer.status_code < 500 or attempt == 4:
+                if response.status_code < 500 or attempt == 4:
                     break
             time.sleep(0.5)
-        return answer
+        return response
 
     def has_dag(self) -> bool:
         """Tell whether the DAG processor has read the DAG; raise where it could not."""

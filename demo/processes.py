@@ -38,14 +38,14 @@ def stop_marked(home: Path, *, grace: float = 8.0) -> list[int]:
     """
     deadline = time.monotonic() + grace
     asked: set[int] = set()
-    empty_looks = 0
-    while empty_looks < 2 and time.monotonic() < deadline + grace:
+    empty_polls = 0
+    while empty_polls < 2 and time.monotonic() < deadline + grace:
         processes = marked(home)
         # One that was being started during the first look has its own environment by the second.
-        empty_looks = 0 if processes else empty_looks + 1
-        patient = time.monotonic() < deadline
+        empty_polls = 0 if processes else empty_polls + 1
+        long = time.monotonic() < deadline
         for process in processes:
-            if not patient:
+            if not long:
                 _send(process, signal.SIGKILL)
             elif process.pid not in asked:
                 asked.add(process.pid)

@@ -29,7 +29,7 @@ def count(instances: Sequence[dict[str, Any]], model: str) -> Counter[str]:
 class Board:
     """Live bars on a terminal; elsewhere a line whenever something has changed."""
 
-    def __init__(self, console: Console, pictures: int) -> None:
+    def __init__(self, console: Console, images: int) -> None:
         self._console = console
         self._last = ""
         self._progress = Progress(
@@ -41,7 +41,7 @@ class Board:
             disable=not console.is_terminal,
         )
         self._bars: dict[str, TaskID] = {
-            model: self._progress.add_task(model, total=pictures, states="") for model in MODELS
+            model: self._progress.add_task(model, total=images, states="") for model in MODELS
         }
 
     def show(self, instances: Sequence[dict[str, Any]]) -> None:

@@ -30,7 +30,7 @@ _NOMOS_FACTOR = 4
 class Outcome:
     """One picture and one model. Sizes are width and height in pixels."""
 
-    picture: Path
+    image: Path
     model: str
     factor: int
     before: tuple[int, int]
@@ -46,7 +46,7 @@ class Outcome:
         return self.before[0] * self.factor, self.before[1] * self.factor
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """Return the pictures of a folder, as the DAG lists them."""
     return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
 
@@ -64,17 +64,17 @@ def collect(api: Api, run_id: str) -> list[Outcome]:
         if ti["task_id"] in MODELS and ti["map_index"] >= 0 and ti["state"] == "success"
     ]
     order = list(MODELS)
-    return sorted(outcomes, key=lambda outcome: (outcome.picture.name, order.index(outcome.model)))
+    return sorted(outcomes, key=lambda outcome: (outcome.image.name, order.index(outcome.model)))
 
 
 def _outcome(ti: dict[str, Any], returned: dict[str, Any]) -> Outcome:
     model, asked = ti["task_id"], ti["rendered_fields"]
-    picture, [stored] = local_path(asked["input_path"]), returned["stored"]
+    image, [stored] = local_path(asked["input_path"]), returned["stored"]
     return Outcome(
-        picture=picture,
+        image=image,
         model=model,
         factor=int(asked[_FACTORS[model]]) if model in _FACTORS else _NOMOS_FACTOR,
-        before=_size(picture),
+        before=_size(image),
         after=_size(local_path(stored["uri"])),  # of the file, whatever the task says
         uri=stored["uri"],
         request_id=returned["request_id"],
@@ -83,7 +83,7 @@ def _outcome(ti: dict[str, Any], returned: dict[str, Any]) -> Outcome:
     )
 
 
-def problems(outcomes: Sequence[Outcome], pictures: Sequence[Path], stats: dict[str, Any] | None) -> list[str]:
+def problems(outcomes: Sequence[Outcome], images: Sequence[Path], stats: dict[str, Any] | None) -> list[str]:
     """
     Say everything that is not as it should be: a picture missing or of the wrong size, or paid for twice.
 
@@ -92,13 +92,13 @@ def problems(outcomes: Sequence[Outcome], pictures: Sequence[Path], stats: dict[
     :param stats: the emulator's counters; None where the real gateway was asked.
     """
     found = []
-    made = Counter((outcome.picture.name, outcome.model) for outcome in outcomes)
-    for picture in pictures:
-        missing = [model for model in MODELS if made[picture.name, model] != 1]
+    made = Counter((outcome.image.name, outcome.model) for outcome in outcomes)
+    for image in images:
+        missing = [model for model in MODELS if made[image.name, model] != 1]
         if missing:
-            found.append(f"{picture.name} did not come out of {', '.join(missing)}")
+            found.append(f"{image.name} did not come out of {', '.join(missing)}")
     found += [
-        f"{outcome.picture.name} came out of {outcome.model} with {_text(outcome.after)} pixels, "
+        f"{outcome.image.name} came out of {outcome.model} with {_text(outcome.after)} pixels, "
         f"not {_text(outcome.expected)}"
         for outcome in outcomes
         if outcome.after != outcome.expected
@@ -108,22 +108,22 @@ def problems(outcomes: Sequence[Outcome], pictures: Sequence[Path], stats: dict[
     if stats is not None:
         for slug in MODELS.values():
             accepted = stats["by_model"].get(slug, {}).get("accepted", 0)
-            if accepted != len(pictures):
-                found.append(f"{slug}: {accepted} submits were accepted for {len(pictures)} pictures")
+            if accepted != len(images):
+                found.append(f"{slug}: {accepted} submits were accepted for {len(images)} pictures")
     return found
 
 
 def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
     """Show the outcomes, one line each; narrow enough for 80 columns."""
     shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
-    for heading in ("Picture", "Model", "Pixels", "Stored as"):
+    for heading in ("InputImage", "Model", "Pixels", "Stored as"):
         shown.add_column(heading, no_wrap=True)
     for heading in ("Cost", "Sec."):
         shown.add_column(heading, justify="right")
     for number, outcome in enumerate(outcomes):
-        name = outcome.picture.name
-        first = number == 0 or name != outcomes[number - 1].picture.name
-        last = number + 1 == len(outcomes) or name != outcomes[number + 1].picture.name
+        name = outcome.image.name
+        first = number == 0 or name != outcomes[number - 1].image.name
+        last = number + 1 == len(outcomes) or name != outcomes[number + 1].image.name
         shown.add_row(
             name if first else "",
             outcome.model,
@@ -140,15 +140,15 @@ def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
 
 def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     """Return the contact sheet's rows."""
-    by_picture: dict[Path, list[tuple[str, Path]]] = {}
+    by_image: dict[Path, list[tuple[str, Path]]] = {}
     for outcome in outcomes:
-        by_picture.setdefault(outcome.picture, []).append((outcome.model, local_path(outcome.uri)))
-    return [Row(picture.name, picture, after) for picture, after in by_picture.items()]
+        by_image.setdefault(outcome.image, []).append((outcome.model, local_path(outcome.uri)))
+    return [Row(image.name, image, after) for image, after in by_image.items()]
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        return picture.size
+    with Image.open(path) as image:
+        return image.size
 
 
 def _text(size: tuple[int, int]) -> str:

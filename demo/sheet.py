@@ -60,29 +60,27 @@ def _draw_row(sheet: Image.Image, row: Row, *, top: int) -> None:
         left = _GAP + column * (_CELL[0] + _GAP)
         card = (left - _PAD, top - _PAD, left + _CELL[0] + _PAD, top + _CELL[1] + _LABEL)
         draw.rounded_rectangle(card, radius=14, fill=_CARD)
-        picture = before if is_before else _opened(path)
+        image = before if is_before else _opened(path)
         at = (left + (_CELL[0] - shown[0]) // 2, top + (_CELL[1] - shown[1]) // 2)
         resampling = Image.Resampling.NEAREST if is_before else Image.Resampling.LANCZOS
-        sheet.paste(_on_checkerboard(picture.resize(shown, resampling)), at)
-        _draw_loupe(sheet, picture, detail, scale=picture.width / before.width, frame=(*at, *shown), sharp=is_before)
-        label = f"{picture.width} x {picture.height}"
+        sheet.paste(_on_checkerboard(image.resize(shown, resampling)), at)
+        _draw_loupe(sheet, image, detail, scale=image.width / before.width, frame=(*at, *shown), sharp=is_before)
+        label = f"{image.width} x {image.height}"
         draw.text((left + 4, top + _CELL[1] + 12), label, _INK, _font(20))
         if is_before:
             draw.text((left + _CELL[0] - 4, top + _CELL[1] + 12), row.name, _FAINT, _font(20), anchor="ra")
         else:
-            factor = f"x {picture.width / before.width:g}"
+            factor = f"x {image.width / before.width:g}"
             draw.text((left + _CELL[0] - 4, top + _CELL[1] + 12), factor, _ACCENT, _font(20), anchor="ra")
 
 
-def _draw_loupe(
-    sheet: Image.Image, picture: Image.Image, detail: Box, *, scale: float, frame: Box, sharp: bool
-) -> None:
+def _draw_loupe(sheet: Image.Image, image: Image.Image, detail: Box, *, scale: float, frame: Box, sharp: bool) -> None:
     """Enlarge the detail into the corner of the picture that is farther from it, and frame both."""
     left, top, width, height = frame
     box = (detail[0] * scale, detail[1] * scale, detail[2] * scale, detail[3] * scale)
     resampling = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
-    part = _on_checkerboard(picture.resize((_LOUPE, _LOUPE), resampling, box=box))
-    zoom = width / picture.width * scale
+    part = _on_checkerboard(image.resize((_LOUPE, _LOUPE), resampling, box=box))
+    zoom = width / image.width * scale
     middle = (detail[0] + detail[2]) / 2 * zoom
     x = left + 8 if middle > width / 2 else left + width - _LOUPE - 8
     y = top + height - _LOUPE - 8
@@ -93,15 +91,15 @@ def _draw_loupe(
     draw.rectangle((x - 2, y - 2, x + _LOUPE + 1, y + _LOUPE + 1), outline="white", width=2)
 
 
-def busiest(picture: Image.Image) -> Box:
+def busiest(image: Image.Image) -> Box:
     """Return the detail with the most edges in the upper part, where the loupe does not cover it."""
     # Blurred first: shapes such as an eye count, fur and noise do not.
-    edges = _on_checkerboard(picture).convert("L").filter(ImageFilter.GaussianBlur(2.5)).filter(ImageFilter.FIND_EDGES)
-    side = min(_DETAIL, *picture.size)
+    edges = _on_checkerboard(image).convert("L").filter(ImageFilter.GaussianBlur(2.5)).filter(ImageFilter.FIND_EDGES)
+    side = min(_DETAIL, *image.size)
     margin = side // 3
     best, found = -1.0, (0, 0, side, side)
-    for top in range(margin, picture.height // 2 - side, max(1, margin)):
-        for left in range(margin, picture.width - side - margin, max(1, margin)):
+    for top in range(margin, image.height // 2 - side, max(1, margin)):
+        for left in range(margin, image.width - side - margin, max(1, margin)):
             box = (left, top, left + side, top + side)
             if (amount := ImageStat.Stat(edges.crop(box)).mean[0]) > best:
                 best, found = amount, box
@@ -109,8 +107,8 @@ def busiest(picture: Image.Image) -> Box:
 
 
 def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        upright = ImageOps.exif_transpose(picture)
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
         return upright.convert("RGBA" if "A" in upright.getbands() or "transparency" in upright.info else "RGB")
 
 
@@ -119,16 +117,16 @@ def _contained(size: tuple[int, int]) -> tuple[int, int]:
     return round(size[0] * zoom), round(size[1] * zoom)
 
 
-def _on_checkerboard(picture: Image.Image, square: int = 10) -> Image.Image:
+def _on_checkerboard(image: Image.Image, square: int = 10) -> Image.Image:
     """Show transparency as image editors do."""
-    if picture.mode != "RGBA":
-        return picture
-    board = Image.new("RGBA", picture.size, "#ffffff")
+    if image.mode != "RGBA":
+        return image
+    board = Image.new("RGBA", image.size, "#ffffff")
     draw = ImageDraw.Draw(board)
-    for top in range(0, picture.height, square):
-        for left in range(top // square % 2 * square, picture.width, 2 * square):
+    for top in range(0, image.height, square):
+        for left in range(top // square % 2 * square, image.width, 2 * square):
             draw.rectangle((left, top, left + square - 1, top + square - 1), fill="#d4d8df")
-    return Image.alpha_composite(board, picture).convert("RGB")
+    return Image.alpha_composite(board, image).convert("RGB")
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

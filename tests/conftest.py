@@ -68,10 +68,10 @@ def photos() -> Path:
 @pytest.fixture
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look after a quarter of a second: the emulator is done at once, and knows nothing of the models' real pace."""
-    from airflow_provider_segmind.protocol import polling
     from airflow_provider_segmind.protocol.models import MODELS
+    from airflow_provider_segmind.polling import schedule
 
-    monkeypatch.setattr(polling, "_FIRST", polling.SHORTEST)
+    monkeypatch.setattr(schedule, "_FIRST", schedule.SHORTEST)
     for parameters in MODELS.values():
         monkeypatch.setattr(parameters, "expected_seconds", None)
 
@@ -81,9 +81,9 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat a call at once: the pauses are proved in test_client.py."""
     from tenacity import wait_none
 
-    from airflow_provider_segmind import retrying
+    from airflow_provider_segmind import retry_budget
 
-    monkeypatch.setattr(retrying, "_BACKOFF", wait_none())
+    monkeypatch.setattr(retry_budget, "_BACKOFF", wait_none())
 
 
 @pytest.fixture(scope="session")

@@ -92,11 +92,11 @@ class PostgresServer:
     def start(self, env: dict[str, str] | None = None) -> None:
         """Start it, and return when it answers."""
         log = self._folder / "log"
-        with log.open("a") as said:
+        with log.open("a") as reported:
             self._process = subprocess.Popen(
                 [self._binaries / "postgres", "-D", self._folder / "data", *_arguments(self.access, self._settings)],
-                stdout=said,
-                stderr=said,
+                stdout=reported,
+                stderr=reported,
                 cwd=self._folder,
                 env=env,
                 start_new_session=True,  # a Ctrl-C at pytest is not for it: we stop it

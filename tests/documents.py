@@ -154,8 +154,8 @@ def check_emulator(arguments: list[str], folder: Path) -> None:
     program = (sys.executable, "-m", "airflow_provider_segmind.emulator")
     with started(*words, cwd=folder, env=environment(folder), program=program) as emulator:
         url = emulator.match(r"^Segmind emulator on (http://\S+)")[1]
-        answer = httpx.get(f"{url}/v1/get-user-credits", trust_env=False)
-        assert answer.status_code == 401  # no key was sent
+        response = httpx.get(f"{url}/v1/get-user-credits", trust_env=False)
+        assert response.status_code == 401  # no key was sent
         assert emulator.end(signal.SIGTERM).code == 0
 
 
@@ -172,9 +172,9 @@ def check_airflow(arguments: list[str]) -> None:
     """Airflow's own parser takes it, with every option spelt out."""
     _, complaint = read_by_airflow(arguments)
     assert not complaint, f"airflow does not take {' '.join(arguments)}:\n{complaint}"
-    said, _ = read_by_airflow([*arguments, "--help"])
+    reported, _ = read_by_airflow([*arguments, "--help"])
     options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
-    assert options <= set(re.findall(r"--[\w-]+", said))
+    assert options <= set(re.findall(r"--[\w-]+", reported))
 
 
 def read_by_airflow(arguments: list[str]) -> tuple[str, str]:

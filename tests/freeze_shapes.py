@@ -75,7 +75,7 @@ def triggers() -> list[dict[str, Any]]:
     request = {**common, "request_id": ID, "model": "esrgan", "submitted_at": NOW}
     hints = {"poll_interval": 2.5, "expected_duration": 12.0, "inline": False}
     full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "note": NOTE}
-    gate = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
+    limiter = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
     waited = {
         "waited": [{"key": "0" * 20, "request_id": ID, "submitted_at": NOW}],
         "timeout": 600.0, "need": 1, "resume_at": NOW + 60, "memory": memory(),
@@ -83,7 +83,7 @@ def triggers() -> list[dict[str, Any]]:
     wanted = [
         ("triggers.segmind", "SegmindRequestTrigger", request),
         ("triggers.segmind", "SegmindRequestTrigger", full),
-        ("triggers.gate", "SegmindGateTrigger", gate),
+        ("triggers.gate", "SegmindRateLimitTrigger", limiter),
         (
             "triggers.batch",
             "SegmindBatchTrigger",
@@ -128,7 +128,7 @@ def events() -> dict[str, Any]:
     }.items():
         known[kind] = there.event_for(cls("what happened", request_id=ID), request_id=ID)
     written = {kind: event.payload() for kind, event in known.items()}
-    written["gate"] = there.GateEvent(started_at=NOW, returns=1).model_dump(mode="json")
+    written["gate"] = there.RateLimitEvent(started_at=NOW, returns=1).model_dump(mode="json")
     waited = waves.Waited(key=key_of(BODY), request_id=ID, submitted_at=NOW, event=known["completed"])
     event = waves.BatchEvent(waited=[waited], memory=memory())
     written["batch"] = event.model_dump(mode="json", exclude_none=True)

@@ -31,7 +31,7 @@ class Recorder:
 
     def __init__(self):
         self.seen = []  # (path, headers) of each request
-        self.answer = (200, {}, b"{}")  # status, headers, body
+        self.response = (200, {}, b"{}")  # status, headers, body
         self.url = ""
 
 
@@ -42,7 +42,7 @@ def recorder() -> Iterator[Recorder]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             record.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-            status, headers, body = record.answer
+            status, headers, body = record.response
             self.send_response(status)
             for name, value in {"content-length": str(len(body)), **headers}.items():
                 self.send_header(name, value)

@@ -215,7 +215,7 @@ def started(home: Path) -> Iterator[SharedAirflow]:
         key = running.api_key
         yield running
     assert not running.running(), "processes are left behind"
-    assert not any(key in text for text in running.lineage.said)
+    assert not any(key in text for text in running.lineage.reported)
 
 
 def _openlineage(backend: Backend) -> dict[str, str]:

@@ -45,8 +45,8 @@ def _is_whole(database: Path) -> bool:
         return False
     try:
         with closing(sqlite3.connect(database)) as connection:
-            [[said]] = connection.execute("PRAGMA quick_check").fetchall()
-            return said == "ok" and bool(connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
+            [[reported]] = connection.execute("PRAGMA quick_check").fetchall()
+            return reported == "ok" and bool(connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
     except (sqlite3.DatabaseError, ValueError):
         return False
 

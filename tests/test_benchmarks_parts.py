@@ -43,7 +43,7 @@ def test_a_ratio_holds_within_its_limits(limits, holds):
     assert Ratio("r", 2.0, **limits).holds is holds
 
 
-def test_the_ratios_come_first_and_say_what_does_not_hold():
+def test_the_ratios_come_first_and_report_what_does_not_hold():
     console = Console(width=150)
     with console.capture() as captured:
         show(console, part())
@@ -78,7 +78,7 @@ def test_the_plot_shows_the_parts_that_were_measured(tmp_path):
 @pytest.mark.parametrize(
     ("leak", "opened", "holds"), [(0, 0, [True, True]), (40_000, 0, [False, True]), (0, 5, [True, False])]
 )
-def test_a_soak_tells_what_grows_from_what_swings(tmp_path, leak, opened, holds):
+def test_a_soak_reports_what_grows_from_what_swings(tmp_path, leak, opened, holds):
     """Samples of ten minutes: memory that fills up at first and then swings, and what a leak adds to it."""
     times = range(0, 600, 5)
     found = Soaked(

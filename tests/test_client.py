@@ -15,16 +15,16 @@ import pytest
 from airflow_provider_segmind.client import SegmindClient
 from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindAuthError,
     SegmindConnectionError,
     SegmindError,
     SegmindGatewayError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindRateLimitedError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.protocol import calls
-from airflow_provider_segmind.retrying import RetryBudget
+from airflow_provider_segmind.retry_budget import RetryBudget
 from tests.gateways import KEY, Sleeps, recorder, settings_for
 
 PARAMETERS = {"prompt": "hello"}
@@ -91,17 +91,19 @@ def test_a_submit_that_met_a_rate_limit_is_sent_again(driver, segmind_emulator):
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "garbage", "missing_fields"])
-def test_a_submit_whose_answer_was_lost_is_never_sent_again(driver, segmind_emulator, fault):
+def test_a_submit_whose_response_was_lost_is_never_sent_again(driver, segmind_emulator, fault):
     segmind_emulator.faults.add("submit", fault)
-    with pytest.raises((SegmindAnswerLostError, SegmindMalformedAnswerError), match="second submit is a second bill"):
+    with pytest.raises(
+        (SegmindUnknownOutcomeError, SegmindMalformedResponseError), match="second submit is a second bill"
+    ):
         driver().send(submit())
     assert segmind_emulator.stats.submits_attempted == 1
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_a_dropped_connection_before_acceptance_looks_the_same_so_it_is_not_sent_again(driver, segmind_emulator):
+def test_a_dropped_connection_before_acceptance_polls_the_same_so_it_is_not_sent_again(driver, segmind_emulator):
     segmind_emulator.faults.add("submit", "drop_before")
-    with pytest.raises(SegmindAnswerLostError):
+    with pytest.raises(SegmindUnknownOutcomeError):
         driver().send(submit())
     assert segmind_emulator.stats.submits_accepted == 0
 
@@ -119,7 +121,7 @@ def test_a_refused_connection_may_be_tried_again(driver):
 @pytest.mark.parametrize(
     "fault", ["status:500", "status:502", "garbage", "drop_before", "drop_after", "html", "truncate"]
 )
-def test_a_look_is_repeated_on_anything_that_may_pass(driver, segmind_emulator, fault):
+def test_a_poll_is_repeated_on_anything_that_may_pass(driver, segmind_emulator, fault):
     request_id = driver().send(submit()).request_id
     segmind_emulator.faults.add("status", fault, times=2)
     both = driver()
@@ -174,7 +176,7 @@ def test_redirects_are_not_followed_with_the_key(driver, segmind_emulator):
 
 def test_the_key_goes_in_its_header_and_an_echo_of_it_is_masked(driver):
     with recorder() as gateway:
-        gateway.answer = (
+        gateway.response = (
             401,
             {"content-type": "application/json"},
             json.dumps({"error": f"key {KEY} is bad"}).encode(),
@@ -191,8 +193,8 @@ def test_the_key_goes_in_its_header_and_an_echo_of_it_is_masked(driver):
 
 def test_uploads_and_history_go_to_their_own_hosts():
     with recorder() as gateway, recorder() as upload, recorder() as history:
-        upload.answer = (200, {}, b'{"file_urls": ["https://x/a.png"]}')
-        history.answer = (200, {}, b"[]")
+        upload.response = (200, {}, b'{"file_urls": ["https://x/a.png"]}')
+        history.response = (200, {}, b"[]")
         settings = settings_for(gateway.url, upload_url=upload.url, history_url=history.url)
         with SegmindClient(settings) as client:
             assert client.send(calls.upload(["data:image/png;base64,AA=="])) == ["https://x/a.png"]
@@ -271,12 +273,12 @@ def skew_of(*, now=NOW, took=0.0, **headers):
     with SegmindClient(settings_for("https://gateway.example"), clock=lambda: now) as client:
         assert client.skew is None
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        client._answer(200, raw, b"", began=now - took)
+        client._response(200, raw, b"", began=now - took)
         return client.skew
 
 
 @pytest.mark.parametrize("ahead", [0, 15, -15, 7200, -7200])
-def test_the_date_of_a_response_tells_how_far_segminds_clock_is_ahead(ahead):
+def test_the_date_of_a_response_reports_how_far_segminds_clock_is_ahead(ahead):
     assert skew_of(date=formatdate(NOW + ahead, usegmt=True)) == pytest.approx(ahead, abs=0.51)
 
 

@@ -15,7 +15,7 @@ from airflow_provider_segmind.execution.batch import BatchRun
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.operators import common
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
-from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from tests.airflow_versions import AIRFLOW
 from tests.task_runner import run_tasks
 
@@ -49,7 +49,7 @@ def test_a_retry_without_a_store_finds_what_is_paid_for(
 ):
     """The first try cannot fetch the output; the second one finds the request, also where the picture was uploaded."""
     segmind_emulator.faults.add("output", "status:500", times=6)
-    url, path = segmind_emulator.add_picture(photos / "cat.jpg"), f"file://{photos / 'cat.jpg'}"
+    url, path = segmind_emulator.add_image(photos / "cat.jpg"), f"file://{photos / 'cat.jpg'}"
     with DAG("no_store", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
@@ -76,7 +76,7 @@ def test_a_retry_without_a_store_takes_from_the_history_what_segmind_has_forgott
     with DAG("no_store", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             destination=f"file://{tmp_path}/",
             poll_interval=0.25,
             retries=1,
@@ -94,7 +94,7 @@ def test_a_retry_without_a_store_attaches_to_what_runs(airflow_db, segmind_emula
     with DAG("no_store", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             deferrable=deferrable,
             poll_interval=0.25,
             timeout=1.2,
@@ -113,7 +113,7 @@ def test_a_retry_without_a_store_waits_for_a_history_that_is_silent(airflow_db, 
     with DAG("no_store", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             poll_interval=0.25,
             timeout=1.2,
             lost_submit_wait=0.0,
@@ -130,7 +130,7 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
     airflow_db, segmind_emulator, photos, tmp_path, quick_polls, no_store, monkeypatch
 ):
     """The process dies after the submits, before anything was written."""
-    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    images = [segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png")]
     submitted, submit = [], BatchRun._submit
 
     def dies(self, *arguments):
@@ -164,22 +164,22 @@ def test_a_batch_without_a_store_finds_what_is_paid_for(
     assert run.log.count("of an earlier submit: nothing is billed again") == 2
 
 
-def test_what_a_process_has_pushed_tells_of_it(airflow_db):
+def test_what_a_process_has_pushed_reports_of_it(airflow_db):
     """Whatever number Airflow 3 gives the try; Airflow 2 reads the number from its database."""
-    told = []
+    reported = []
     with DAG("pushed", schedule=None) as dag:
 
         @task(**RETRY)
-        def look(ti=None):
+        def poll(ti=None):
             started_with = getattr(ti, "_ti_context_from_server", None)
-            told.append(compat.has_run_before(SimpleNamespace(try_number=1, _ti_context_from_server=started_with)))
-            if len(told) == 1:
+            reported.append(compat.has_run_before(SimpleNamespace(try_number=1, _ti_context_from_server=started_with)))
+            if len(reported) == 1:
                 ti.xcom_push(key="request_id", value="r")
                 raise ConnectionError("once")
 
-        look()
+        poll()
     assert run_tasks(dag).state == "success"
-    assert told == [False, AIRFLOW >= (3, 0)]
+    assert reported == [False, AIRFLOW >= (3, 0)]
 
 
 # --- without a retry policy ----------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_permanent_error_fails_at_once_whatever_the_policy(airflow_db, segmind
     assert segmind_emulator.stats.submits_attempted == 1
 
 
-def test_a_policy_without_effect_is_told(caplog):
+def test_a_policy_without_effect_is_reported(caplog):
     policy = SegmindRetryPolicy()
     operator = SegmindEsrganOperator(task_id="upscale", image="https://x.example/a.png", retry_policy=policy)
     assert compat.retry_policy_of(operator) is (policy if compat.HAS_RETRY_POLICIES else None)

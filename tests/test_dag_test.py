@@ -13,9 +13,9 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
-from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
-from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.storage import list_images
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_env import run_dag
 from tests.airflow_versions import AIRFLOW, no_new_try
@@ -32,7 +32,7 @@ def test_one_image_is_paid_for_once(segmind_emulator, quick_retries, photos, tmp
     with DAG("once", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             destination=f"file://{tmp_path}/{{{{ dag.dag_id }}}}.png",
             deferrable=deferrable,
             poll_interval=0.25,
@@ -54,7 +54,7 @@ def test_a_batch_is_paid_for_once(segmind_emulator, photos, tmp_path):
         SegmindBatchOperator(
             task_id="upscale",
             model="esrgan",
-            items=[segmind_emulator.add_picture(photos / "cat.jpg", name=f"{number}.jpg") for number in range(4)],
+            items=[segmind_emulator.add_image(photos / "cat.jpg", name=f"{number}.jpg") for number in range(4)],
             destination=f"file://{tmp_path}",
             max_in_flight=2,
         )
@@ -76,7 +76,7 @@ def test_a_limit_and_a_policy(segmind_emulator, photos):
     with DAG("limit", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             deferrable=True,
             poll_interval=0.25,
             retries=1,
@@ -103,7 +103,7 @@ def test_the_transfer_fills_placeholders_and_keeps_targets_apart(airflow_db, seg
     ):
         with DAG("transfer", schedule=None) as dag:
             upscaled = SegmindEsrganOperator.partial(task_id="upscale", poll_interval=0.25).expand(
-                input_path=[f"file://{photos}/{picture}" for picture in ("cat.jpg", "astronaut.png")]
+                input_path=[f"file://{photos}/{photo}" for photo in ("cat.jpg", "astronaut.png")]
             )
             SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/{name}").expand(
                 result=upscaled.output
@@ -124,9 +124,9 @@ def test_images_of_a_folder_are_mapped(airflow_db, segmind_emulator, bucket, pho
         with DAG("expand", schedule=None) as dag:
             SegmindEsrganOperator.partial(
                 task_id="upscale", poll_interval=0.25, destination=f"s3://{CONN}@{BUCKET}/out/{{stem}}.{{ext}}"
-            ).expand(input_path=task(list_pictures)(f"s3://{CONN}@{BUCKET}/{prefix}"))
+            ).expand(input_path=task(list_images)(f"s3://{CONN}@{BUCKET}/{prefix}"))
         run = run_dag(dag)
-        assert run.states() == {"list_pictures": ["success"], "upscale": states}
+        assert run.states() == {"list_images": ["success"], "upscale": states}
     assert {key for key in bucket.objects() if key.startswith("out/")} == {"out/astronaut.jpg", "out/cat.jpg"}
 
 
@@ -135,7 +135,7 @@ def test_end_from_trigger_runs_under_dag_test_as_well(segmind_emulator, photos):
     with DAG("ends_in_the_triggerer", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="t",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             deferrable=True,
             end_from_trigger=True,
         )

@@ -7,15 +7,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 SOURCE = Path(__file__).parents[1] / "docs" / "images" / "life_of_a_request.py"
-PICTURE = SOURCE.with_name("life-of-a-request.svg")
+IMAGE = SOURCE.with_name("life-of-a-request.svg")
 
 
-def test_the_picture_is_what_the_source_draws():
-    assert PICTURE.read_text(encoding="utf-8") == runpy.run_path(str(SOURCE))["draw"](), "run: make diagram"
+def test_the_image_is_what_the_source_draws():
+    assert IMAGE.read_text(encoding="utf-8") == runpy.run_path(str(SOURCE))["draw"](), "run: make diagram"
 
 
 def test_it_stays_inside_its_frame_and_loads_nothing():
-    root = ElementTree.fromstring(PICTURE.read_text(encoding="utf-8"))
+    root = ElementTree.fromstring(IMAGE.read_text(encoding="utf-8"))
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     for part in root.iter("{http://www.w3.org/2000/svg}rect"):
         at = {name: float(part.attrib[name]) for name in ("x", "y", "width", "height")}

@@ -22,7 +22,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindForbiddenHostError,
     SegmindOutputError,
 )
-from airflow_provider_segmind.retrying import RetryBudget
+from airflow_provider_segmind.retry_budget import RetryBudget
 from tests.gateways import Sleeps, recorder, settings_for
 
 
@@ -33,7 +33,7 @@ def fetch(settings, url, **options) -> tuple[bytes, object]:
 
 
 def test_a_download_carries_no_key_and_is_measured(segmind_emulator, tmp_path):
-    url = segmind_emulator.add_picture(b"\x89PNG\r\n\x1a\n" + bytes(1_000_000), name="a.png")
+    url = segmind_emulator.add_image(b"\x89PNG\r\n\x1a\n" + bytes(1_000_000), name="a.png")
     content, found = fetch(settings_for(segmind_emulator.url), url)
     assert (found.bytes, found.content_type) == (len(content), "image/png")
     assert found.sha256 == hashlib.sha256(content).hexdigest()
@@ -45,7 +45,7 @@ PASSING = [401, 403, 404, 410, 408, 425, 429, 500, 503]
 
 @pytest.mark.parametrize("fault", ["truncate", "drop_before", "empty", *(f"status:{status}" for status in PASSING)])
 def test_a_broken_download_starts_again(segmind_emulator, fault):
-    url = segmind_emulator.add_picture(b"x" * 500_000, name="a.png")
+    url = segmind_emulator.add_image(b"x" * 500_000, name="a.png")
     segmind_emulator.faults.add("asset", fault, times=2)
     content, found = fetch(settings_for(segmind_emulator.url), url)
     assert content == b"x" * 500_000
@@ -61,7 +61,7 @@ FORMS = {
 
 
 @contextmanager
-def raw_host(answer: bytes, *, then_wait: float = 0.0):
+def raw_host(response: bytes, *, then_wait: float = 0.0):
     """Answer each connection with these bytes, and close it after so many seconds."""
 
     def serve() -> None:
@@ -70,7 +70,7 @@ def raw_host(answer: bytes, *, then_wait: float = 0.0):
                 taken, _ = listener.accept()
                 with taken:
                     taken.recv(65536)
-                    taken.sendall(answer)
+                    taken.sendall(response)
                     time.sleep(then_wait)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -80,7 +80,7 @@ def raw_host(answer: bytes, *, then_wait: float = 0.0):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_body_is_whole_however_its_length_is_told(form):
+def test_a_body_is_whole_however_its_length_is_reported(form):
     with raw_host(b"HTTP/1.1 200 OK\r\n" + FORMS[form]) as url:
         content, found = fetch(settings_for(url), f"{url}/output.bin")
     assert content == CONTENT
@@ -119,8 +119,8 @@ def test_a_body_that_stops_coming_is_given_up():
     assert caught.value.retryable
 
 
-def test_a_download_that_stays_broken_says_so(segmind_emulator):
-    url = segmind_emulator.add_picture(b"x" * 1000, name="a.png")
+def test_a_download_that_stays_broken_reports_so(segmind_emulator):
+    url = segmind_emulator.add_image(b"x" * 1000, name="a.png")
     segmind_emulator.faults.add("asset", "truncate")
     with pytest.raises(SegmindDownloadError) as caught:
         fetch(settings_for(segmind_emulator.url), url, budget=RetryBudget(attempts=3))
@@ -130,10 +130,10 @@ def test_a_download_that_stays_broken_says_so(segmind_emulator):
 @pytest.mark.parametrize(
     ("status", "retryable"), [*((status, True) for status in PASSING), *((status, False) for status in (204, 400, 405))]
 )
-def test_what_an_output_host_answers(status, retryable):
+def test_what_an_output_host_responses(status, retryable):
     """A refusal may pass (the output is not known everywhere yet): the engine decides when an output is gone."""
     with recorder() as host:
-        host.answer = (status, {"www-authenticate": "Basic"}, b"no")
+        host.response = (status, {"www-authenticate": "Basic"}, b"no")
         with pytest.raises(SegmindDownloadError) as caught:
             fetch(settings_for(host.url), f"{host.url}/a.png", budget=RetryBudget(attempts=2))
         assert caught.value.retryable is retryable
@@ -144,7 +144,7 @@ def test_what_an_output_host_answers(status, retryable):
 
 
 def test_too_large_is_refused_early_and_late(segmind_emulator):
-    url = segmind_emulator.add_picture(b"x" * 1000, name="a.png")
+    url = segmind_emulator.add_image(b"x" * 1000, name="a.png")
     with pytest.raises(SegmindOutputError, match="1000 bytes, more than the 999"):
         fetch(settings_for(segmind_emulator.url), url, max_bytes=999)
     assert fetch(settings_for(segmind_emulator.url), url, max_bytes=1000)[1].bytes == 1000
@@ -170,7 +170,7 @@ def test_another_port_of_this_machine_is_not_read(segmind_emulator):
 )
 def test_a_redirect_into_a_private_network_is_refused(location):
     with recorder() as host:
-        host.answer = (302, {"location": location}, b"")
+        host.response = (302, {"location": location}, b"")
         with pytest.raises(SegmindForbiddenHostError):
             fetch(settings_for(host.url), f"{host.url}/a.png")
 
@@ -183,7 +183,7 @@ def test_a_name_that_leads_home_is_refused(segmind_emulator):
 
 def test_redirects_end():
     with recorder() as host:
-        host.answer = (302, {"location": "/again"}, b"")
+        host.response = (302, {"location": "/again"}, b"")
         with pytest.raises(SegmindForbiddenHostError, match="redirects"):
             fetch(settings_for(host.url), f"{host.url}/a.png")
         assert len(host.seen) == 6

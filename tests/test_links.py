@@ -78,7 +78,7 @@ def test_only_addresses_are_links():
     assert SegmindModelLink().get_link(SimpleNamespace(), ti_key=ODD) == ""
 
 
-def test_links_are_told_apart_by_their_class():
+def test_links_are_reported_apart_by_their_class():
     """As an operator does that has nothing to show yet."""
     assert SegmindTabLink() in BEFORE_THE_OUTPUT
     assert SegmindOutputLink() not in BEFORE_THE_OUTPUT

@@ -1,4 +1,4 @@
-"""list_pictures: what a folder, a pattern or an object means, in every kind of store."""
+"""list_images: what a folder, a pattern or an object means, in every kind of store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
-from airflow_provider_segmind.storage import list_pictures, object_path
+from airflow_provider_segmind.storage import list_images, object_path
 from tests.buckets import BUCKET, CONN
 
 NAMES = ["b.png", "a cat.JPG", "c[1].webp", "notes.txt", "b.png.json", "sub/d.jpeg", ".hidden"]
@@ -34,31 +34,31 @@ def names(uris, folder):
 
 
 def test_folder_pattern_and_object(folder):
-    assert names(list_pictures(f"{folder}/"), folder) == FLAT
-    assert names(list_pictures(folder), folder) == FLAT
-    assert names(list_pictures(f"{folder}/*.png"), folder) == ["b.png"]
-    assert names(list_pictures(f"{folder}/**/*.jpeg"), folder) == [DEEP]
-    assert names(list_pictures(f"{folder}/**"), folder) == sorted([*FLAT, DEEP])
-    assert names(list_pictures(f"{folder}/b.png"), folder) == ["b.png"]
-    assert list_pictures(f"{folder}/*.tiff") == []
+    assert names(list_images(f"{folder}/"), folder) == FLAT
+    assert names(list_images(folder), folder) == FLAT
+    assert names(list_images(f"{folder}/*.png"), folder) == ["b.png"]
+    assert names(list_images(f"{folder}/**/*.jpeg"), folder) == [DEEP]
+    assert names(list_images(f"{folder}/**"), folder) == sorted([*FLAT, DEEP])
+    assert names(list_images(f"{folder}/b.png"), folder) == ["b.png"]
+    assert list_images(f"{folder}/*.tiff") == []
 
 
 def test_each_uri_can_be_read(folder):
-    for uri in list_pictures(f"{folder}/**"):
+    for uri in list_images(f"{folder}/**"):
         assert object_path(uri, None).read_bytes() == b"x"
 
 
 def test_what_comes_later_is_seen(folder):
-    list_pictures(folder)
+    list_images(folder)
     object_path(f"{folder}/z.png", None).write_bytes(b"x")
-    assert names(list_pictures(folder), folder)[-1] == "z.png"
+    assert names(list_images(folder), folder)[-1] == "z.png"
 
 
-def test_an_empty_folder_is_a_day_without_pictures(airflow_db, tmp_path, bucket):
+def test_an_empty_folder_is_a_day_without_images(airflow_db, tmp_path, bucket):
     (tmp_path / "empty").mkdir()
-    assert list_pictures(f"file://{tmp_path}/empty") == []
-    assert list_pictures("s3://pictures/2026-01-01/", CONN) == []
-    assert list_pictures("s3://pictures/", CONN) == []
+    assert list_images(f"file://{tmp_path}/empty") == []
+    assert list_images("s3://pictures/2026-01-01/", CONN) == []
+    assert list_images("s3://pictures/", CONN) == []
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_an_empty_folder_is_a_day_without_pictures(airflow_db, tmp_path, bucket)
         ("gs://bucket/in", None, r"airflow-provider-segmind\[gcs\]"),
     ],
 )
-def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, says):
-    with pytest.raises(SegmindConfigError, match=says):
-        list_pictures(uri, conn_id)
+def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, reports):
+    with pytest.raises(SegmindConfigError, match=reports):
+        list_images(uri, conn_id)
 
 
 def test_a_store_that_is_down(airflow_db, monkeypatch):
@@ -87,5 +87,5 @@ def test_a_store_that_is_down(airflow_db, monkeypatch):
     connection = {"conn_type": "aws", "login": "x", "password": "x", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_LIST_DOWN_S3", json.dumps(connection))
     with pytest.raises(SegmindStorageError) as caught:
-        list_pictures("s3://pictures/in/", "list_down_s3")
+        list_images("s3://pictures/in/", "list_down_s3")
     assert caught.value.retryable

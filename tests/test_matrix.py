@@ -22,7 +22,7 @@ def test_the_table_of_the_readme_is_that_of_the_runs():
     assert table(json.loads(KEPT.read_text())) in README.read_text()
 
 
-def test_a_run_that_was_not_made_is_told():
+def test_a_run_that_was_not_made_is_reported():
     lines = table({"3.1": {"3.12": {"passed": 7, "failed": 1, "skipped": 2, "suite": "fast"}}}).splitlines()
     assert lines[0] == "| Airflow | Python 3.11 | Python 3.12 | Python 3.13 |"
     assert lines[2] == "| 2.11.2 | not run | not run |  |"

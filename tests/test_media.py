@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_segmind.exceptions import SegmindOutputError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.pictures import EXTENSIONS, HEAD, content_type, is_imposter, type_of_name
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_imposter, type_of_name
 from airflow_provider_segmind.protocol.wire import OutputFile, Result
 from airflow_provider_segmind.storage import store_result
 
@@ -84,7 +84,7 @@ def test_every_extension_is_read_back():
 @pytest.fixture
 def store(airflow_db, segmind_emulator, tmp_path):
     def run(content, *, name="claimed.bin", announced=None):
-        url = segmind_emulator.add_picture(content, name=name)
+        url = segmind_emulator.add_image(content, name=name)
         file = OutputFile(url=url, content_type=announced)
         result = Result(request_id="r-1", model="some-model", output=url, outputs=[file])
         with SegmindHook() as hook:

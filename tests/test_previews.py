@@ -18,17 +18,17 @@ from airflow_provider_segmind.storage.previews import small
 
 
 def reference_of(content: bytes, uri: str = "s3://b/x.png.preview.webp") -> Reference:
-    with Image.open(io.BytesIO(content)) as picture:
-        width, height = picture.size
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
     return Reference(
         uri=uri, width=width, height=height, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
     )
 
 
-def preview_of(picture: Image.Image, form: str = "PNG", dag_id: str = "d", **options) -> Image.Image:
+def preview_of(image: Image.Image, form: str = "PNG", dag_id: str = "d", **options) -> Image.Image:
     """A preview as a browser decodes it, known as genuine."""
     file = io.BytesIO()
-    picture.save(file, form, **options)
+    image.save(file, form, **options)
     content, size = small(file, marker(dag_id))
     assert len(content) <= MAX_BYTES
     assert is_genuine(content, reference_of(content), dag_id)
@@ -69,19 +69,19 @@ def test_modes(mode):
 
 
 def test_transparency_stays():
-    picture = Image.new("RGBA", (4000, 2000), (255, 0, 0, 0))
-    picture.paste((0, 0, 255, 255), (2000, 0, 4000, 2000))
-    found = preview_of(picture)
+    image = Image.new("RGBA", (4000, 2000), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (2000, 0, 4000, 2000))
+    found = preview_of(image)
     assert found.getpixel((50, 128))[3] == 0
     assert found.getpixel((450, 128))[2:] == pytest.approx((255, 255), abs=4)
 
 
-def test_the_camera_says_what_is_up():
-    picture = Image.new("RGB", (1200, 800), "white")
-    picture.paste((255, 0, 0), (0, 0, 1200, 200))
+def test_the_camera_reports_what_is_up():
+    image = Image.new("RGB", (1200, 800), "white")
+    image.paste((255, 0, 0), (0, 0, 1200, 200))
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees to the right
-    found = preview_of(picture, "JPEG", exif=exif, quality=95).convert("RGB")
+    found = preview_of(image, "JPEG", exif=exif, quality=95).convert("RGB")
     assert found.size == (341, 512)
     assert found.getpixel((330, 250))[1] < 60 < found.getpixel((10, 250))[1]
 
@@ -101,10 +101,10 @@ def test_noise_gets_a_lower_quality_and_stays_small():
         (Image.new("L", (9000, 9000)), "JPEG", "too much memory"),  # progressive: all of it lies in memory
     ],
 )
-def test_what_is_not_shown(picture, form, says):
+def test_what_is_not_shown(image, form, reports):
     file = io.BytesIO()
-    picture.save(file, form, **({"progressive": True} if form == "JPEG" else {}))
-    with pytest.raises(Exception, match=says):
+    image.save(file, form, **({"progressive": True} if form == "JPEG" else {}))
+    with pytest.raises(Exception, match=reports):
         small(file, b"")
 
 
@@ -139,9 +139,9 @@ PEAKS = """
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read as Linux reports it")
 def test_memory_is_bounded(tmp_path):
     for mode, form, size in LARGEST:
-        picture = Image.new(mode, (size, size), (10, 90, 200, 255)[: len(mode)])
-        picture.save(tmp_path / f"{mode}-{size}.{form}", form, progressive=size == 5600, subsampling=0)
-        del picture
+        image = Image.new(mode, (size, size), (10, 90, 200, 255)[: len(mode)])
+        image.save(tmp_path / f"{mode}-{size}.{form}", form, progressive=size == 5600, subsampling=0)
+        del image
     command = [sys.executable, "-c", textwrap.dedent(PEAKS), *sorted(tmp_path.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     print(done.stdout)

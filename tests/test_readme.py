@@ -81,10 +81,10 @@ def localised(
                 s3.put_object(Bucket=bucket, Key=key, Body=(photos / "cat.jpg").read_bytes())
         (tmp_path / "files" / "pictures").mkdir(parents=True, exist_ok=True)
         shutil.copy(photos / "cat.jpg", tmp_path / "files" / "pictures")
-        picture = segmind_emulator.add_picture(photos / "cat.jpg")
-        text = re.sub(r"https?://[^\"'\s]+\.(?:jpe?g|png|webp)", picture, text)
+        image = segmind_emulator.add_image(photos / "cat.jpg")
+        text = re.sub(r"https?://[^\"'\s]+\.(?:jpe?g|png|webp)", image, text)
         if REQUEST_ID.search(text):
-            made = SegmindHook().submit("esrgan", {"image": picture})
+            made = SegmindHook().submit("esrgan", {"image": image})
             text = REQUEST_ID.sub(made.request_id, text)
         return text.replace("file:///tmp/", f"file://{tmp_path}/files/")
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerError,
     SegmindError,
     SegmindRequestError,
+    SegmindResponseError,
 )
 from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.protocol.models import MODELS
@@ -16,7 +16,7 @@ from airflow_provider_segmind.protocol.settings import EXTRAS
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 #: Branches of the tree that are never raised themselves.
-BRANCHES = {SegmindError, SegmindAnswerError, SegmindRequestError}
+BRANCHES = {SegmindError, SegmindResponseError, SegmindRequestError}
 
 
 def section(title):

@@ -17,7 +17,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 from airflow_provider_segmind.protocol.events import ERRORS
-from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from tests.task_runner import run_tasks
 
 policies = pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="retry policies: Airflow 3.3 and later")

@@ -36,7 +36,7 @@ def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, pho
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
         from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
-        arguments = {"image": segmind_emulator.add_picture(photos / "cat.jpg"), "output_format": "png"} | arguments
+        arguments = {"image": segmind_emulator.add_image(photos / "cat.jpg"), "output_format": "png"} | arguments
         with DAG("s3", schedule=None) as dag:
             task = SegmindEsrganOperator(task_id="upscale", **arguments)
             if transfer is not None:
@@ -50,9 +50,9 @@ def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = f"{CONN}
     """The object is whole, is what the XCom says, and nothing lies beside it."""
     content = bucket.read(key)
     assert set(bucket.objects()) == {key}
-    with Image.open(io.BytesIO(content)) as picture:
-        picture.load()
-        assert picture.size == (600, 400)
+    with Image.open(io.BytesIO(content)) as photo:
+        photo.load()
+        assert photo.size == (600, 400)
     assert stored == {
         "uri": f"s3://{conn}{BUCKET}/{key}",
         "bytes": len(content),
@@ -162,10 +162,10 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
     ids=["unknown scheme", "no scheme", "provider not installed"],
 )
 def test_wrong_scheme_costs_nothing(
-    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, says: str
+    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, reports: str
 ) -> None:
     run = upscale(destination=destination)
     assert run.state == "failed"
     assert "SegmindConfigError" in run.log
-    assert says in run.log
+    assert reports in run.log
     assert segmind_emulator.stats.submits_attempted == 0

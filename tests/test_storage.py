@@ -17,10 +17,10 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.wire import OutputFile, Result
-from airflow_provider_segmind.storage import object_path, picture_size, store_result
+from airflow_provider_segmind.storage import image_size, object_path, store_result
 
 
-def picture(size=(40, 30), kind="PNG", mode="RGB") -> bytes:
+def image(size=(40, 30), kind="PNG", mode="RGB") -> bytes:
     file = io.BytesIO()
     Image.effect_noise(size, 80).convert(mode).save(file, kind)
     return file.getvalue()
@@ -29,7 +29,7 @@ def picture(size=(40, 30), kind="PNG", mode="RGB") -> bytes:
 @pytest.fixture
 def store(airflow_db, segmind_emulator, tmp_path):
     def run(content, destination="out/", *, name="task", model="esrgan", **options):
-        url = segmind_emulator.add_picture(content, name="claimed.png")
+        url = segmind_emulator.add_image(content, name="claimed.png")
         result = Result(request_id="r-1", model=model, output=url, outputs=[OutputFile(url=url)])
         with SegmindHook() as hook:
             return store_result(hook, result, f"file://{tmp_path}/{destination}", name=name, **options)
@@ -46,7 +46,7 @@ def files(folder):
     [("PNG", "task.png", "image/png"), ("JPEG", "task.jpg", "image/jpeg"), ("WEBP", "task.webp", "image/webp")],
 )
 def test_the_extension_is_that_of_the_actual_content(store, tmp_path, kind, name, content_type):
-    [stored] = store(picture(kind=kind))
+    [stored] = store(image(kind=kind))
     assert stored.content_type == content_type
     assert files(tmp_path) == [f"out/{name}"]
     assert stored.uri == f"file://{tmp_path}/out/{name}"
@@ -54,18 +54,18 @@ def test_the_extension_is_that_of_the_actual_content(store, tmp_path, kind, name
 
 
 def test_a_named_object_keeps_its_name(store, tmp_path):
-    store(picture(), "a/b/cat.png")
+    store(image(), "a/b/cat.png")
     assert files(tmp_path) == ["a/b/cat.png"]
 
 
 def test_a_folder_that_is_there_needs_no_slash(store, tmp_path):
     (tmp_path / "there").mkdir()
-    store(picture(), "there")
+    store(image(), "there")
     assert files(tmp_path) == ["there/task.png"]
 
 
 def test_several_outputs(airflow_db, segmind_emulator, tmp_path):
-    urls = [segmind_emulator.add_picture(picture(), name=f"{n}.png") for n in range(3)]
+    urls = [segmind_emulator.add_image(image(), name=f"{n}.png") for n in range(3)]
     result = Result(request_id="r", model="esrgan", output=urls[0], outputs=[OutputFile(url=url) for url in urls])
     with SegmindHook() as hook:
         assert len(store_result(hook, result, f"file://{tmp_path}/f/", name="t")) == 3
@@ -74,13 +74,13 @@ def test_several_outputs(airflow_db, segmind_emulator, tmp_path):
 
 
 def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_path):
-    content = picture()
+    content = image()
     store(content)
     before = (tmp_path / "out/task.png").stat()
     store(content)
     after = (tmp_path / "out/task.png").stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)
-    other = picture((50, 50))
+    other = image((50, 50))
     store(other)
     assert (tmp_path / "out/task.png").read_bytes() == other
     assert files(tmp_path) == ["out/task.png"]
@@ -90,16 +90,16 @@ def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_
     ("content", "says"),
     [
         (b"<html>not found</html>", "it is no picture"),
-        (picture()[:-400], "no whole picture"),
-        (picture(kind="JPEG", size=(400, 300))[:4000], "no whole picture"),
+        (image()[:-400], "no whole picture"),
+        (image(kind="JPEG", size=(400, 300))[:4000], "no whole picture"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "no whole picture"),
     ],
 )
-def test_what_is_no_whole_picture_is_not_stored(store, tmp_path, content, says):
-    with pytest.raises(SegmindOutputError, match=says) as caught:
+def test_what_is_not_a_whole_image_is_not_stored(store, tmp_path, content, reports):
+    with pytest.raises(SegmindOutputError, match=reports) as caught:
         store(content)
     assert caught.value.request_id == "r-1"
-    assert caught.value.retryable == (says == "no whole picture"), "a body may be cut without a word"
+    assert caught.value.retryable == (reports == "no whole picture"), "a body may be cut without a word"
     assert files(tmp_path) == []
 
 
@@ -110,29 +110,29 @@ def test_an_empty_output_may_be_whole_at_the_next_try(store, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_smaller_than_its_input_is_no_upscale(store, tmp_path):
-    assert store(picture((40, 30)), at_least=(40, 30))
+def test_smaller_than_its_input_is_not_a_upscale(store, tmp_path):
+    assert store(image((40, 30)), at_least=(40, 30))
     with pytest.raises(SegmindOutputError, match="40 x 30 pixels, its input 41 x 30"):
-        store(picture((40, 30)), "other/", at_least=(41, 30))
+        store(image((40, 30)), "other/", at_least=(41, 30))
     assert files(tmp_path) == ["out/task.png"]
 
 
 def test_too_many_bytes_are_refused(store, tmp_path):
-    content = picture()
+    content = image()
     with pytest.raises(SegmindOutputError, match="more than the 100"):
         store(content, max_bytes=100)
     assert files(tmp_path) == []
     assert store(content, max_bytes=len(content))
 
 
-def test_a_model_of_another_kind_may_give_what_is_no_picture(store, tmp_path):
+def test_a_model_of_another_kind_may_give_what_is_not_a_image(store, tmp_path):
     [stored] = store(b"\x00\x00\x00\x18ftypmp42" + bytes(500), model="some-video-model")
     assert (stored.content_type, stored.width) == ("video/mp4", None)
     assert files(tmp_path) == ["out/task.mp4"]
 
 
 def test_base64_is_decoded(airflow_db, tmp_path):
-    content = picture()
+    content = image()
     for text in (base64.b64encode(content).decode(), f"data:image/png;base64,{base64.b64encode(content).decode()}"):
         result = Result(request_id="r", model="nomos-upscaler", inline=text)
         [stored] = store_result(SegmindHook(), result, f"file://{tmp_path}/x.png", name="t")
@@ -147,7 +147,7 @@ def test_base64_is_decoded(airflow_db, tmp_path):
 def test_a_place_that_cannot_be_written_is_named(store, tmp_path):
     (tmp_path / "out").write_text("a file, where a folder should be")
     with pytest.raises(SegmindStorageError, match="out/task.png|out") as caught:
-        store(picture())
+        store(image())
     assert caught.value.retryable
     assert caught.value.request_id == "r-1"
 
@@ -161,22 +161,22 @@ def test_memory_and_other_filesystems_of_fsspec(airflow_db):
         object_path("gs://bucket/y", None)
 
 
-def test_a_very_large_picture_is_checked_without_its_pixels():
+def test_a_very_large_image_is_checked_without_its_pixels():
     """An 8x upscale is no decompression bomb, and must not fill a worker's memory."""
     file = io.BytesIO()
     Image.new("1", (20_000, 10_000)).save(file, "PNG")
-    assert picture_size(file, whole=True) == (20_000, 10_000)
+    assert image_size(file, whole=True) == (20_000, 10_000)
     with pytest.raises(SegmindOutputError):
-        picture_size(io.BytesIO(file.getvalue()[:-30]), whole=True)
+        image_size(io.BytesIO(file.getvalue()[:-30]), whole=True)
     assert Image.MAX_IMAGE_PIXELS is not None
     large = io.BytesIO()
     Image.new("L", (9000, 8000), 128).save(large, "JPEG")
-    assert picture_size(large, whole=True) == (9000, 8000)
+    assert image_size(large, whole=True) == (9000, 8000)
     with pytest.raises(SegmindOutputError):
-        picture_size(io.BytesIO(large.getvalue()[:2000]), whole=True)
+        image_size(io.BytesIO(large.getvalue()[:2000]), whole=True)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK"])
 def test_modes(mode, store):
     kind = "JPEG" if mode == "CMYK" else "PNG"
-    assert store(picture(mode=mode, kind=kind))[0].width == 40
+    assert store(image(mode=mode, kind=kind))[0].width == 40

@@ -101,13 +101,13 @@ def check_one(run: AnyRun, metrics: list[Metric], emulator: Any, *, model: str =
     assert lines(run) == [(request.request_id, "completed")]
     tags = {"model": model, "outcome": "completed"}
     assert all(metric.tags == tags for metric in metrics)
-    told = {metric.name: (metric.kind, metric.value) for metric in metrics}
-    assert len(told) == len(metrics) == 4
+    reported = {metric.name: (metric.kind, metric.value) for metric in metrics}
+    assert len(reported) == len(metrics) == 4
     result = next(value for value in (run.xcom(name) for name in ("upscale", "wait")) if isinstance(value, dict))
-    assert told["airflow.segmind.requests"] == ("c", 1)
-    assert told["airflow.segmind.cost"] == ("c", 5000)
+    assert reported["airflow.segmind.requests"] == ("c", 1)
+    assert reported["airflow.segmind.cost"] == ("c", 5000)
     for name in ("inference_time", "queue_time"):
-        kind, milliseconds = told[f"airflow.segmind.{name}"]
+        kind, milliseconds = reported[f"airflow.segmind.{name}"]
         assert kind == "ms"
         assert milliseconds == pytest.approx(result["metrics"][name] * 1000, abs=0.01)
     assert f"cost 0.005 credits, {result['metrics']['remaining_credits']} left" in run.log
@@ -120,7 +120,7 @@ def test_an_operator(statsd, exporter, segmind_emulator, quick_polls, photos, tm
     with DAG("tell", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             destination=f"file://{tmp_path}/" if stored else None,
             deferrable=deferrable,
         )
@@ -139,7 +139,7 @@ def test_an_operator(statsd, exporter, segmind_emulator, quick_polls, photos, tm
 
 
 def test_taskflow(statsd, segmind_emulator, quick_polls, photos):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("tell_taskflow", schedule=None) as dag:
 
         @task.segmind(model="esrgan")
@@ -161,11 +161,13 @@ def test_a_workflow(statsd, segmind_emulator, quick_polls, photos):
 
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
-def test_a_sensor_tells_and_those_beside_it_do_not(statsd, segmind_emulator, quick_polls, photos, tmp_path, deferrable):
+def test_a_sensor_reports_and_those_beside_it_do_not(
+    statsd, segmind_emulator, quick_polls, photos, tmp_path, deferrable
+):
     with DAG("tell_split", schedule=None) as dag:
         submit = SegmindEsrganOperator(
             task_id="submit",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             wait_for_completion=False,
         )
         wait = SegmindRequestSensor(
@@ -197,7 +199,7 @@ WRONG = {
     "blocked": ("fail:content moderation flagged it", "SegmindContentBlockedError", {}),
     "timeout": ("stuck", "SegmindTimeoutError", {"timeout": 1.2}),
     "error": ("unknown_status", "SegmindUnknownStatusError", {}),
-    "lost": ("drop_after", "SegmindAnswerLostError", {"lost_submit_wait": 0.0}),
+    "lost": ("drop_after", "SegmindUnknownOutcomeError", {"lost_submit_wait": 0.0}),
 }
 
 
@@ -208,7 +210,7 @@ def test_what_goes_wrong(statsd, exporter, segmind_emulator, quick_polls, quick_
     fault, error, arguments = WRONG[outcome]
     segmind_emulator.faults.add("submit", fault)
     segmind_emulator.faults.add("history", "status:500")
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("tell_wrong", schedule=None) as dag:
         SegmindEsrganOperator(task_id="upscale", image=image, deferrable=deferrable, **{"timeout": 20, **arguments})
     with as_a_task(exporter) as spans:
@@ -223,21 +225,21 @@ def test_what_goes_wrong(statsd, exporter, segmind_emulator, quick_polls, quick_
     assert counted(metrics) == {("esrgan", outcome): 1}
     assert len(metrics) == 1
     named = {"segmind.request_id": request_id} if request_id else {}
-    told = {"segmind.model": "esrgan", "segmind.outcome": outcome, "error.type": error}
-    assert attributes(spans[0]) == told | named
+    reported = {"segmind.model": "esrgan", "segmind.outcome": outcome, "error.type": error}
+    assert attributes(spans[0]) == reported | named
 
 
-def test_a_refused_submit_is_no_request(statsd, segmind_emulator, photos):
+def test_a_refused_submit_is_not_a_request(statsd, segmind_emulator, photos):
     segmind_emulator.faults.add("submit", "status:401")
     with DAG("tell_refused", schedule=None) as dag:
-        SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_picture(photos / "cat.jpg"))
+        SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_image(photos / "cat.jpg"))
     run = run_tasks(dag)
     assert run.state == "failed"
     assert lines(run) == statsd.read() == []
 
 
 def test_what_is_there_already(statsd, segmind_emulator, quick_polls, photos, tmp_path):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("tell_skipped", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale", image=image, destination=f"file://{tmp_path}/", skip_existing=True, deferrable=True
@@ -263,7 +265,7 @@ def test_a_retry_adds_no_second_cost(
     with DAG("tell_retry", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             destination=f"file://{tmp_path}/",
             deferrable=deferrable,
             retries=3,
@@ -280,7 +282,7 @@ def test_a_request_that_is_taken_up_again(statsd, segmind_emulator, quick_polls,
     with DAG("tell_late", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             timeout=1.8,
             retries=3,
             retry_delay=timedelta(0),
@@ -298,8 +300,8 @@ def test_a_request_that_is_taken_up_again(statsd, segmind_emulator, quick_polls,
 def test_a_batch(statsd, exporter, segmind_emulator, quick_polls, photos, tmp_path):
     """One line, one count and one span a picture; what a next run finds stored is not told again."""
     names = ["cat.jpg", "astronaut.png", "portrait-alpha.png", "blocked.jpg"]
-    items = [segmind_emulator.add_picture(photos / name) for name in names[:3]]
-    items.append(segmind_emulator.add_picture(photos / "cat.jpg", name=names[3]))
+    items = [segmind_emulator.add_image(photos / name) for name in names[:3]]
+    items.append(segmind_emulator.add_image(photos / "cat.jpg", name=names[3]))
     segmind_emulator.faults.add("submit", "fail:CUDA error", times=1)
     with DAG("tell_batch", schedule=None) as dag:
         SegmindBatchOperator(
@@ -386,7 +388,7 @@ def test_without_opentelemetry(statsd, monkeypatch, caplog):
     assert "could not be told" not in caplog.text
 
 
-def test_an_error_of_no_request_is_not_told(statsd, caplog):
+def test_an_error_of_no_request_is_not_reported(statsd, caplog):
     telemetry.ended_badly("esrgan", SegmindConnectionError("no way out"))
     assert statsd.read() == []
     assert "no way out" not in caplog.text

@@ -23,7 +23,7 @@ from airflow_provider_segmind.execution.waves import digest_of, read_batch_event
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.protocol.credits import read_credits_event
-from airflow_provider_segmind.protocol.events import read_event, read_gate_event
+from airflow_provider_segmind.protocol.events import read_event, read_rate_limit_event
 from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
@@ -81,7 +81,7 @@ def fire(trigger: Any) -> dict[str, Any]:
 @pytest.fixture
 def submitted(segmind_emulator, photos):
     """A request that the gateway knows, in place of the one in the files; its input, too."""
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with SegmindHook() as hook:
         found = SimpleNamespace(id=hook.submit("esrgan", {"image": image}).request_id, image=image)
     segmind_emulator.state.wait_for_pixels()
@@ -154,7 +154,7 @@ def test_a_wait_goes_on_to_its_end(triggers, submitted):
 def test_every_event_is_read(events):
     for kind, payload in events.items():
         if kind == "gate":
-            assert read_gate_event(payload).returns == 1
+            assert read_rate_limit_event(payload).returns == 1
         elif kind == "credits":
             assert SegmindCreditsSensor(task_id="wait", at_least=10).execute_complete({}, payload) == 12.5
             assert read_credits_event(payload).balance == 12.5
@@ -259,7 +259,7 @@ def test_an_older_xcom_is_stored_by_the_transfer(xcom, submitted, segmind_emulat
 
 
 @pytest.mark.parametrize("sidecar", [found["sidecar"] for found in WRITTEN.values() if "sidecar" in found])
-def test_an_older_sidecar_spares_the_picture(sidecar, tmp_path):
+def test_an_older_sidecar_spares_the_image(sidecar, tmp_path):
     (tmp_path / "x2.jpg").write_bytes(b"1234567")
     (tmp_path / "x2.jpg.json").write_text(json.dumps(with_more(sidecar)))
     found = find_done(object_path(f"file://{tmp_path}/x2.jpg", None), sidecar["fingerprint"])

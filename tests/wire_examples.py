@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_segmind.protocol.answers import Answer
+from airflow_provider_segmind.protocol.responses import Response
 
 WIRE = Path(__file__).parent / "wire"
 
@@ -16,15 +16,15 @@ def wire_body(name: str) -> Any:
     return json.loads((WIRE / f"{name}.json").read_text())["body"]
 
 
-def wire_answer(name: str, **headers: str) -> Answer:
+def wire_response(name: str, **headers: str) -> Response:
     """Return an example as an answer, with more headers if given."""
     example = json.loads((WIRE / f"{name}.json").read_text())
     body = example["body"]
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return Answer(example["status"], {**example["headers"], **headers}, content)
+    return Response(example["status"], {**example["headers"], **headers}, content)
 
 
-def answer(status: int, body: Any = None, **headers: str) -> Answer:
+def response(status: int, body: Any = None, **headers: str) -> Response:
     """Build an answer of your own; bytes are taken as they are."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)

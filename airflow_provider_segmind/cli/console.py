@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindConfigError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindUnknownOutcomeError
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -28,7 +28,7 @@ def _console(*, stderr: bool) -> Console:
 OUT, ERR = _console(stderr=False), _console(stderr=True)
 
 
-def say(text: str, *, to: Console = OUT, style: str | None = None) -> None:
+def report(text: str, *, to: Console = OUT, style: str | None = None) -> None:
     """Print a line as it is, without wrapping it; what a terminal would take for a command is replaced."""
     to.print("".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text), style=style, soft_wrap=True)
 
@@ -37,9 +37,9 @@ def complain(error: SegmindError) -> None:
     """Say an error and the next step."""
     if isinstance(error, SegmindConfigError) and error.next_step == SegmindConfigError.advice:
         error.next_step = "Nothing was sent and nothing is billed."  # there is no task to clear here
-    if isinstance(error, SegmindAnswerLostError):
+    if isinstance(error, SegmindUnknownOutcomeError):
         error.next_step = "Check your account's request history before you run this again: that is a second bill."
-    say(f"{type(error).__name__}: {error}", to=ERR, style="red")
+    report(f"{type(error).__name__}: {error}", to=ERR, style="red")
 
 
 def hook_for(conn_id: str | None) -> SegmindHook:
@@ -61,9 +61,9 @@ def hook_for(conn_id: str | None) -> SegmindHook:
     try:
         BaseHook.get_connection(wanted)
     except AirflowNotFoundException as error:
-        said = f"there is no Airflow connection {wanted!r}"
+        reported = f"there is no Airflow connection {wanted!r}"
         raise SegmindConfigError(
-            said if conn_id else f"{ENVIRONMENT_KEY} is not set, and {said}",
+            reported if conn_id else f"{ENVIRONMENT_KEY} is not set, and {reported}",
             next_step=f"Set {ENVIRONMENT_KEY}, or name a connection that is there: --conn-id ID.",
         ) from error
     return SegmindHook(wanted)
@@ -107,5 +107,5 @@ def bill(metrics: Metrics) -> str:
         ("queued", metrics.queue_time, "s"),
         ("running", metrics.inference_time, "s"),
     ]
-    said = [f"{name} {value:.10g} {unit}" for name, value, unit in facts if value is not None]
-    return ", ".join(said) or "Segmind says neither cost nor times"
+    reported = [f"{name} {value:.10g} {unit}" for name, value, unit in facts if value is not None]
+    return ", ".join(reported) or "Segmind says neither cost nor times"

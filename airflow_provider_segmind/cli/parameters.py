@@ -91,14 +91,14 @@ def options() -> dict[str, tuple[str, Parameter]]:
     }
 
 
-def format_for(slug: str, ending: str) -> Mapping[str, str]:
+def format_for(slug: str, extension: str) -> Mapping[str, str]:
     """
     Return the parameter that makes a model write the format that a file's ending names, if it has one.
 
     :param slug: the model.
     :param ending: of the file, without a dot, in lower case.
     """
-    wanted = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(ending, (ending,))
+    wanted = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(extension, (extension,))
     for parameter in parameters_of(MODELS[slug]) if slug in MODELS else ():
         for value in wanted:
             if value in parameter.choices:

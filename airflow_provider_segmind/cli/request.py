@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from airflow_provider_segmind.cli.console import bill, hook_for, say
-from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
+from airflow_provider_segmind.cli.console import bill, hook_for, report
+from airflow_provider_segmind.cli.progress import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import SegmindRequestExpiredError
 from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.recover import recalled
-from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def request(args: argparse.Namespace) -> None:
             deliver(hook, result, uri_of(args.output), stem=args.request_id)
             return
         for file in result.outputs:
-            say(file.url)
+            report(file.url)
         if not result.outputs:
-            say(result.output or "Its output lies inside the answer: fetch it with -o FILE.")
-        say(bill(result.metrics))
+            report(result.output or "Its output lies inside the answer: fetch it with -o FILE.")
+        report(bill(result.metrics))
 
 
 def _recalled(hook: SegmindHook, error: SegmindRequestExpiredError) -> Result | None:
@@ -46,16 +46,16 @@ def _recalled(hook: SegmindHook, error: SegmindRequestExpiredError) -> Result | 
     except SegmindRequestExpiredError as pending:
         if not pending.retryable:
             raise
-        say(f"{request_id}: on its way, says the request history")
+        report(f"{request_id}: on its way, says the request history")
         return None
-    say(f"{request_id}: COMPLETED, says the request history")
+    report(f"{request_id}: COMPLETED, says the request history")
     return result
 
 
 def _asked(hook: SegmindHook, args: argparse.Namespace) -> Result | None:
     """Return the result of a request that is finished, or that is to be waited for."""
     status = hook.get_status(args.request_id)
-    say(f"{args.request_id}: {status.state}")
+    report(f"{args.request_id}: {status.state}")
     if status.state is RequestState.FAILED:
         raise status.failure()
     if status.state is RequestState.COMPLETED:

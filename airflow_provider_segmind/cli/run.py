@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.cli.console import ERR, hook_for, say, whose
+from airflow_provider_segmind.cli.console import ERR, hook_for, report, whose
 from airflow_provider_segmind.cli.main import UsageError
 from airflow_provider_segmind.cli.parameters import format_for, options
-from airflow_provider_segmind.cli.waiting import deliver, uri_of, wait
+from airflow_provider_segmind.cli.progress import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import (
     SegmindError,
     SegmindEventError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
 )
+from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.protocol.content_types import data_uri
 from airflow_provider_segmind.protocol.models import MODELS, check_slug, request_body
-from airflow_provider_segmind.protocol.pictures import data_uri
-from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import is_url
-from airflow_provider_segmind.storage.inputs import Picture, goes_inside, load_picture
+from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
 from airflow_provider_segmind.storage.paths import object_path, probe
 
@@ -53,7 +53,7 @@ class Plan:
 
     model: str
     parameters: dict[str, Any]
-    picture: Picture | None = field(repr=False)
+    input_image: InputImage | None = field(repr=False)
     image: str | None
     destination: str
     stem: str
@@ -61,14 +61,14 @@ class Plan:
     @property
     def transport(self) -> str:
         """How the picture goes, as the operators decide it."""
-        return "data" if self.picture and goes_inside(self.picture, MODELS.get(self.model)) else "upload"
+        return "data" if self.input_image and goes_inside(self.input_image, MODELS.get(self.model)) else "upload"
 
     def words(self) -> Iterator[str]:
         """Say it, a line each."""
-        if self.picture is not None:
-            size = "{} x {} pixels".format(*self.picture.size)
-            shown = str(self.picture.path).removeprefix("file://")
-            yield f"picture      {shown} ({size}, {len(self.picture.content)} bytes), by {self.transport}"
+        if self.input_image is not None:
+            size = "{} x {} pixels".format(*self.input_image.size)
+            shown = str(self.input_image.path).removeprefix("file://")
+            yield f"picture      {shown} ({size}, {len(self.input_image.content)} bytes), by {self.transport}"
         elif self.image is not None:
             yield f"picture      {self.image}"
         named = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
@@ -81,21 +81,21 @@ def run(args: argparse.Namespace) -> None:
     plan = plan_of(args)
     with hook_for(args.conn_id) as hook:
         for line in (*plan.words(), f"billed by    {whose(hook)}"):
-            say(line, to=ERR)
+            report(line, to=ERR)
         with _at_interrupt("Whether Segmind took the request is not known: look at your requests in its console."):
             request_id = _submit(hook, plan)
         now = time.time()
-        say(f"request      {request_id}", to=ERR)
+        report(f"request      {request_id}", to=ERR)
         fetch = f"{args.program} request {request_id} -o {args.output or 'FILE'}"
         with _at_interrupt(f"Request {request_id} goes on, and is billed if it completes. Within an hour: {fetch}"):
             try:
                 result = wait(hook, Watch(request_id, plan.model, submitted_at=now, deadline=now + args.timeout))
-                size = plan.picture.size if plan.picture else None
+                size = plan.input_image.size if plan.input_image else None
                 deliver(hook, result, plan.destination, stem=plan.stem, at_least=size if plan.model in MODELS else None)
             except (SegmindRequestFailedError, SegmindRequestExpiredError):
                 raise
             except SegmindError:
-                say(f"Its output is kept for an hour: {fetch}", to=ERR)
+                report(f"Its output is kept for an hour: {fetch}", to=ERR)
                 raise
 
 
@@ -108,10 +108,10 @@ def _submit(hook: SegmindHook, plan: Plan) -> str:
     from airflow_provider_segmind.execution.want import Rules
 
     body, upload, now = dict(plan.parameters), None, time.time()
-    if plan.picture is not None and plan.transport == "upload":
-        upload = plan.picture.content
-    elif plan.picture is not None:
-        body["image"] = data_uri(plan.picture.content)
+    if plan.input_image is not None and plan.transport == "upload":
+        upload = plan.input_image.content
+    elif plan.input_image is not None:
+        body["image"] = data_uri(plan.input_image.content)
     elif plan.image is not None:
         body["image"] = plan.image
     rules = Rules(plan.model, began_at=now)
@@ -133,21 +133,21 @@ def plan_of(args: argparse.Namespace) -> Plan:
     model = check_slug(args.model)
     parameters = _parameters(args, model)
     image = parameters.pop("image", None)
-    if args.picture is None and image is None and model in MODELS:
+    if args.input_image is None and image is None and model in MODELS:
         raise UsageError(f"{model} needs a picture: a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg")
-    if args.picture is not None and image is not None:
+    if args.input_image is not None and image is not None:
         raise UsageError("give the picture either as PICTURE or as -p image=, not both")
-    source = args.picture if image is None else image
-    if is_url(args.picture):
-        image = args.picture
+    source = args.input_image if image is None else image
+    if is_url(args.input_image):
+        image = args.input_image
     if model in MODELS:
         body = request_body(model, {**parameters, "image": image or _STAND_IN})
         parameters = {name: value for name, value in body.items() if name != "image"}
-    picture = load_picture(uri_of(args.picture), None) if image is None and args.picture is not None else None
-    stem = stem_of(uri_of(source) if picture else source, otherwise=model)
+    input_image = load_image(uri_of(args.input_image), None) if image is None and args.input_image is not None else None
+    stem = stem_of(uri_of(source) if input_image else source, otherwise=model)
     destination = uri_of(args.output or f"{stem}-{model}.{{ext}}")
     probe(object_path(fill(destination, {"stem": stem, "model": model, "request_id": "request", "ext": "bin"}), None))
-    return Plan(model, parameters, picture, image, destination, stem)
+    return Plan(model, parameters, input_image, image, destination, stem)
 
 
 def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
@@ -169,5 +169,5 @@ def _at_interrupt(words: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(words, to=ERR, style="yellow")
+        report(words, to=ERR, style="yellow")
         raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from airflow_provider_segmind.cli.console import OUT, hook_for, say, whose
+from airflow_provider_segmind.cli.console import OUT, hook_for, report, whose
 from airflow_provider_segmind.cli.main import UsageError
 from airflow_provider_segmind.cli.parameters import parameters_of
 from airflow_provider_segmind.protocol.models import MODEL_PAGE, MODELS
@@ -22,8 +22,8 @@ def credits(args: argparse.Namespace) -> None:
     with hook_for(args.conn_id) as hook:
         found = hook.get_credits()
         free = f", {found.free_credits:.10g} of them free" if found.free_credits else ""
-        say(f"{found.total:.10g} credits{free}")
-        say(f"at {whose(hook)}", style="dim")
+        report(f"{found.total:.10g} credits{free}")
+        report(f"at {whose(hook)}", style="dim")
 
 
 def models(args: argparse.Namespace) -> None:
@@ -36,20 +36,20 @@ def models(args: argparse.Namespace) -> None:
         for number, parameter in enumerate(found):
             required = parameter.default is None
             default = "required" if required else json.dumps(parameter.default).strip('"')
-            picture = "URL, data URI, base64" if model.takes_base64 else "URL, data URI"
+            image = "URL, data URI, base64" if model.takes_base64 else "URL, data URI"
             table.add_row(
                 "" if number else slug,
                 parameter.name,
                 parameter.kind,
                 default,
-                picture if required else parameter.allowed,
+                image if required else parameter.allowed,
                 end_section=number + 1 == len(found),
             )
     OUT.print(table)
     for slug, model in MODELS.items():
         pace = f", {model.expected_seconds:g} s a request" if model.expected_seconds else ""
-        say(f"{slug}: {model.title}, {MODEL_PAGE.format(slug=slug)}{pace}")
-    say(f"Any other model runs by its slug: {args.program} run SLUG -p name=value -o FILE")
+        report(f"{slug}: {model.title}, {MODEL_PAGE.format(slug=slug)}{pace}")
+    report(f"Any other model runs by its slug: {args.program} run SLUG -p name=value -o FILE")
 
 
 def emulator(args: argparse.Namespace) -> None:

@@ -18,13 +18,13 @@ from airflow_provider_segmind.client.transport import (
     reason,
     ssl_context,
     trusts_env,
-    unanswered,
+    unresponded,
 )
-from airflow_provider_segmind.protocol.answers import Answer
 from airflow_provider_segmind.protocol.calls import Call
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
+from airflow_provider_segmind.protocol.responses import Response
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
-from airflow_provider_segmind.retrying import RetryBudget
+from airflow_provider_segmind.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
@@ -61,28 +61,28 @@ class AsyncSegmindClient(Driver):
         return await AsyncRetrying(sleep=self._sleep, **self._retry(call, budget))(self._send_once, call)
 
     async def _send_once(self, call: Call[T]) -> T:
-        answer = await (self._send_free(call) if call.replayable else self._send_paid(call))
-        return call.parse(answer)
+        received = await (self._send_free(call) if call.replayable else self._send_paid(call))
+        return call.parse(received)
 
-    async def _send_free(self, call: Call[Any]) -> Answer:
+    async def _send_free(self, call: Call[Any]) -> Response:
         if self._free is None:
             self._free = self._session()
         request, began = self._request(call), self._clock()
         try:
             async with self._free.request(**request, proxy=self.settings.proxy, allow_redirects=False) as response:
-                return self._answer(response.status, response.raw_headers, await response.read(), began=began)
+                return self._response(response.status, response.raw_headers, await response.read(), began=began)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise call.unanswered(reason(error), sent=True) from error
+            raise call.unresponded(reason(error), sent=True) from error
 
-    async def _send_paid(self, call: Call[Any]) -> Answer:
+    async def _send_paid(self, call: Call[Any]) -> Response:
         if self._paid is None:
             self._paid = httpx.AsyncClient(**client_options(self.settings, connections=AT_ONCE))
         began = self._clock()
         try:
             response = await self._paid.request(**self._request(call))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unanswered(call, error) from error
-        return self._answer(response.status_code, response.headers.raw, response.content, began=began)
+            raise unresponded(call, error) from error
+        return self._response(response.status_code, response.headers.raw, response.content, began=began)
 
     def _session(self) -> aiohttp.ClientSession:
         """Return a session with the same habits as the options of httpx's clients; it belongs to the running loop."""

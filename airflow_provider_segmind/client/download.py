@@ -21,7 +21,7 @@ from airflow_provider_segmind.client.transport import USER_AGENT, reason, ssl_co
 from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindForbiddenHostError, SegmindOutputError
 from airflow_provider_segmind.protocol.hosts import MAX_REDIRECTS, check_addresses, check_name, next_hop
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
-from airflow_provider_segmind.retrying import RetryBudget, retry_options
+from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 
 _BLOCK = 1 << 20  # bytes that are read at a time, at most
 _AHEAD = 8  # pieces that may wait to be hashed while the next are received

@@ -14,13 +14,13 @@ import httpx
 from tenacity import Retrying
 
 from airflow_provider_segmind.client.download import Download, download
-from airflow_provider_segmind.client.transport import Redaction, client_options, reason, unanswered
+from airflow_provider_segmind.client.transport import Redaction, client_options, reason, unresponded
 from airflow_provider_segmind.exceptions import SegmindConnectionError
-from airflow_provider_segmind.protocol.answers import Answer, timestamp
 from airflow_provider_segmind.protocol.calls import Call
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
+from airflow_provider_segmind.protocol.responses import Response, timestamp
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
-from airflow_provider_segmind.retrying import RetryBudget, retry_options
+from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 
 T = TypeVar("T")
 
@@ -55,7 +55,9 @@ class Driver:
             "headers": {"x-api-key": self.settings.api_key.get_secret_value()},
         }
 
-    def _answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes, *, began: float) -> Answer:
+    def _response(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes, *, began: float
+    ) -> Response:
         """
         Take the response over, without the key in case the gateway echoes it, and learn Segmind's time from it.
 
@@ -68,7 +70,7 @@ class Driver:
         cached = clean.get("age", "0") != "0"  # then Date is older than the response
         if (date := timestamp(clean.get("date"))) is not None and not cached and 0 <= now - began <= _PROMPT:
             self.skew = date.timestamp() + 0.5 - now  # it has whole seconds
-        return Answer(status, clean, content.replace(key.encode(), b"***"))
+        return Response(status, clean, content.replace(key.encode(), b"***"))
 
     def _retry(self, call: Call[Any], budget: RetryBudget) -> dict[str, Any]:
         return retry_options(call.may_replay, budget, call.name, self._clock)
@@ -101,8 +103,8 @@ class SegmindClient(Driver):
         try:
             response = self._http.request(**self._request(call))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unanswered(call, error) from error
-        return call.parse(self._answer(response.status_code, response.headers.raw, response.content, began=began))
+            raise unresponded(call, error) from error
+        return call.parse(self._response(response.status_code, response.headers.raw, response.content, began=began))
 
     def connect(self) -> None:
         """
@@ -119,7 +121,7 @@ class SegmindClient(Driver):
             response = self._http.head(self.settings.gateway)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SegmindConnectionError(f"connect: {reason(error)}") from error
-        self._answer(response.status_code, response.headers.raw, b"", began=began)
+        self._response(response.status_code, response.headers.raw, b"", began=began)
 
     def download(
         self, url: str, target: BinaryIO, *, max_bytes: int | None = None, budget: RetryBudget | None = None

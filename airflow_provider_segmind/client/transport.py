@@ -79,10 +79,10 @@ def timeout(settings: ConnectionSettings) -> httpx.Timeout:
     return httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout)
 
 
-def unanswered(call: Call[Any], error: Exception) -> SegmindError:
+def unresponded(call: Call[Any], error: Exception) -> SegmindError:
     """Return our error for a request that got no answer."""
     sent = not isinstance(error, (*_NOT_SENT, httpx.InvalidURL))
-    return call.unanswered(reason(error), sent=sent)
+    return call.unresponded(reason(error), sent=sent)
 
 
 def reason(error: Exception) -> str:

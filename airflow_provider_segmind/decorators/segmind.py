@@ -20,13 +20,13 @@ from airflow_provider_segmind.execution.single import Prepared
 from airflow_provider_segmind.operators.batch import SegmindBatchOperator
 from airflow_provider_segmind.operators.common import permanent_errors_fail
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
-from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.storage.names import stem_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, TaskDecorator
 
-    from airflow_provider_segmind.execution.delivery import Delivery
+    from airflow_provider_segmind.execution.destination import Destination
 
 
 class _Decorated(DecoratedOperator):
@@ -86,7 +86,7 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
 
     def _note(self, prepared: Prepared, note: dict[str, Any]) -> dict[str, Any]:
         stem = stem_of(self._source(), otherwise=self.task_id)
-        return {**super()._note(prepared, note), "parameters": presentable(prepared.body), "stem": stem}
+        return {**super()._note(prepared, note), "parameters": redacted(prepared.body), "stem": stem}
 
     def _body(self) -> dict[str, Any]:
         noted = self._noted.get("parameters")
@@ -94,7 +94,7 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
 
     def _delivery(
         self, context: Context, note: Mapping[str, Any], input_size: tuple[int, int] | None
-    ) -> Delivery | None:
+    ) -> Destination | None:
         delivery = super()._delivery(context, note, input_size)
         return replace(delivery, stem=self._noted.get("stem")) if delivery else None
 

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import admin, answers, history
+from . import admin, history, responses
 from .catalogue import RefusedError
 from .jobs import COMPLETED, FAILED, PROCESSING, output_fields, result_body, status_body, submitted_body
 from .pixels import CONTENT_TYPES, Product, WorkFailedError, fetch
@@ -41,7 +41,7 @@ _COUNTERS = {
 }
 
 
-def build(emulator: Emulator) -> answers.Dated:
+def build(emulator: Emulator) -> responses.Dated:
     """The gateway, the upload host, the history host and the image host, all on one address."""
 
     def route(path: str, verb: str, name: str, endpoint: Endpoint) -> Route:
@@ -68,7 +68,7 @@ def build(emulator: Emulator) -> answers.Dated:
         routes=[*admin.routes(emulator), *routes],
         exception_handlers={404: partial(_no_route, emulator), 405: _wrong_verb},
     )
-    return answers.Dated(gateway, partial(_now, emulator))
+    return responses.Dated(gateway, partial(_now, emulator))
 
 
 def _now(emulator: Emulator) -> float:
@@ -94,14 +94,14 @@ async def _serve(emulator: Emulator, name: str, endpoint: Endpoint, request: Req
     fault = state.faults.take(name, model)
     if fault is not None:
         state.count("faults_fired")
-        early = await answers.before(fault)
+        early = await responses.before(fault)
         if early is not None:
             return early
     try:
-        answer = await endpoint(state, request, fault)
+        response = await endpoint(state, request, fault)
     except RefusedError as refused:
-        answer = answers.refusal(refused.status, refused.message, refused.headers)
-    return answer if fault is None else answers.after(fault, answer)
+        response = responses.refusal(refused.status, refused.message, refused.headers)
+    return response if fault is None else responses.after(fault, response)
 
 
 def _model_of(state: State, request: Request) -> str | None:
@@ -120,11 +120,11 @@ def _carries_key(request: Request) -> bool:
 async def _no_route(emulator: Emulator, request: Request, error: Exception) -> Response:
     if _carries_key(request):
         emulator.state.count("keys_seen_elsewhere")
-    return answers.refusal(404, "Not found")
+    return responses.refusal(404, "Not found")
 
 
 async def _wrong_verb(request: Request, error: Exception) -> Response:
-    return answers.refusal(405, "Method not allowed", getattr(error, "headers", None))
+    return responses.refusal(405, "Method not allowed", getattr(error, "headers", None))
 
 
 def _authenticate(state: State, request: Request, *, limited: bool = False) -> str:

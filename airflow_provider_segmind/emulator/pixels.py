@@ -108,30 +108,30 @@ def upscale(data: bytes, work: Upscale) -> Product:
         with Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height * work.factor**2 > MAX_OUTPUT_PIXELS:
                 raise WorkFailedError("The output image would be too large")
-            picture = _plain(ImageOps.exif_transpose(opened))
+            image = _plain(ImageOps.exif_transpose(opened))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise WorkFailedError(f"Could not decode the input image: {error}") from error
     jpeg = work.format in ("jpg", "jpeg")
-    if picture.mode == "RGBA" and (jpeg or not work.keep_alpha):
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture).convert("RGB")
-    size = (picture.width * work.factor, picture.height * work.factor)
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
+    if image.mode == "RGBA" and (jpeg or not work.keep_alpha):
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image).convert("RGB")
+    size = (image.width * work.factor, image.height * work.factor)
+    image = image.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     if jpeg:
-        picture.save(buffer, "JPEG", quality=work.quality)
+        image.save(buffer, "JPEG", quality=work.quality)
     elif work.format == "webp":
-        picture.save(buffer, "WEBP", quality=work.quality, method=0)
+        image.save(buffer, "WEBP", quality=work.quality, method=0)
     else:
-        picture.save(buffer, "PNG", compress_level=1)  # the encoder's speed matters here, not the size
+        image.save(buffer, "PNG", compress_level=1)  # the encoder's speed matters here, not the size
     return Product(buffer.getvalue(), CONTENT_TYPES[work.format], work.format)
 
 
-def _plain(picture: Image.Image) -> Image.Image:
+def _plain(image: Image.Image) -> Image.Image:
     """In one of the modes that every output format has: RGB, RGBA or grey."""
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        return picture.convert("RGBA")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 class Workshop:

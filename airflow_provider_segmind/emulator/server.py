@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from .answers import TrackedProtocol
 from .app import build
 from .clock import Clock
 from .faults import Faults
 from .pixels import Product, Workshop
+from .responses import TrackedProtocol
 from .settings import Settings
 from .state import State
 
@@ -178,14 +178,14 @@ class Emulator:
         self._workshop.forget()
         self.state = state
 
-    def add_picture(self, picture: str | Path | bytes, name: str | None = None) -> str:
+    def add_image(self, image: str | Path | bytes, name: str | None = None) -> str:
         """Serve a picture (a file, or its bytes) and return the URL from which a model can fetch it."""
         if not self._port:
             raise RuntimeError("the emulator has no address before it is started")
-        if isinstance(picture, bytes):
-            data, name = picture, name or "picture"
+        if isinstance(image, bytes):
+            data, name = image, name or "picture"
         else:
-            data, name = Path(picture).read_bytes(), name or Path(picture).name
+            data, name = Path(image).read_bytes(), name or Path(image).name
         content_type = guess_type(name)[0] or "application/octet-stream"
         return self.state.keep_file(Product(data, content_type, ""), name)
 

@@ -6,8 +6,8 @@ Every error of this package. Which HTTP status becomes which class: ``protocol/s
     SegmindError
     ├── SegmindConfigError            connection or argument is wrong; nothing was sent
     ├── SegmindConnectionError        no answer, and for a submit: certainly not accepted
-    ├── SegmindAnswerLostError        a submit left, its answer did not arrive: it may be billed
-    ├── SegmindAnswerError            the gateway answered, and the answer is an error
+    ├── SegmindUnknownOutcomeError        a submit left, its answer did not arrive: it may be billed
+    ├── SegmindResponseError            the gateway answered, and the answer is an error
     │   ├── SegmindInvalidRequestError        400, 405, 406 on a parameter, 422 on a submit
     │   ├── SegmindContentTypeError           406 / 415 "Invalid content type"
     │   ├── SegmindAuthError                  401
@@ -20,7 +20,7 @@ Every error of this package. Which HTTP status becomes which class: ``protocol/s
     │   ├── SegmindRateLimitedError           429, knows when to come back
     │   ├── SegmindServerError                500
     │   ├── SegmindGatewayError               502, 503, 504 and any other 5xx
-    │   └── SegmindMalformedAnswerError       an answer that cannot be read as what was asked for
+    │   └── SegmindMalformedResponseError       an answer that cannot be read as what was asked for
     │       ├── SegmindUnknownStatusError     a status this version does not know
     │       └── SegmindMissingOutputError     COMPLETED without a usable output
     ├── SegmindRequestError           about one request that was accepted
@@ -40,29 +40,11 @@ Every error of this package. Which HTTP status becomes which class: ``protocol/s
 
 from __future__ import annotations
 
-from airflow_provider_segmind.exceptions.answers import (
-    SegmindAnswerError,
-    SegmindAuthError,
-    SegmindContentTypeError,
-    SegmindGatewayError,
-    SegmindInsufficientCreditsError,
-    SegmindInvalidRequestError,
-    SegmindMalformedAnswerError,
-    SegmindMissingOutputError,
-    SegmindNotFoundError,
-    SegmindPermissionError,
-    SegmindRateLimitedError,
-    SegmindRetiredModelError,
-    SegmindServerError,
-    SegmindSpendLimitError,
-    SegmindUnknownModelError,
-    SegmindUnknownStatusError,
-)
 from airflow_provider_segmind.exceptions.base import (
-    SegmindAnswerLostError,
     SegmindConfigError,
     SegmindConnectionError,
     SegmindError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.exceptions.requests import (
     SegmindBatchError,
@@ -77,10 +59,26 @@ from airflow_provider_segmind.exceptions.requests import (
     SegmindStorageError,
     SegmindTimeoutError,
 )
+from airflow_provider_segmind.exceptions.responses import (
+    SegmindAuthError,
+    SegmindContentTypeError,
+    SegmindGatewayError,
+    SegmindInsufficientCreditsError,
+    SegmindInvalidRequestError,
+    SegmindMalformedResponseError,
+    SegmindMissingOutputError,
+    SegmindNotFoundError,
+    SegmindPermissionError,
+    SegmindRateLimitedError,
+    SegmindResponseError,
+    SegmindRetiredModelError,
+    SegmindServerError,
+    SegmindSpendLimitError,
+    SegmindUnknownModelError,
+    SegmindUnknownStatusError,
+)
 
 __all__ = [
-    "SegmindAnswerError",
-    "SegmindAnswerLostError",
     "SegmindAuthError",
     "SegmindBatchError",
     "SegmindConfigError",
@@ -94,7 +92,7 @@ __all__ = [
     "SegmindGatewayError",
     "SegmindInsufficientCreditsError",
     "SegmindInvalidRequestError",
-    "SegmindMalformedAnswerError",
+    "SegmindMalformedResponseError",
     "SegmindMissingOutputError",
     "SegmindNotFoundError",
     "SegmindOutputError",
@@ -103,11 +101,13 @@ __all__ = [
     "SegmindRequestError",
     "SegmindRequestExpiredError",
     "SegmindRequestFailedError",
+    "SegmindResponseError",
     "SegmindRetiredModelError",
     "SegmindServerError",
     "SegmindSpendLimitError",
     "SegmindStorageError",
     "SegmindTimeoutError",
     "SegmindUnknownModelError",
+    "SegmindUnknownOutcomeError",
     "SegmindUnknownStatusError",
 ]

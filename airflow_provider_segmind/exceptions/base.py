@@ -78,7 +78,7 @@ class SegmindConnectionError(SegmindError):
     default_retryable = True
 
 
-class SegmindAnswerLostError(SegmindError):
+class SegmindUnknownOutcomeError(SegmindError):
     """A submit left this machine and no readable answer came back: it may run and be billed."""
 
     what = "The answer to a submit was lost"

@@ -158,7 +158,7 @@ class Engine:
             want.asked_at = self.clock.now()
             if verdict.row is not None:
                 self._reattach(want, verdict.row, "recall")
-            elif verdict.outcome is Outcome.NO_ANSWER:
+            elif verdict.outcome is Outcome.NO_RESPONSE:
                 want.error = want.unknown(self.rules.model, verdict.error, nothing_sent=True)
         self.records.put(want.record for want in lost if want.record.open)
 
@@ -210,7 +210,7 @@ class Engine:
         elif outcome is Outcome.NEVER_ACCEPTED:
             log.info("The submit of %s never reached Segmind: later requests are listed, it is not", self.rules.model)
             record.withdraw()
-        elif outcome is Outcome.NO_ANSWER:
+        elif outcome is Outcome.NO_RESPONSE:
             want.error = want.unknown(self.rules.model, verdict.error)
         elif record.doubt == "error" and not verdict.foreign:
             self._give_up(want)
@@ -231,8 +231,8 @@ class Engine:
         taken = {want.record.request_id for want in wants if want.record.request_id}
         taken.update(request_id for want in wants for request_id in want.record.earlier)
         oldest, began = self.clock.now() - OUTPUT_LIVES, self.rules.began_at or 0.0
-        looked_for = [want.sought(began=began, oldest=oldest) for want in sought]
-        return resolve(self.segmind, self.clock, self.rules.model, looked_for, timeout=timeout, taken=taken)
+        searched_for = [want.sought(began=began, oldest=oldest) for want in sought]
+        return resolve(self.segmind, self.clock, self.rules.model, searched_for, timeout=timeout, taken=taken)
 
     def _reattach(self, want: Want, row: HistoryRow, found: Literal["intent", "recall"]) -> None:
         log.info("Reattached to request %s of an earlier submit: nothing is billed again", row.request_id)

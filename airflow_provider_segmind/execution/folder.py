@@ -15,7 +15,7 @@ from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import probe
-from airflow_provider_segmind.storage.proof import data_uri_size
+from airflow_provider_segmind.storage.verification import data_uri_size
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook

@@ -25,12 +25,12 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.execution import marks
 from airflow_provider_segmind.execution.ports import MayLeave, Responded
 from airflow_provider_segmind.execution.submit import opens_at
-from airflow_provider_segmind.hooks.gate import note_closed, noted_closed
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.polling.loop import may_pass
+from airflow_provider_segmind.polling.rate_limiter import read_limit, write_limit
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
-from airflow_provider_segmind.protocol.waiting import may_pass
 from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow, RequestStatus, Result, SubmittedRequest
-from airflow_provider_segmind.retrying import ONCE, RetryBudget
+from airflow_provider_segmind.retry_budget import ONCE, RetryBudget
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class SegmindModel:
 
     def open(self) -> None:
         """Respect the rate limit that another task of this machine has met, and the balance; and connect."""
-        if until := noted_closed(self.hook.settings.gateway, self.hook.segmind_conn_id):
+        if until := read_limit(self.hook.settings.gateway, self.hook.segmind_conn_id):
             reset_at = datetime.fromtimestamp(until, UTC)
             raise SegmindRateLimitedError("another task of this machine met it", reset_at=reset_at)
         respect_the_balance(self.hook, self.min_remaining_credits)
@@ -136,7 +136,7 @@ class SegmindModel:
         except SegmindRateLimitedError as error:
             now = time.time()
             if error.wait_seconds(now):
-                note_closed(self.hook.settings.gateway, self.hook.segmind_conn_id, opens_at(error, now))
+                write_limit(self.hook.settings.gateway, self.hook.segmind_conn_id, opens_at(error, now))
             return error
         except SegmindError as error:
             return error

@@ -10,10 +10,10 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.execution.waves import shown
-from airflow_provider_segmind.lineage import Made, manifest, urls_in
+from airflow_provider_segmind.lineage import TaskLineage, manifest, urls_in
 from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.models import request_body
-from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.storage.names import stem_of
 
@@ -57,7 +57,7 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
     return list(wants.values())
 
 
-def made_of_batch(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, *, owner: str) -> Made:
+def batch_lineage(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, *, owner: str) -> TaskLineage:
     """
     Return what a batch made, as lineage tells it: what this DAG run stored, and not what was there already.
 
@@ -71,16 +71,16 @@ def made_of_batch(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, 
     made = [want for want in wants if want.record.state is State.DELIVERED and want.record.stored_by == owner]
     found = []
     for want in made:
-        row, inputs, shown = want.record, list(urls_in(want.body)), presentable(want.body)
+        row, inputs, shown = want.record, list(urls_in(want.body)), redacted(want.body)
         cost = ((row.result or {}).get("metrics") or {}).get("cost")
         found += [manifest(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()]
-    return Made(
+    return TaskLineage(
         model=value["model"],
-        parameters=presentable(shared or {}),
+        parameters=redacted(shared or {}),
         metrics=value["metrics"],
         inputs=list(dict.fromkeys(uri for item in found for uri in item["inputs"])),
-        pictures=found,
-        batch={name: told for name, told in value.items() if name not in ("model", "metrics")},
+        images=found,
+        batch={name: reported for name, reported in value.items() if name not in ("model", "metrics")},
     )
 
 

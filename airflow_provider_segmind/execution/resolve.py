@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindMalformedAnswerError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindMalformedResponseError
 from airflow_provider_segmind.execution.ports import Clock, Segmind
-from airflow_provider_segmind.protocol.history import Sought, assign, older, proves_absence
+from airflow_provider_segmind.protocol.history import Sought, assign, older, shows_absence
 from airflow_provider_segmind.protocol.wire import HistoryRow
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     FOUND = "found"
     NEVER_ACCEPTED = "never accepted"  # a later row proves it
     NOT_SHOWN = "not shown"  # it answered, and could be late
-    NO_ANSWER = "no answer"
+    NO_RESPONSE = "no answer"
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def resolve(
             clock.sleep(at - searched)
         searched = at
         try:
-            proof = any(one.proof_from is not None for one in sought)  # any request of the account is one
+            proof = any(one.absent_from is not None for one in sought)  # any request of the account is one
             rows = read_since(segmind, min(one.read_from for one in sought), all_models=proof)
             if rows != before or any(verdict.foreign for verdict in verdicts):
                 verdicts = _verdicts(segmind, model, sought, rows, taken)
             before = rows
         except SegmindError as error:
             log.warning("The request history did not answer: %s", error)
-            before, verdicts = None, [Verdict(Outcome.NO_ANSWER, error=error)] * len(sought)
+            before, verdicts = None, [Verdict(Outcome.NO_RESPONSE, error=error)] * len(sought)
         if all(verdict.outcome in (Outcome.FOUND, Outcome.NEVER_ACCEPTED) for verdict in verdicts):
             break
     return verdicts
@@ -101,7 +101,7 @@ def _verdict(sought: Sought, options: Sequence[HistoryRow], rows: Sequence[Histo
         return Verdict(Outcome.FOUND, options[0])
     if foreign or any(sought.may_hide(row) for row in rows):
         return Verdict(Outcome.NOT_SHOWN, foreign=foreign)
-    return Verdict(Outcome.NEVER_ACCEPTED if proves_absence(sought, rows) else Outcome.NOT_SHOWN)
+    return Verdict(Outcome.NEVER_ACCEPTED if shows_absence(sought, rows) else Outcome.NOT_SHOWN)
 
 
 def _is_ours(segmind: Segmind, sought: Sought, row: HistoryRow) -> bool:
@@ -127,7 +127,7 @@ def read_since(segmind: Segmind, since: float, *, all_models: bool) -> list[Hist
     Pages may be smaller than asked, and hold several rows of one request: only an empty page, or one whose rows are all
     older, is the end.
 
-    :raises SegmindMalformedAnswerError: the pages do not end.
+    :raises SegmindMalformedResponseError: the pages do not end.
     """
     rows: dict[str, HistoryRow] = {}
     before, repeats = None, 0
@@ -140,4 +140,4 @@ def read_since(segmind: Segmind, since: float, *, all_models: bool) -> list[Hist
             break  # it does not turn its pages
         rows.update({row.request_id: row for row in page.rows if row.request_id not in rows})
         before = page
-    raise SegmindMalformedAnswerError("the pages of the request history do not end", retryable=True)
+    raise SegmindMalformedResponseError("the pages of the request history do not end", retryable=True)

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindConnectionError,
     SegmindError,
     SegmindGatewayError,
     SegmindInvalidRequestError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindRateLimitedError,
     SegmindRequestError,
     SegmindServerError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.execution.ports import Clock, Records, Segmind
 from airflow_provider_segmind.execution.record import State
@@ -165,7 +165,7 @@ class Submitter:
             log.info("Submitted %s as Segmind request %s", self._model, response)
             return
         log.warning("%s", response)
-        if isinstance(response, SegmindAnswerLostError | SegmindMalformedAnswerError):
+        if isinstance(response, SegmindUnknownOutcomeError | SegmindMalformedResponseError):
             return  # it stays INTENDED: an unknown outcome
         if isinstance(response, SegmindServerError | SegmindGatewayError):
             record.errored()

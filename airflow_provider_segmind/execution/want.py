@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from airflow_provider_segmind.exceptions import SegmindAnswerLostError, SegmindError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindUnknownOutcomeError
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.protocol.history import Sought
-from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.wire import Result
 
 _ASK_A_PERSON = (
@@ -52,7 +52,7 @@ class Want:
 
     def unknown(
         self, model: str, cause: SegmindError | None = None, *, nothing_sent: bool = False
-    ) -> SegmindAnswerLostError:
+    ) -> SegmindUnknownOutcomeError:
         """
         Return the error for a submit whose outcome could not be resolved.
 
@@ -62,9 +62,9 @@ class Want:
         when = self.record.intended_at
         at = "" if when is None else f" at {datetime.fromtimestamp(when, UTC).isoformat(timespec='seconds')}"
         why = f"the request history did not answer: {cause}" if cause else "the request history does not show it"
-        items = presentable(self.sent()).items() if not self.record.item else ()  # a manifest shows its items
+        items = redacted(self.sent()).items() if not self.record.item else ()  # a manifest shows its items
         shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in items)
-        return SegmindAnswerLostError(
+        return SegmindUnknownOutcomeError(
             f"{model}{at}{f' with {shown}' if shown else ''}; {why}",
             next_step=_ASK_LATER if nothing_sent else _ASK_A_PERSON,
             retryable=True,

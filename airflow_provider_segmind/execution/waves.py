@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from airflow_provider_segmind.execution.record import RequestRecord, State
-from airflow_provider_segmind.protocol.answers import with_masked_signature
 from airflow_provider_segmind.protocol.events import Event, read
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
+from airflow_provider_segmind.protocol.responses import with_masked_signature
 from airflow_provider_segmind.protocol.wire import is_url
 
 #: Seconds of a rate limit's window: Segmind's limits are per minute.

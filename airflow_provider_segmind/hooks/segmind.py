@@ -16,9 +16,9 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.files import data_uri_of, writable
-from airflow_provider_segmind.hooks.gate import gate_for
-from airflow_provider_segmind.hooks.shared import Lease, durations_of
-from airflow_provider_segmind.hooks.waiting import adrive, drive, steady_clock
+from airflow_provider_segmind.polling.drivers import adrive, drive, steady_clock
+from airflow_provider_segmind.polling.rate_limiter import rate_limiter_for
+from airflow_provider_segmind.polling.shared_client import SharedClient, durations_of
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.credits import has_no_balance
 from airflow_provider_segmind.protocol.models import request_body
@@ -27,9 +27,9 @@ from airflow_provider_segmind.protocol.settings import EXTRAS, ConnectionSetting
 if TYPE_CHECKING:
     from airflow_provider_segmind.client import Download, SegmindClient
     from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
+    from airflow_provider_segmind.polling.loop import Watch
     from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.events import Event
-    from airflow_provider_segmind.protocol.waiting import Watch
     from airflow_provider_segmind.protocol.wire import (
         Credits,
         HistoryPage,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         SubmittedRequest,
         SyncResult,
     )
-    from airflow_provider_segmind.retrying import RetryBudget
+    from airflow_provider_segmind.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class SegmindHook(BaseHook):
         self.budget = budget
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
-        self._shared: Lease | None = None
+        self._shared: SharedClient | None = None
 
     # --- the connection -------------------------------------------------------------------------------------
 
@@ -156,9 +156,9 @@ class SegmindHook(BaseHook):
         """
         return await self._lease().client()
 
-    def _lease(self) -> Lease:
+    def _lease(self) -> SharedClient:
         if self._shared is None:
-            self._shared = Lease(self.segmind_conn_id, self._aread)
+            self._shared = SharedClient(self.segmind_conn_id, self._aread)
         return self._shared
 
     async def _asend(self, call: Call[T], budget: RetryBudget | None = None) -> T:
@@ -343,4 +343,4 @@ class SegmindHook(BaseHook):
         """See :meth:`watch`."""
         settings = (await self._lease().client()).settings
         watch = replace(self.informed(watch), tolerance=settings.poll_error_timeout)
-        return await adrive(watch.steps(steady_clock()), self._lease(), gate_for(self.segmind_conn_id))
+        return await adrive(watch.steps(steady_clock()), self._lease(), rate_limiter_for(self.segmind_conn_id))

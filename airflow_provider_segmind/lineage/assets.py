@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
-    from airflow_provider_segmind.lineage.made import Made
+    from airflow_provider_segmind.lineage.task_lineage import TaskLineage
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def check_count(outlets: Sequence[Any], count: int) -> None:
         )
 
 
-def add_events(context: Context, outlets: Sequence[Any], made: Made) -> None:
+def add_events(context: Context, outlets: Sequence[Any], made: TaskLineage) -> None:
     """
     Add an event for each stored object to the aliases among the outlets, and the manifest to the plain assets.
 
@@ -86,8 +86,8 @@ def add_events(context: Context, outlets: Sequence[Any], made: Made) -> None:
     """
     for outlet in outlets:
         if isinstance(outlet, AssetAlias):
-            for picture in [] if made.skipped else made.pictures:
-                context["outlet_events"][outlet].add(_asset(picture["uri"]), extra=event_extra(picture))
+            for image in [] if made.skipped else made.images:
+                context["outlet_events"][outlet].add(_asset(image["uri"]), extra=event_extra(image))
             continue
         try:
             context["outlet_events"][outlet].extra.update(made.summary())
@@ -105,7 +105,7 @@ def _asset(uri: str) -> Asset:
         ) from error
 
 
-def report(hook: SegmindHook, made: Made) -> None:
+def report(hook: SegmindHook, made: TaskLineage) -> None:
     """
     Report inputs and outputs to Airflow's hook lineage collector, where a plugin reads it.
 
@@ -119,7 +119,7 @@ def report(hook: SegmindHook, made: Made) -> None:
     try:
         for uri in made.inputs:
             collector.add_input_asset(context=hook, uri=asset_uri(uri))
-        for uri in [bare(picture["uri"]) for picture in made.pictures] or made.elsewhere:
+        for uri in [bare(image["uri"]) for image in made.images] or made.elsewhere:
             collector.add_output_asset(context=hook, uri=asset_uri(uri))
     except ValueError as error:  # Airflow's own checks of an asset's URI
         log.warning("The lineage of this task is not complete: %s", error)

@@ -15,7 +15,7 @@ from airflow.providers.openlineage.extractors import OperatorLineage
 from attrs import define
 
 from airflow_provider_segmind.lineage.addresses import bare, dataset_name
-from airflow_provider_segmind.lineage.made import Made
+from airflow_provider_segmind.lineage.task_lineage import TaskLineage
 
 #: So many inputs or outputs are named one by one; of more, the folders. Airflow's hook lineage stops there, too.
 MOST = 100
@@ -42,7 +42,7 @@ class SegmindRequestRunFacet(RunFacet):
 
 
 @define
-class SegmindPictureDatasetFacet(DatasetFacet):
+class SegmindImageDatasetFacet(DatasetFacet):
     """One stored object; ``inputs`` tells which of a batch's inputs it was made of."""
 
     uri: str
@@ -58,7 +58,7 @@ class SegmindPictureDatasetFacet(DatasetFacet):
     inputs: list[str] | None = None
 
 
-def lineage_of(made: Made) -> OperatorLineage[Any, Any]:
+def lineage_of(made: TaskLineage) -> OperatorLineage[Any, Any]:
     """Return what OpenLineage's listener asks for."""
     metrics = made.metrics
     request = SegmindRequestRunFacet(
@@ -88,13 +88,13 @@ def _named(uris: list[str]) -> list[str]:
     return found
 
 
-def _outputs(made: Made) -> list[OutputDataset]:
-    if len(made.pictures) <= MOST:
-        return [_picture(found) for found in made.pictures] or [
+def _outputs(made: TaskLineage) -> list[OutputDataset]:
+    if len(made.images) <= MOST:
+        return [_image(found) for found in made.images] or [
             OutputDataset(*dataset_name(uri)) for uri in _named(made.elsewhere)
         ]
     sizes: dict[str, list[int]] = {}
-    for found in made.pictures:
+    for found in made.images:
         sizes.setdefault(bare(found["uri"]).rpartition("/")[0] + "/", []).append(found["bytes"])
     return [
         OutputDataset(*dataset_name(folder), outputFacets={"outputStatistics": _statistics(*found)})
@@ -102,8 +102,8 @@ def _outputs(made: Made) -> list[OutputDataset]:
     ]
 
 
-def _picture(found: dict[str, Any]) -> OutputDataset:
-    facet = SegmindPictureDatasetFacet(
+def _image(found: dict[str, Any]) -> OutputDataset:
+    facet = SegmindImageDatasetFacet(
         uri=found["uri"],
         bytes=found["bytes"],
         sha256=found["sha256"],

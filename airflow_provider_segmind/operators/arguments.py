@@ -12,7 +12,7 @@ from airflow_provider_segmind.compat import known_arguments
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.options import NEVER_FOUND, NOT_GIVEN, IfExists
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
+from airflow_provider_segmind.lineage import EmitsLineage, TaskLineage, check_outlets, task_lineage
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
@@ -27,19 +27,19 @@ from airflow_provider_segmind.operators.common import (
     takes_our_retry_policy,
 )
 from airflow_provider_segmind.protocol.models import check_known, decode_base64, request_body
-from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.wire import is_url
-from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders, placeholders
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_segmind.execution.delivery import Delivery
+    from airflow_provider_segmind.execution.destination import Destination
 
 
-class ModelArguments(TellsLineage, BaseOperator):
+class ModelArguments(EmitsLineage, BaseOperator):
     """
     Takes and checks the arguments; what they mean is told by SegmindRunModelOperator, which runs on them.
 
@@ -240,23 +240,23 @@ class ModelArguments(TellsLineage, BaseOperator):
         """Return the checked parameters, without the picture where that is still to be read."""
         return request_body(self.model, self._named_parameters(), workflow=self.runs_workflow)
 
-    def made_of(self, value: Mapping[str, Any]) -> Made:
+    def task_lineage(self, value: Mapping[str, Any]) -> TaskLineage:
         """Return what the task made, as lineage tells it."""
         try:
             parameters = self._body()
         except SegmindConfigError:  # why the task failed, perhaps
             parameters = {}
-        return made_of(value, parameters, inputs=[self._source()])
+        return task_lineage(value, parameters, inputs=[self._source()])
 
     def _delivery(
         self, context: Context, note: Mapping[str, Any], input_size: tuple[int, int] | None
-    ) -> Delivery | None:
+    ) -> Destination | None:
         """Return the way to the destination, if there is one; ``note`` is what was noted when the input was read."""
         if self.destination is None:
             return None
-        from airflow_provider_segmind.execution.delivery import Delivery
+        from airflow_provider_segmind.execution.destination import Destination
 
-        return Delivery(
+        return Destination(
             hook=self.hook,
             instance=instance_of(context),
             destination=self.destination,
@@ -270,6 +270,6 @@ class ModelArguments(TellsLineage, BaseOperator):
             serves_previews=serves_previews(),
             read_input=self._read_input,
             note=note,
-            parameters=presentable(self._body()) if self._keeps_sidecar else {},
+            parameters=redacted(self._body()) if self._keeps_sidecar else {},
             at_least=input_size,
         )

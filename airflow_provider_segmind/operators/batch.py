@@ -14,11 +14,11 @@ from airflow_provider_segmind.compat import known_arguments, retry_policy_of
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
 from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.gateway import SegmindModel
-from airflow_provider_segmind.execution.items import made_of_batch, wants_of
+from airflow_provider_segmind.execution.items import batch_lineage, wants_of
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.execution.waves import BatchEvent, Limits, read_batch_event
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import TellsLineage, check_count, check_outlets
+from airflow_provider_segmind.lineage import EmitsLineage, check_count, check_outlets
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
     check_numbers,
@@ -34,7 +34,7 @@ from airflow_provider_segmind.operators.common import (
 )
 from airflow_provider_segmind.operators.engine import engine_of
 from airflow_provider_segmind.protocol.models import check_known
-from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.execution.want import Want
 
 
-class SegmindBatchOperator(TellsLineage, BaseOperator):
+class SegmindBatchOperator(EmitsLineage, BaseOperator):
     """
     Run one model over many inputs in one task instance and one trigger.
 
@@ -223,7 +223,7 @@ class SegmindBatchOperator(TellsLineage, BaseOperator):
 
     def _rules(self, context: Context, instance: Instance, wants: Sequence[Want]) -> BatchRules:
         def closing(value: dict[str, Any]) -> None:
-            self.tell(context, self.hook, made_of_batch(value, wants, self.parameters, owner=instance.owner))
+            self.emit(context, self.hook, batch_lineage(value, wants, self.parameters, owner=instance.owner))
 
         return BatchRules(
             model=self.model,

@@ -24,7 +24,7 @@ from airflow_provider_segmind.compat import (
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.store import TaskStateRecords
-from airflow_provider_segmind.retries import SegmindRetryPolicy
+from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -123,11 +123,11 @@ def show_error(error: SegmindError) -> None:
         ti = get_current_context()["ti"]
     except RuntimeError:
         return
-    said = error.to_dict()
-    said |= {"title": error.what, "message": said.pop("detail")}
+    reported = error.to_dict()
+    reported |= {"title": error.what, "message": reported.pop("detail")}
     try:
         if ti.task.do_xcom_push:
-            ti.xcom_push(key=ERROR_KEY, value=redact(said))
+            ti.xcom_push(key=ERROR_KEY, value=redact(reported))
     except Exception:
         log.warning("The error could not be left for the tab in Airflow's UI", exc_info=True)
 

@@ -27,16 +27,16 @@ from airflow_provider_segmind.operators.common import (
 )
 from airflow_provider_segmind.operators.engine import engine_of
 from airflow_provider_segmind.operators.wait import WaitsForRequest
-from airflow_provider_segmind.protocol.events import read_any_event, read_gate_event
+from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.protocol.events import read_any_event, read_rate_limit_event
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
-from airflow_provider_segmind.protocol.presentable import presentable
-from airflow_provider_segmind.protocol.waiting import Watch
-from airflow_provider_segmind.storage.proof import data_uri_size
+from airflow_provider_segmind.protocol.redaction import redacted
+from airflow_provider_segmind.storage.verification import data_uri_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_segmind.execution.delivery import Delivery
+    from airflow_provider_segmind.execution.destination import Destination
     from airflow_provider_segmind.protocol.wire import RequestState
 
 
@@ -119,15 +119,15 @@ class SegmindRunModelOperator(WaitsForRequest):
     def execute_after_limit(self, context: Context, event: Any = None) -> Any:
         """Go on after a rate limit that was waited out in the triggerer."""
         with self._permanent_errors_fail():
-            gate = read_gate_event(event)
-        return self._run(context, gate.started_at, returns=gate.returns)
+            limiter = read_rate_limit_event(event)
+        return self._run(context, limiter.started_at, returns=limiter.returns)
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take over from the trigger: read its event, store the output, return the result."""
         # The event carries all that is needed: dag.test() drops the keyword arguments of a deferral (seen on 3.3.2).
         self._links_of_the_output()
         with self._permanent_errors_fail(), closing(self.hook):
-            with telemetry.errors_told(self.model, request_id):
+            with telemetry.counting_errors(self.model, request_id):
                 found = read_any_event(event, request_id=request_id)
             self.request_id = found.request_id
             note = found.note or {}
@@ -196,7 +196,7 @@ class SegmindRunModelOperator(WaitsForRequest):
         self,
         context: Context,
         want: Want,
-        delivery: Delivery | None,
+        delivery: Destination | None,
         before_submit: Callable[[], dict[str, Any] | None] = lambda: None,
         *,
         can_submit: bool = True,
@@ -223,7 +223,7 @@ class SegmindRunModelOperator(WaitsForRequest):
         check_inline_output(body, goes_somewhere=self._has_place)
         if self._stores and self.destination is None:
             raise SegmindConfigError("destination: a template rendered to nothing")
-        shown = presentable(body.get("image"))
+        shown = redacted(body.get("image"))
         source = {"sha256": shown[7:]} if str(shown).startswith("sha256:") else {"uri": shown}
         return Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")), source=source)
 
@@ -261,10 +261,10 @@ class SegmindRunModelOperator(WaitsForRequest):
         if not self.deferrable:
             time.sleep(spread(opens - now))
             return
-        from airflow_provider_segmind.triggers.gate import SegmindGateTrigger
+        from airflow_provider_segmind.triggers.rate_limit import SegmindRateLimitTrigger
 
         self.defer(
-            trigger=SegmindGateTrigger(self.segmind_conn_id, opens, started_at, deadline, returns, not_before()),
+            trigger=SegmindRateLimitTrigger(self.segmind_conn_id, opens, started_at, deadline, returns, not_before()),
             method_name="execute_after_limit",
             timeout=deferral_timeout(deadline),
         )
@@ -278,7 +278,7 @@ class SegmindRunModelOperator(WaitsForRequest):
         self.output_link = None if value.get("skipped") else value.get("output")  # it may be gone since long
         self.stored_uri = (value.get("stored") or [{}])[0].get("uri")
         self._on_success(run)
-        self.tell(context, self.hook, self.made_of(value))
+        self.emit(context, self.hook, self.task_lineage(value))
         return value
 
     def _on_success(self, run: SingleRun) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_segmind.later import imported_later
+from airflow_provider_segmind.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.operators.batch import SegmindBatchOperator
@@ -37,4 +37,4 @@ _HOMES = {
     "check_credits": "credits",
 }
 
-__getattr__ = imported_later("airflow_provider_segmind.operators", _HOMES)
+__getattr__ = lazy_getattr("airflow_provider_segmind.operators", _HOMES)

@@ -11,6 +11,7 @@ from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Prepared, Transport, submitted_before
 from airflow_provider_segmind.operators.common import check_numbers, check_uris
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.protocol.content_types import data_uri
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.models import (
     BriaIncreaseResolutionParameters,
@@ -19,7 +20,6 @@ from airflow_provider_segmind.protocol.models import (
     NomosUpscalerParameters,
     request_body,
 )
-from airflow_provider_segmind.protocol.pictures import data_uri
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 
 if TYPE_CHECKING:
@@ -126,27 +126,27 @@ class SegmindUpscaleOperator(SegmindRunModelOperator):
             return submitted_before(submitted(), prepared, str(path), self.model, gateway, error)
 
     def _read(self, prepared: Prepared) -> Prepared:
-        from airflow_provider_segmind.storage.inputs import goes_inside, load_picture
+        from airflow_provider_segmind.storage.inputs import goes_inside, load_image
 
-        picture = load_picture(str(self.input_path), self.input_conn_id, max_bytes=self.max_input_bytes)
+        image = load_image(str(self.input_path), self.input_conn_id, max_bytes=self.max_input_bytes)
         transport = self.input_transport
         if transport == "auto":
-            transport = "data" if goes_inside(picture, self.parameters_of) else "upload"
+            transport = "data" if goes_inside(image, self.parameters_of) else "upload"
         body = dict(prepared.body)
         if transport == "data":
-            body["image"] = data_uri(picture.content)
+            body["image"] = data_uri(image.content)
         elif transport == "presign":
-            body["image"] = picture.sign(max(RECORD_LIVES, self.timeout) + _SIGNED_LONGER)
-        self.log.info("Input %s: %d bytes, by %s", picture.path, len(picture.content), transport)
+            body["image"] = image.sign(max(RECORD_LIVES, self.timeout) + _SIGNED_LONGER)
+        self.log.info("Input %s: %d bytes, by %s", image.path, len(image.content), transport)
         source = {
-            "uri": str(picture.path),
-            "bytes": len(picture.content),
-            "sha256": picture.sha256,
-            "width": picture.size[0],
-            "height": picture.size[1],
+            "uri": str(image.path),
+            "bytes": len(image.content),
+            "sha256": image.sha256,
+            "width": image.size[0],
+            "height": image.size[1],
             "transport": transport,
         }
-        return replace(prepared.of(source), body=body, upload=picture.content if transport == "upload" else None)
+        return replace(prepared.of(source), body=body, upload=image.content if transport == "upload" else None)
 
 
 class SegmindEsrganOperator(SegmindUpscaleOperator):

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT
 from airflow_provider_segmind.operators.arguments import ModelArguments
 from airflow_provider_segmind.operators.common import deferral_timeout, not_before
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.events import Event, TimeoutEvent
-from airflow_provider_segmind.protocol.waiting import Watch
 
 #: Seconds by which our own deadline comes before a shorter ``execution_timeout``, so that ours is the one reported.
 _EXECUTION_MARGIN = 5.0
@@ -33,7 +33,7 @@ class WaitsForRequest(ModelArguments):
             return self.hook.watch(watch)
         deadline = min(watch.deadline, started_at + self.defer_after)
         now = time.time()
-        if now + self.hook.informed(watch).first_look(now) > deadline:
+        if now + self.hook.informed(watch).first_poll(now) > deadline:
             return None  # nothing to see so early: a look would be a poll for nothing
         event = self.hook.watch(replace(watch, deadline=deadline))
         return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event

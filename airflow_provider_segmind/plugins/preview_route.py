@@ -40,7 +40,7 @@ _BURST, _PER_SECOND = 300, 10.0
 _MOST_USERS = 10_000
 #: Storage is read in threads of our own: a store that hangs takes these, and none of Airflow's.
 _READERS = ThreadPoolExecutor(4, thread_name_prefix="segmind-previews")
-_PATIENCE = 20.0  # seconds for one read
+_TIMEOUT = 20.0  # seconds for one read
 _LONGEST_ID = 250  # characters, as in Airflow's database
 _HEADERS = {
     "Cache-Control": "private, no-cache",  # kept by the browser, and asked for again: rights and runs change
@@ -124,9 +124,9 @@ async def preview(
         return Response(status_code=304, headers=headers)
     reading = asyncio.get_running_loop().run_in_executor(_READERS, _read, reference, dag_id)
     try:
-        content = await asyncio.wait_for(reading, _PATIENCE)
+        content = await asyncio.wait_for(reading, _TIMEOUT)
     except TimeoutError:
-        log.warning("No preview of %s: the storage did not answer within %g s", reference.uri, _PATIENCE)
+        log.warning("No preview of %s: the storage did not answer within %g s", reference.uri, _TIMEOUT)
         raise HTTPException(503, "The storage does not answer", {"Retry-After": "30"}) from None
     if content is None:
         raise HTTPException(404, _NONE)

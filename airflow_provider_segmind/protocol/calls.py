@@ -13,15 +13,15 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindConfigError,
     SegmindConnectionError,
     SegmindError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindRateLimitedError,
+    SegmindUnknownOutcomeError,
 )
-from airflow_provider_segmind.protocol.answers import Answer, error_for, number, words_of
 from airflow_provider_segmind.protocol.models import check_slug
+from airflow_provider_segmind.protocol.responses import Response, error_for, number, text_of
 from airflow_provider_segmind.protocol.wire import (
     REQUEST_ID,
     Credits,
@@ -70,7 +70,7 @@ class Call(Generic[T]):
     name: str
     method: Literal["GET", "POST"]
     path: str
-    read: Callable[[Answer], T]
+    read: Callable[[Response], T]
     about: Literal["model", "request", "account"] = "account"
     body: Mapping[str, Any] | None = None
     query: Mapping[str, Any] | None = None
@@ -78,14 +78,14 @@ class Call(Generic[T]):
     replayable: bool = True
     request_id: str | None = None
 
-    def parse(self, answer: Answer) -> T:
+    def parse(self, response: Response) -> T:
         """Read the answer: the result of a 2xx, else the error that the status means."""
-        if 200 <= answer.status < 300:
-            return self.read(answer)
-        if _announces_failed(self, answer):
-            return self.read(answer)
-        error = error_for(answer, about=self.about, request_id=self.request_id)
-        if not self.replayable and answer.status >= 500:
+        if 200 <= response.status < 300:
+            return self.read(response)
+        if _announces_failed(self, response):
+            return self.read(response)
+        error = error_for(response, about=self.about, request_id=self.request_id)
+        if not self.replayable and response.status >= 500:
             error.next_step = _PERHAPS_BILLED.format(advice=error.next_step)
         raise error
 
@@ -101,14 +101,14 @@ class Call(Generic[T]):
             return error.retryable
         return isinstance(error, SegmindConnectionError | SegmindRateLimitedError)
 
-    def unanswered(self, reason: str, *, sent: bool) -> SegmindError:
+    def unresponded(self, reason: str, *, sent: bool) -> SegmindError:
         """
         Return the error for an answer that never came.
 
         :param reason: what the transport says.
         :param sent: False where the request certainly did not reach the gateway.
         """
-        cls = SegmindConnectionError if self.replayable or not sent else SegmindAnswerLostError
+        cls = SegmindConnectionError if self.replayable or not sent else SegmindUnknownOutcomeError
         return cls(f"{self.name}: {reason}", request_id=self.request_id)
 
 
@@ -119,15 +119,15 @@ _PERHAPS_BILLED = (
 )
 
 
-def _announces_failed(call: Call[Any], answer: Answer) -> bool:
+def _announces_failed(call: Call[Any], response: Response) -> bool:
     """
     Return whether a response reports FAILED: HTTP 422 with a body that says so (source: model pages).
 
     The status alone does not: a firewall or a proxy may answer 422 too, and a request that FAILED is submitted again.
     """
-    if call.about != "request" or not 400 <= answer.status < 500:
+    if call.about != "request" or not 400 <= response.status < 500:
         return False
-    body = answer.json()
+    body = response.json()
     return isinstance(body, dict) and str(body.get("status")).upper() == RequestState.FAILED
 
 
@@ -141,14 +141,14 @@ def _path_id(request_id: str) -> str:
 def submit(slug: str, body: Mapping[str, Any], *, workflow: bool = False) -> Call[SubmittedRequest]:
     """Submit a v2 request. Billable and not replayable: Segmind has no idempotency key."""
 
-    def read(answer: Answer) -> SubmittedRequest:
-        found = answer.json()
+    def read(response: Response) -> SubmittedRequest:
+        found = response.json()
         request_id = found.get("request_id") if isinstance(found, dict) else None
         if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
-            raise SegmindMalformedAnswerError(
-                f"the answer to a submit of {slug} has no request_id: {answer.describe()}",
-                status=answer.status,
-                next_step=SegmindAnswerLostError.advice,
+            raise SegmindMalformedResponseError(
+                f"the answer to a submit of {slug} has no request_id: {response.describe()}",
+                status=response.status,
+                next_step=SegmindUnknownOutcomeError.advice,
                 retryable=False,
             )
         state = RequestState.PROCESSING if found.get("status") == "PROCESSING" else RequestState.QUEUED
@@ -161,14 +161,14 @@ def submit(slug: str, body: Mapping[str, Any], *, workflow: bool = False) -> Cal
 def get_status(request_id: str) -> Call[RequestStatus]:
     """Ask where a request stands, without its output."""
 
-    def read(answer: Answer) -> RequestStatus:
-        body = answer.json_object("the status", request_id=request_id)
-        state = read_state(body.get("status"), request_id=request_id, status=answer.status)
+    def read(response: Response) -> RequestStatus:
+        body = response.json_object("the status", request_id=request_id)
+        state = read_state(body.get("status"), request_id=request_id, status=response.status)
         return RequestStatus(
             request_id=request_id,
             state=state,
             metrics=read_metrics(body) if state is RequestState.COMPLETED else Metrics(),
-            error=words_of({**body, "status": None}) if state is RequestState.FAILED else "",
+            error=text_of({**body, "status": None}) if state is RequestState.FAILED else "",
         )
 
     path = f"/v2/requests/{_path_id(request_id)}/status"
@@ -178,13 +178,13 @@ def get_status(request_id: str) -> Call[RequestStatus]:
 def get_result(request_id: str, *, model: str = "") -> Call[Result]:
     """Fetch the final body of a request. FAILED raises; a request that is not finished is a malformed answer."""
 
-    def read(answer: Answer) -> Result:
-        body = answer.json_object("the result", request_id=request_id)
-        state = read_state(body.get("status"), request_id=request_id, status=answer.status)
+    def read(response: Response) -> Result:
+        body = response.json_object("the result", request_id=request_id)
+        state = read_state(body.get("status"), request_id=request_id, status=response.status)
         if state is RequestState.FAILED:
-            raise RequestStatus(request_id=request_id, state=state, error=words_of(body)).failure()
+            raise RequestStatus(request_id=request_id, state=state, error=text_of(body)).failure()
         if state is not RequestState.COMPLETED:
-            raise SegmindMalformedAnswerError(
+            raise SegmindMalformedResponseError(
                 f"the request is still {state}",
                 request_id=request_id,
                 next_step="Ask again when it is COMPLETED.",
@@ -198,12 +198,12 @@ def get_result(request_id: str, *, model: str = "") -> Call[Result]:
 def run_sync(slug: str, body: Mapping[str, Any]) -> Call[SyncResult]:
     """Run a model with the blocking v1 call, which Segmind keeps in maintenance mode. Billable, not replayable."""
 
-    def read(answer: Answer) -> SyncResult:
-        if not answer.content:
-            raise SegmindMalformedAnswerError("the answer has no content", status=answer.status, retryable=False)
-        header = answer.headers.get
+    def read(response: Response) -> SyncResult:
+        if not response.content:
+            raise SegmindMalformedResponseError("the answer has no content", status=response.status, retryable=False)
+        header = response.headers.get
         return SyncResult(
-            content=answer.content,
+            content=response.content,
             content_type=(header("content-type") or "application/octet-stream").split(";")[0].strip(),
             request_id=header("x-request-id"),
             cost=number(header("x-cost")),
@@ -218,10 +218,10 @@ def run_sync(slug: str, body: Mapping[str, Any]) -> Call[SyncResult]:
 def get_credits() -> Call[Credits]:
     """Ask for the balance: runs no model, costs nothing, the cheapest proof that a key works."""
 
-    def read(answer: Answer) -> Credits:
-        body = answer.json_object("the balance")
+    def read(response: Response) -> Credits:
+        body = response.json_object("the balance")
         if (paid := number(body.get("credits"))) is None:
-            raise SegmindMalformedAnswerError(f"no balance in {answer.describe()}", status=answer.status)
+            raise SegmindMalformedResponseError(f"no balance in {response.describe()}", status=response.status)
         return Credits.model_validate({**body, "credits": paid})
 
     return Call("get_credits", "GET", "/v1/get-user-credits", read)
@@ -230,15 +230,15 @@ def get_credits() -> Call[Credits]:
 def upload(data_uris: Sequence[str]) -> Call[list[str]]:
     """Upload files given as data URIs; returns their URLs in the same order. Costs nothing, so it is replayable."""
 
-    def read(answer: Answer) -> list[str]:
-        body = answer.json_object("the answer to the upload")
+    def read(response: Response) -> list[str]:
+        body = response.json_object("the answer to the upload")
         # The documentation says "urls", the vendor's own SDK reads "file_urls".
         urls = body.get("file_urls") or body.get("urls")
         if not isinstance(urls, list) or len(urls) != len(data_uris) or not all(is_url(url) for url in urls):
-            raise SegmindMalformedAnswerError(
+            raise SegmindMalformedResponseError(
                 f"{len(data_uris)} file(s) were uploaded and the answer does not name as many URLs: "
-                f"{answer.describe()}",
-                status=answer.status,
+                f"{response.describe()}",
+                status=response.status,
             )
         return list(urls)
 
@@ -262,10 +262,10 @@ def get_history(
     Dates are days; without them Segmind takes the last seven (source: SDK ``segmind`` 1.3.0).
     """
 
-    def read(answer: Answer) -> HistoryPage:
-        page = read_history(answer.json())
+    def read(response: Response) -> HistoryPage:
+        page = read_history(response.json())
         if page is None:
-            raise SegmindMalformedAnswerError(f"the history is {answer.describe()}", status=answer.status)
+            raise SegmindMalformedResponseError(f"the history is {response.describe()}", status=response.status)
         return page
 
     path = "/inference-request/request-history"

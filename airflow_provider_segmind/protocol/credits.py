@@ -7,18 +7,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerError,
     SegmindConfigError,
     SegmindError,
     SegmindEventError,
     SegmindInsufficientCreditsError,
+    SegmindResponseError,
 )
-from airflow_provider_segmind.protocol.answers import number
+from airflow_provider_segmind.protocol.responses import number
 
 
 def has_no_balance(error: SegmindError) -> bool:
     """Tell a key that works but has no balance record yet: it is answered 404 "No credits found for the user"."""
-    return isinstance(error, SegmindAnswerError) and error.status == 404 and "credits" in error.detail.lower()
+    return isinstance(error, SegmindResponseError) and error.status == 404 and "credits" in error.detail.lower()
 
 
 def least_of(at_least: Any) -> float:
@@ -31,10 +31,10 @@ def least_of(at_least: Any) -> float:
 
 def too_low(balance: float | None, least: float, *, waited: float | None = None) -> SegmindInsufficientCreditsError:
     """Return the error for a balance (credits; None where it is not known) that is too low, waited for or not."""
-    said = "the balance is not known" if balance is None else f"the balance is {balance:g} credits"
+    reported = "the balance is not known" if balance is None else f"the balance is {balance:g} credits"
     after = "" if waited is None else f" after {waited:g} s"
     return SegmindInsufficientCreditsError(
-        f"{said}{after}, at_least asks for {least:g}", next_step="Top up the account, then clear the task."
+        f"{reported}{after}, at_least asks for {least:g}", next_step="Top up the account, then clear the task."
     )
 
 

@@ -105,7 +105,7 @@ class ErrorEvent(_Event):
     error: dict[str, Any]
 
 
-class GateEvent(BaseModel):
+class RateLimitEvent(BaseModel):
     """A rate limit is over, or the task's time is: it is this task's turn to submit."""
 
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
@@ -117,7 +117,7 @@ class GateEvent(BaseModel):
 
 
 Event = CompletedEvent | FetchEvent | FailedEvent | ExpiredEvent | TimeoutEvent | ErrorEvent
-_GATE: TypeAdapter[GateEvent] = TypeAdapter(GateEvent)
+_RATE_LIMIT: TypeAdapter[RateLimitEvent] = TypeAdapter(RateLimitEvent)
 _EVENTS: TypeAdapter[Event] = TypeAdapter(
     Annotated[Event, Field(discriminator="kind")], config=ConfigDict(defer_build=True)
 )
@@ -152,9 +152,9 @@ def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent
     raise error_from_dict(event.error)
 
 
-def read_gate_event(payload: Any) -> GateEvent:
+def read_rate_limit_event(payload: Any) -> RateLimitEvent:
     """Read the event of a gate; raises SegmindEventError for anything else."""
-    return read(_GATE, payload, None)
+    return read(_RATE_LIMIT, payload, None)
 
 
 def read(adapter: TypeAdapter[T], payload: Any, request_id: str | None) -> T:

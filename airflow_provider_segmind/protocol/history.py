@@ -31,7 +31,7 @@ _UNKNOWN_CLOCK = 3600.0
 POST_WITHIN = 5.0
 #: Seconds after the intent from which a row proves: the POST leaves within POST_WITHIN, may have to connect, and is
 #: listed in the order of its acceptance.
-PROOF_MARGIN = POST_WITHIN + 20.0
+ABSENCE_MARGIN = POST_WITHIN + 20.0
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ class Sought:
         return replace(self, skew=skew) if self.intended_at is None else self
 
     @property
-    def proof_from(self) -> float | None:
+    def absent_from(self) -> float | None:
         """The moment from which another row proves that it was never accepted; None where no row can prove that."""
         if self.intended_at is None or self.skew is None:
             return None
-        return self.intended_at + self.skew + PROOF_MARGIN
+        return self.intended_at + self.skew + ABSENCE_MARGIN
 
     @property
     def key(self) -> str:
@@ -140,9 +140,9 @@ def assign(
     return found
 
 
-def proves_absence(sought: Sought, rows: Sequence[HistoryRow]) -> bool:
+def shows_absence(sought: Sought, rows: Sequence[HistoryRow]) -> bool:
     """Return whether a history, read to its end and without this submit, proves that it was never accepted."""
-    since = sought.proof_from
+    since = sought.absent_from
     return since is not None and any((created(row) or 0.0) > since for row in rows)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.protocol.pictures import is_picture
+from airflow_provider_segmind.protocol.content_types import is_image
 
 MODEL_PAGE = "https://www.segmind.com/models/{slug}"
 
@@ -48,7 +48,7 @@ def _image_source(value: str) -> str:
 
 def _image_source_or_base64(value: str) -> str:
     head = decode_base64(value[:64]) if len(value) >= 64 else None
-    if head is not None and is_picture(head) and decode_base64(value) is not None:
+    if head is not None and is_image(head) and decode_base64(value) is not None:
         return value
     return _image_source(value)
 
@@ -184,20 +184,20 @@ def check_known(slug: str, parameters: Mapping[str, Any], *, pending: Iterable[s
     try:
         model.model_validate({name: value for name, value in parameters.items() if name not in later})
     except ValidationError as error:
-        if said := describe(slug, error, skip=later):
-            raise SegmindConfigError(said) from None
+        if reported := describe(slug, error, skip=later):
+            raise SegmindConfigError(reported) from None
 
 
 def describe(slug: str, error: ValidationError, *, skip: Iterable[str] = ()) -> str:
     """Say in words which parameters are wrong and what they take; '' where only ``skip`` is concerned."""
     later = set(skip)
-    said = [
+    reported = [
         f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
         + ("" if fault["type"] == "missing" else f" (got {_short(fault['input'])})")
         for fault in error.errors(include_url=False)
         if not (fault["loc"] and fault["loc"][0] in later)
     ]
-    return f"parameters of {slug}: " + "; ".join(said) if said else ""
+    return f"parameters of {slug}: " + "; ".join(reported) if reported else ""
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,7 @@ Which = Literal["before", "after"]
 LONGEST_SIDE = 512
 #: Bytes, at most.
 MAX_BYTES = 100_000
-_ENDINGS: Mapping[Which, str] = {"after": ".preview.webp", "before": ".before.webp"}
+_EXTENSIONS: Mapping[Which, str] = {"after": ".preview.webp", "before": ".before.webp"}
 _CHUNKS = {b"VP8X", b"VP8 ", b"XMP "}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -49,12 +49,12 @@ class Reference(BaseModel):
 
 def name_of(name: str, which: Which) -> str:
     """Return the name, or the URI, of an object's preview."""
-    return name + _ENDINGS[which]
+    return name + _EXTENSIONS[which]
 
 
 def is_preview(name: str) -> bool:
     """Tell whether a name is that of a preview: it is no picture to be upscaled."""
-    return name.endswith(tuple(_ENDINGS.values()))
+    return name.endswith(tuple(_EXTENSIONS.values()))
 
 
 def moved(previews: Any, uri: str) -> dict[str, Any] | None:

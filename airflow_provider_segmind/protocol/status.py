@@ -17,7 +17,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindGatewayError,
     SegmindInsufficientCreditsError,
     SegmindInvalidRequestError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindNotFoundError,
     SegmindPermissionError,
     SegmindRateLimitedError,
@@ -87,7 +87,7 @@ def error_class(status: int, words: str, *, about: str) -> type[SegmindError]:
         return STATUS_ERRORS[status]
     if status >= 500:
         return SegmindGatewayError
-    return SegmindInvalidRequestError if 400 <= status < 500 else SegmindMalformedAnswerError
+    return SegmindInvalidRequestError if 400 <= status < 500 else SegmindMalformedResponseError
 
 
 def failed_class(words: str) -> type[SegmindRequestFailedError]:

@@ -16,15 +16,15 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from airflow_provider_segmind.exceptions import (
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindMissingOutputError,
     SegmindRequestFailedError,
     SegmindUnknownStatusError,
 )
-from airflow_provider_segmind.protocol.answers import number, parse_json, timestamp, words_of
 from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.named import read_named, without_long
+from airflow_provider_segmind.protocol.responses import number, parse_json, text_of, timestamp
 from airflow_provider_segmind.protocol.status import failed_class
+from airflow_provider_segmind.protocol.workflow_outputs import read_named, without_long
 
 #: A request id goes into a URL's path, so it must be a plain word. Segmind's are UUIDs.
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
@@ -207,7 +207,7 @@ def is_url(value: Any) -> bool:
 def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:
     """Read a status; raise SegmindUnknownStatusError for one that is not known, and where there is none."""
     if not isinstance(value, str):
-        raise SegmindMalformedAnswerError("it names no status", status=status, request_id=request_id)
+        raise SegmindMalformedResponseError("it names no status", status=status, request_id=request_id)
     try:
         return RequestState(value.upper())
     except ValueError:
@@ -305,6 +305,6 @@ def _history_row(item: Any) -> HistoryRow | None:
         cost=item.get("credits_deduction"),
         parameters=parameters if isinstance(parameters, dict) else None,
         output=url if is_url(url := item.get("generation_url")) or str(url).startswith("/") else None,
-        error=words_of(item.get("error")),
+        error=text_of(item.get("error")),
         created_at=known[0].isoformat() if known else None,
     )

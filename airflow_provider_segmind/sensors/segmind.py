@@ -23,12 +23,12 @@ from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink
 from airflow_provider_segmind.operators.common import check_numbers, is_final, not_before
 from airflow_provider_segmind.operators.credits import balance_of
+from airflow_provider_segmind.polling.loop import Refusals
 from airflow_provider_segmind.protocol.credits import least_of, read_credits_event, too_low
 from airflow_provider_segmind.protocol.events import CompletedEvent, error_from_dict, read_event
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
-from airflow_provider_segmind.protocol.waiting import Refusals
 from airflow_provider_segmind.protocol.wire import REQUEST_ID, RequestState, Result
-from airflow_provider_segmind.sensors.common import SegmindSensor
+from airflow_provider_segmind.sensors.base import SegmindSensor
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -92,7 +92,7 @@ class SegmindRequestSensor(SegmindSensor):
                 "wait_for_completion=False returned"
             )
 
-    def _look(self) -> dict[str, Any] | None:
+    def _check(self) -> dict[str, Any] | None:
         self._check_request_id()
         refusals, pause = Refusals(self.hook.settings.poll_error_timeout), _REFUSED_FIRST
         while True:
@@ -112,11 +112,11 @@ class SegmindRequestSensor(SegmindSensor):
         try:
             seen = self.hook.get_status(self.request_id)
         except SegmindRequestExpiredError as error:
-            return self._hand_over(self._recalled(error))
+            return self._deliver(self._recalled(error))
         self.log.info("Segmind request %s is %s", self.request_id, seen.state)
         if seen.state is RequestState.FAILED:
             raise seen.failure()
-        return self._hand_over(self._result()) if seen.state is RequestState.COMPLETED else None
+        return self._deliver(self._result()) if seen.state is RequestState.COMPLETED else None
 
     def _result(self) -> Result:
         return self.hook.get_result(self.request_id, model=self.model)
@@ -144,12 +144,12 @@ class SegmindRequestSensor(SegmindSensor):
         try:
             seen = read_event(event, request_id=self.request_id)
             if isinstance(seen, CompletedEvent):
-                return self._hand_over(seen.result)
-            return self._hand_over(self._result())
+                return self._deliver(seen.result)
+            return self._deliver(self._result())
         except SegmindRequestExpiredError as error:
-            return self._hand_over(self._recalled(error))
+            return self._deliver(self._recalled(error))
 
-    def _hand_over(self, result: Result) -> dict[str, Any]:
+    def _deliver(self, result: Result) -> dict[str, Any]:
         telemetry.completed(result)
         self.output_link = result.output
         return result.to_xcom()
@@ -185,7 +185,7 @@ class SegmindCreditsSensor(SegmindSensor):
         if is_final(at_least):
             least_of(at_least)
 
-    def _look(self) -> float | None:
+    def _check(self) -> float | None:
         least = least_of(self.at_least)
         self.seen = balance_of(self.hook)
         self.log.info("The balance is %g credits, %g are waited for", self.seen, least)

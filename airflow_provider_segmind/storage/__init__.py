@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_segmind.later import imported_later
+from airflow_provider_segmind.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
-    from airflow_provider_segmind.storage.inputs import Picture, goes_inside, list_pictures, load_picture, read_picture
+    from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, list_images, load_image, read_picture
     from airflow_provider_segmind.storage.outputs import (
         StoredObject,
         publish_text,
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
         store_result,
     )
     from airflow_provider_segmind.storage.paths import object_path
-    from airflow_provider_segmind.storage.proof import picture_size
+    from airflow_provider_segmind.storage.verification import image_size
 
 __all__ = [
-    "Picture",
+    "InputImage",
     "StoredObject",
     "goes_inside",
-    "list_pictures",
-    "load_picture",
+    "image_size",
+    "list_images",
+    "load_image",
     "object_path",
-    "picture_size",
     "publish_text",
     "read_bytes",
     "read_picture",
@@ -40,10 +40,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Picture", "goes_inside", "list_pictures", "load_picture", "read_picture"), "inputs"),
+    **dict.fromkeys(("InputImage", "goes_inside", "list_images", "load_image", "read_picture"), "inputs"),
     **dict.fromkeys(("StoredObject", "publish_text", "read_bytes", "remove", "sizes_in", "store_result"), "outputs"),
     "object_path": "paths",
-    "picture_size": "proof",
+    "image_size": "proof",
 }
 
-__getattr__ = imported_later(__name__, _HOMES)
+__getattr__ = lazy_getattr(__name__, _HOMES)

@@ -17,7 +17,7 @@ from airflow_provider_segmind.protocol.previews import is_preview
 from airflow_provider_segmind.protocol.wire import is_url
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 from airflow_provider_segmind.storage.paths import fresh, object_path, refused_early
-from airflow_provider_segmind.storage.proof import picture_size
+from airflow_provider_segmind.storage.verification import image_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -36,7 +36,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """
     One input picture, whole and proved.
 
@@ -76,7 +76,7 @@ class Picture:
         return url
 
 
-def load_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTES) -> Picture:
+def load_image(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTES) -> InputImage:
     """
     Read an input picture.
 
@@ -89,18 +89,18 @@ def load_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BY
     path = object_path(uri, conn_id)
     content = read_input(path, max_bytes)
     try:
-        return Picture(path, content, picture_size(io.BytesIO(content), whole=True))
+        return InputImage(path, content, image_size(io.BytesIO(content), whole=True))
     except SegmindOutputError as error:
         raise SegmindConfigError(f"input {path}: {error.detail}") from error
 
 
 def read_input(path: ObjectStoragePath, max_bytes: int) -> bytes:
-    """Return an input's bytes, not proved to be a picture; errors as :func:`load_picture`."""
+    """Return an input's bytes, not proved to be a picture; errors as :func:`load_image`."""
     with refused_early("input", path):
         fs = fresh(path)
         there = fs.info(path.path)
         if there.get("type") == "directory":
-            raise SegmindConfigError(f"input {path} is a folder: list_pictures() names the pictures in it")
+            raise SegmindConfigError(f"input {path} is a folder: list_images() names the pictures in it")
         if (size := there.get("size") or 0) > max_bytes:
             raise SegmindConfigError(f"input {path} has {size} bytes, more than the {max_bytes} of max_input_bytes")
         content = bytes(fs.cat_file(path.path))  # not the path's own read, which reports a lineage of it
@@ -111,22 +111,22 @@ def read_input(path: ObjectStoragePath, max_bytes: int) -> bytes:
     return content
 
 
-def goes_inside(picture: Picture, model: type[ModelParameters] | None) -> bool:
+def goes_inside(image: InputImage, model: type[ModelParameters] | None) -> bool:
     """Tell whether a picture goes inside the request, and not through the upload call, where nothing else is asked."""
-    return len(picture.content) <= SMALL and model is not None and model.takes_base64
+    return len(image.content) <= SMALL and model is not None and model.takes_base64
 
 
 def read_picture(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTES) -> tuple[bytes, tuple[int, int]]:
-    """Return an input picture's bytes, and its width and height in pixels; see :func:`load_picture`."""
-    picture = load_picture(uri, conn_id, max_bytes=max_bytes)
-    return picture.content, picture.size
+    """Return an input picture's bytes, and its width and height in pixels; see :func:`load_image`."""
+    image = load_image(uri, conn_id, max_bytes=max_bytes)
+    return image.content, image.size
 
 
-def list_pictures(uri: str, conn_id: str | None = None) -> list[str]:
+def list_images(uri: str, conn_id: str | None = None) -> list[str]:
     """
     Return the URIs of the pictures in a folder, sorted: what ``.expand(input_path=…)`` takes.
 
-    A plain function: call it inside a ``@task``, or make it one: ``task(list_pictures)("s3://bucket/in/")``. Pictures
+    A plain function: call it inside a ``@task``, or make it one: ``task(list_images)("s3://bucket/in/")``. Pictures
     are known by their names' endings (.jpg, .jpeg, .png, .webp, in any case; not our own previews); what is none after
     all is said by the task that reads it. Each URI carries its connection (``s3://conn@bucket/key``).
 

@@ -20,14 +20,14 @@ from airflow_provider_segmind.exceptions import (
     SegmindOutputError,
     SegmindStorageError,
 )
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_imposter
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.pictures import EXTENSIONS, HEAD, content_type, is_imposter, is_picture
-from airflow_provider_segmind.protocol.sources import Source, sources_of
+from airflow_provider_segmind.protocol.outputs import OutputFile, output_files
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import fresh, object_path, storage_errors, temporary
-from airflow_provider_segmind.storage.proof import picture_size
 from airflow_provider_segmind.storage.sidecar import sidecar_of, sidecars
+from airflow_provider_segmind.storage.verification import image_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -103,14 +103,14 @@ def store_result(
     """
     values = {**(names or {}), "model": result.model, "request_id": result.request_id}
     object_path(fill(destination, {**values, "ext": "bin"}), conn_id)  # a bad one is said before the download
-    must_be_picture = result.model in MODELS and not result.named
-    sources = sources_of(result)
+    must_be_image = result.model in MODELS and not result.named
+    sources = output_files(result)
     stored: list[StoredObject] = []
     paths: list[ObjectStoragePath] = []
     for source in sources:
         with tempfile.TemporaryFile(prefix="segmind-") as file, _about(result.request_id):
             size, sha256, claimed = _fetch(hook, source.content, file, max_bytes)
-            kind, pixels = _inspect(file, source, claimed, must_be_picture=must_be_picture, at_least=at_least)
+            kind, pixels = _inspect(file, source, claimed, must_be_image=must_be_image, at_least=at_least)
             uri = fill(destination, {**values, "ext": EXTENSIONS.get(kind, ".bin")[1:]})
             target = object_path(uri, conn_id)
             path = _object_name(target, uri.endswith("/"), name, source.suffix, kind, alone=len(sources) == 1)
@@ -158,10 +158,10 @@ def _fetch(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: in
 
 def _inspect(
     file: BinaryIO,
-    source: Source,
+    source: OutputFile,
     claimed: str | None,
     *,
-    must_be_picture: bool,
+    must_be_image: bool,
     at_least: tuple[int, int] | None,
 ) -> tuple[str, tuple[int | None, int | None]]:
     """Return the actual content type and the size in pixels; raise SegmindOutputError for what is no whole picture."""
@@ -169,14 +169,14 @@ def _inspect(
         return source.text, (None, None)
     file.seek(0)
     head = file.read(HEAD)
-    if not is_picture(head):
-        if must_be_picture:
+    if not is_image(head):
+        if must_be_image:
             raise SegmindOutputError(f"it is no picture: {claimed or 'no content type'}, beginning with {head[:16]!r}")
         if is_imposter(head, announced := source.announced or claimed):
             raise SegmindOutputError(f"it is no {announced}: {claimed}, beginning with {head[:60]!r}")
         return content_type(head) or claimed or "application/octet-stream", (None, None)
     try:
-        width, height = picture_size(file, whole=True)
+        width, height = image_size(file, whole=True)
     except SegmindOutputError as error:
         error.retryable = isinstance(source.content, str)  # a body may be cut without a word: another try asks again
         raise

@@ -118,9 +118,9 @@ def _identity(path: ObjectStoragePath) -> tuple[str, str, str]:
     return scheme, host, os.path.realpath(path.path) if scheme == "file" else path.path
 
 
-def temporary(path: ObjectStoragePath, ending: str) -> ObjectStoragePath:
+def temporary(path: ObjectStoragePath, extension: str) -> ObjectStoragePath:
     """Return a path beside this one that nobody else uses, hidden from whoever lists by name."""
-    return path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.{ending}"
+    return path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.{extension}"
 
 
 def fresh(path: ObjectStoragePath) -> Any:

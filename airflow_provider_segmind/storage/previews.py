@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from airflow_provider_segmind.exceptions import SegmindError, SegmindOutputError
 from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, Reference, Which, marker, name_of
 from airflow_provider_segmind.storage.paths import fresh, storage_errors
-from airflow_provider_segmind.storage.proof import opened
+from airflow_provider_segmind.storage.verification import opened
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -93,16 +93,16 @@ def small(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     """
     from PIL import Image
 
-    with opened(file, formats=tuple(MOST_PIXELS)) as picture:
-        width, height = picture.size
-        allowed = _MOST_PIXELS_PROGRESSIVE if picture.info.get("progressive") else MOST_PIXELS[picture.format or ""]
+    with opened(file, formats=tuple(MOST_PIXELS)) as image:
+        width, height = image.size
+        allowed = _MOST_PIXELS_PROGRESSIVE if image.info.get("progressive") else MOST_PIXELS[image.format or ""]
         if width * height > allowed:
             raise SegmindOutputError(f"a preview of {width} x {height} pixels would take too much memory")
-        if picture.mode not in _MODES:
-            raise SegmindOutputError(f"no preview is made of pixels of mode {picture.mode}")
-        orientation = picture.getexif().get(_ORIENTATION)
-        picture.draft("RGB", (_ENOUGH * LONGEST_SIDE, _ENOUGH * LONGEST_SIDE))  # for a JPEG; changes its size
-        shown = _averaged(picture)
+        if image.mode not in _MODES:
+            raise SegmindOutputError(f"no preview is made of pixels of mode {image.mode}")
+        orientation = image.getexif().get(_ORIENTATION)
+        image.draft("RGB", (_ENOUGH * LONGEST_SIDE, _ENOUGH * LONGEST_SIDE))  # for a JPEG; changes its size
+        shown = _averaged(image)
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     shown = _upright(shown, orientation)
     for quality in _QUALITIES:
@@ -113,7 +113,7 @@ def small(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     raise SegmindOutputError(f"no preview of it has less than {MAX_BYTES} bytes")
 
 
-def _averaged(picture: Image.Image) -> Image.Image:
+def _averaged(image: Image.Image) -> Image.Image:
     """
     Return a copy in RGB or RGBA, scaled down by averaging to about twice the size of a preview.
 
@@ -121,18 +121,18 @@ def _averaged(picture: Image.Image) -> Image.Image:
     """
     from PIL import Image
 
-    width, height = picture.size
+    width, height = image.size
     factor = max(1, min(width, height, max(width, height) // (_ENOUGH * LONGEST_SIDE)))
-    mode = "RGBA" if "A" in picture.mode or "transparency" in picture.info else "RGB"
+    mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
     result = Image.new(mode, (-(-width // factor), -(-height // factor)))
     step = 16 * factor
     for top in range(0, height, step):
-        strip = picture.crop((0, top, width, min(height, top + step))).convert(mode)
+        strip = image.crop((0, top, width, min(height, top + step))).convert(mode)
         result.paste(strip.reduce(factor), (0, top // factor))
     return result
 
 
-def _upright(picture: Image.Image, orientation: int | None) -> Image.Image:
+def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
     """Turn a picture as its camera says."""
     from PIL import Image
 
@@ -146,4 +146,4 @@ def _upright(picture: Image.Image, orientation: int | None) -> Image.Image:
         7: turn.TRANSVERSE,
         8: turn.ROTATE_90,
     }
-    return picture.transpose(turns[orientation]) if orientation in turns else picture
+    return image.transpose(turns[orientation]) if orientation in turns else image

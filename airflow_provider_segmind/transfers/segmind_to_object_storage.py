@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
-from airflow_provider_segmind.execution.delivery import Delivery
+from airflow_provider_segmind.execution.destination import Destination
 from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import Made, TellsLineage, check_outlets, made_of
+from airflow_provider_segmind.lineage import EmitsLineage, TaskLineage, check_outlets, task_lineage
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.operators.common import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
 
 
-class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
+class SegmindToObjectStorageOperator(EmitsLineage, BaseOperator):
     """
     Stream the output of a finished request into any object storage, checked and whole or not at all.
 
@@ -107,7 +107,7 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
         """Store every output of the result."""
         with permanent_errors_fail(retry_policy_of(self)), SegmindHook(self.segmind_conn_id) as hook:
             result = self._read_result() if self.request_id is None else self._fetch_result(hook, None)
-            delivery = Delivery(
+            delivery = Destination(
                 hook=hook,
                 instance=instance_of(context),
                 destination=self.destination,
@@ -124,12 +124,14 @@ class SegmindToObjectStorageOperator(TellsLineage, BaseOperator):
             stored = delivery.store_one("", result)
             self.output_link, self.stored_uri = result.output, stored[0]["uri"]
             value = result.to_xcom() | {"stored": stored}
-            self.tell(context, hook, self.made_of(value))
+            self.emit(context, hook, self.task_lineage(value))
             return value
 
-    def made_of(self, value: Mapping[str, Any]) -> Made:
+    def task_lineage(self, value: Mapping[str, Any]) -> TaskLineage:
         """Return what the task made, as lineage tells it: it is made of the output that lay at Segmind."""
-        return made_of(value, {}, inputs=[file["url"] for file in value.get("outputs") or ()] or [value.get("output")])
+        return task_lineage(
+            value, {}, inputs=[file["url"] for file in value.get("outputs") or ()] or [value.get("output")]
+        )
 
     def _fetch_result(self, hook: SegmindHook, known: Result | None) -> Result:
         """Fetch the result by its request id; what is past its hour may be in the history."""

@@ -11,9 +11,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution.waves import BatchEvent, Memory, Waited
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.hooks.waiting import steady_clock
+from airflow_provider_segmind.polling.drivers import steady_clock
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.events import Event, event_for
-from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.triggers.segmind import connect, ignore, settle
 
 #: So many waits are begun in one tick of the loop.
@@ -149,9 +149,9 @@ class SegmindBatchTrigger(BaseTrigger):
     ) -> None:
         """Collect what ends until all have, or enough have and the next wave may start."""
         while len(ended) < total:
-            patience = max(0.0, self.resume_at - clock()) if len(ended) >= self.need else None
+            seconds = max(0.0, self.resume_at - clock()) if len(ended) >= self.need else None
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(seconds):
                     key, event = await arrivals.get()
             except TimeoutError:
                 return

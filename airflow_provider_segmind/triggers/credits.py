@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.hooks.waiting import steady_clock
+from airflow_provider_segmind.polling.drivers import steady_clock
 from airflow_provider_segmind.protocol.credits import CreditsEvent, has_no_balance
 from airflow_provider_segmind.triggers.segmind import ignore, settle
 

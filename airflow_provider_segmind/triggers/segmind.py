@@ -13,16 +13,16 @@ from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import aset_xcom
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.hooks.waiting import steady_clock
+from airflow_provider_segmind.polling.drivers import steady_clock
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
 from airflow_provider_segmind.protocol.models import MODEL_PAGE
-from airflow_provider_segmind.protocol.waiting import Watch
 from airflow_provider_segmind.protocol.wire import RequestState, Result
 
 #: Where Airflow looks for what a task returned; importing the name would load the models and SQLAlchemy.
 _XCOM_RETURN_KEY = "return_value"
 #: Seconds for which a connection that cannot be read is asked for again.
-_CONNECTION_PATIENCE = 60.0
+_CONNECTION_TIMEOUT = 60.0
 
 
 def in_triggerer(trigger: BaseTrigger) -> bool:
@@ -58,7 +58,7 @@ async def connect(trigger: BaseTrigger, hook: SegmindHook, deadline: float) -> N
     :param deadline: when to give up (epoch seconds), if patience does not end earlier.
     """
     clock = steady_clock()
-    until = min(deadline, clock() + _CONNECTION_PATIENCE) if in_triggerer(trigger) else 0.0
+    until = min(deadline, clock() + _CONNECTION_TIMEOUT) if in_triggerer(trigger) else 0.0
     while True:
         try:
             await hook.aget_conn()
@@ -163,7 +163,7 @@ class SegmindRequestTrigger(BaseTrigger):
                 event = await hook.awatch(self._watch(0.0 if ends_here or not in_triggerer(self) else self.not_before))
         except SegmindError as error:  # the connection itself is wrong
             event = event_for(error, request_id=self.request_id)
-        if ends_here and isinstance(event, CompletedEvent) and await self._hand_over(event.result):
+        if ends_here and isinstance(event, CompletedEvent) and await self._deliver(event.result):
             yield TaskSuccessEvent()
             return
         await settle(self, self.not_before, clock)
@@ -171,7 +171,7 @@ class SegmindRequestTrigger(BaseTrigger):
         event = event.model_copy(update={"input_size": size, "note": self.note})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
 
-    async def _hand_over(self, result: Result) -> bool:
+    async def _deliver(self, result: Result) -> bool:
         """
         Push the result as the task's XCom; False where that is not possible, so that a worker has to do it.
 
@@ -202,10 +202,10 @@ class SegmindRequestTrigger(BaseTrigger):
             queue_timeout=self.queue_timeout,
             not_before=not_before,
             inline=self.inline,
-            on_state=self._tell,
+            on_state=self._report,
         )
 
-    def _tell(self, state: RequestState) -> None:
+    def _report(self, state: RequestState) -> None:
         elapsed = time.time() - self.submitted_at
         self.log.info("Segmind request %s (%s) is %s after %.1f s", self.request_id, self.model, state, elapsed)
 

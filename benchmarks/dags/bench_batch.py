@@ -10,14 +10,14 @@ from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, Seg
 
 #: The largest number is for the batch alone.
 *MAPPED, LARGEST = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
-PICTURES, OUT = os.environ["BENCH_PICTURES"], os.environ["BENCH_OUT"]
+IMAGES, OUT = os.environ["BENCH_PICTURES"], os.environ["BENCH_OUT"]
 #: Segmind's limits are per key; this is one of an Enterprise contract.
 REQUESTS_PER_MINUTE = 1200
 
 
 def images(count: int) -> list[str]:
     """So many addresses of pictures."""
-    return [f"{PICTURES}/{number}.jpg" for number in range(count)]
+    return [f"{IMAGES}/{number}.jpg" for number in range(count)]
 
 
 for count in MAPPED:

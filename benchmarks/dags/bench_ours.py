@@ -9,10 +9,10 @@ from airflow.sdk import DAG
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
 COUNTS = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
-PICTURES = os.environ["BENCH_PICTURES"]
+IMAGES = os.environ["BENCH_PICTURES"]
 
 for count in COUNTS:
-    images = [f"{PICTURES}/{number}.jpg" for number in range(count)]
+    images = [f"{IMAGES}/{number}.jpg" for number in range(count)]
 
     with DAG(f"ours_{count}", schedule=None):
         SegmindEsrganOperator.partial(task_id="upscale", deferrable=True).expand(image=images)

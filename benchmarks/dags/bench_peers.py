@@ -10,7 +10,7 @@ from airflow.providers.http.sensors.http import HttpSensor
 from airflow.sdk import DAG, task, task_group
 
 COUNTS = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
-PICTURES = os.environ["BENCH_PICTURES"]
+IMAGES = os.environ["BENCH_PICTURES"]
 
 
 @task
@@ -19,8 +19,8 @@ def upscale(image: str) -> dict[str, Any]:
     from segmind import SegmindClient  # type: ignore[import-untyped]
 
     client = SegmindClient(base_url=os.environ["BENCH_GATEWAY"] + "/v1")
-    answer: dict[str, Any] = client.run("esrgan", image=image, scale=2)
-    return answer
+    received: dict[str, Any] = client.run("esrgan", image=image, scale=2)
+    return received
 
 
 def is_completed(response: Any) -> bool:
@@ -50,7 +50,7 @@ def submit_and_wait(data: str) -> None:
 
 
 for count in COUNTS:
-    images = [f"{PICTURES}/{number}.jpg" for number in range(count)]
+    images = [f"{IMAGES}/{number}.jpg" for number in range(count)]
 
     with DAG(f"sdk_{count}", schedule=None):
         upscale.expand(image=images)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-PICTURE = Path(__file__).with_name("life-of-a-request.svg")
+IMAGE = Path(__file__).with_name("life-of-a-request.svg")
 WIDTH, HEIGHT = 920, 900
 #: Middle of each column.
 WORKER, LEDGER, TRIGGERER, SEGMIND = 140, 388, 592, 772
@@ -90,7 +90,7 @@ def draw() -> str:
     frame(drawing)
     submit(drawing)
     wait(drawing)
-    hand_over(drawing)
+    deliver(drawing)
     legend(drawing)
     heads = "".join(
         f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
@@ -166,7 +166,7 @@ def wait(drawing: Drawing) -> None:
     drawing.text(WORKER + 122, 521, "event", "small halo", "start")
 
 
-def hand_over(drawing: Drawing) -> None:
+def deliver(drawing: Drawing) -> None:
     """From the output to XCom."""
     drawing.box(WORKER, 614, 220, ["fetch the output, prove it", "without the key"])
     fetched = [(SEGMIND - 60, 512), (SEGMIND - 76, 512), (SEGMIND - 76, 652), (WORKER + 110, 652)]
@@ -203,4 +203,4 @@ def legend(drawing: Drawing) -> None:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(draw(), encoding="utf-8")
+    IMAGE.write_text(draw(), encoding="utf-8")

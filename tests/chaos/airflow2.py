@@ -157,7 +157,7 @@ class Rig2(Rig):
         """The logs of tasks that name an error; they are plain text there."""
         logs = sorted((self.path / "logs").glob("dag_id=*/**/*.log"))
         found = [(path, path.read_text(errors="replace")) for path in logs]
-        return [(path, self._without_secret(said[-3000:])) for path, said in found if " ERROR - " in said]
+        return [(path, self._without_secret(reported[-3000:])) for path, reported in found if " ERROR - " in reported]
 
 
 def _time(value: datetime | str) -> datetime:

@@ -30,7 +30,7 @@ class Case:
     """
 
     name: str
-    says: str
+    reports: str
     kill: Kill | None
     modes: tuple[str, ...] = ("deferrable", "plain")
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -126,7 +126,7 @@ DROPPED = Case("answer_dropped", "the response is dropped on the way; nobody die
 #: With the default on_lost_submit="fail": nothing tells whether the submit was accepted, and a person is asked; or a
 #: later request in the history proves that it was not.
 LOST = Case("lost", "before the POST leaves, its mark is removed; nothing is listed later", _AFTER_THE_MARK)
-PROVEN = Case("proven", "before the POST leaves, its mark is removed; a later request is listed", _AFTER_THE_MARK)
+VERIFIED = Case("proven", "before the POST leaves, its mark is removed; a later request is listed", _AFTER_THE_MARK)
 
 SDK_KILLS = {
     "before_post": Kill("segmind.v2:submit"),

@@ -6,10 +6,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-PICTURE = Path(__file__).parents[1] / "photos" / "cat.jpg"
+IMAGE = Path(__file__).parents[1] / "photos" / "cat.jpg"
 
 
-class PictureHost:
+class ImageHost:
     """
     Serve one picture under every name, and keep the headers of every request.
 
@@ -19,7 +19,7 @@ class PictureHost:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
-        seen, content = self.seen, PICTURE.read_bytes()
+        seen, content = self.seen, IMAGE.read_bytes()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:

@@ -87,14 +87,14 @@ def _wrapped(real: Callable[..., Any]) -> Any:
         if kill.when == "after":
             strike()
         if kill.when == "answer":  # the arguments of an httpx request: httpcore tells what it is about to do
-            result = result | {"extensions": {"trace": _at_the_answer}}
+            result = result | {"extensions": {"trace": _at_the_response}}
         return result
 
     wrapped.armed = armed  # type: ignore[attr-defined]
     return wrapped
 
 
-def _at_the_answer(event: str, info: Any) -> None:
+def _at_the_response(event: str, info: Any) -> None:
     if event == "http11.receive_response_headers.started":
         strike()
 

@@ -20,7 +20,7 @@ HOPELESS = ("moved", "refused")
 
 def set_traps(rig: Rig) -> None:
     """Let the emulator lead its clients astray, towards the host that records what it is sent."""
-    elsewhere = rig.pictures.url
+    elsewhere = rig.images.url
 
     def fault(route: str, kind: str, model: str, times: int | None = 1, **more: Any) -> None:
         rig.emulator("faults", "POST", route=route, kind=kind, model=model, times=times, **more)
@@ -37,9 +37,9 @@ def set_traps(rig: Rig) -> None:
             fault("status", kind, model)
         fault("result", "garbage", model)
         # A gateway that repeats the key in its refusal, in the body and in a header.
-        told = {"error": f"API key {rig.api_key} is invalid"}
+        reported = {"error": f"API key {rig.api_key} is invalid"}
         headers = {"WWW-Authenticate": f'Key realm="{rig.api_key}"'}
-        fault("submit", "status:401", f"refused-{mode}", None, body=told, headers=headers)
+        fault("submit", "status:401", f"refused-{mode}", None, body=reported, headers=headers)
 
 
 def _foreign_addresses(rig: Rig, elsewhere: str) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.outcomes import picture
+from tests.chaos.outcomes import image
 from tests.chaos.rig import Rig
 
 DAG_ID = "chaos_many"
@@ -47,7 +47,7 @@ def run_many(rig: Rig, run_id: str, count: int, *, seconds: float) -> Crowd:
     rig.finish(DAG_ID, run_id, seconds=1)
     mapped = [ti for ti in rig.api.instances(DAG_ID, run_id) if ti["map_index"] >= 0]
     submits = rig.submits()
-    objects = {number: picture(rig.out / run_id / f"{number}.jpg") for number in range(count)}
+    objects = {number: image(rig.out / run_id / f"{number}.jpg") for number in range(count)}
     return Crowd(
         states=Counter(ti["state"] for ti in mapped),
         tries=Counter(ti["try_number"] for ti in mapped),

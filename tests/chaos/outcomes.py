@@ -40,7 +40,7 @@ def outcomes(rig: Rig, dag_id: str, run_id: str, chosen: dict[str, Case]) -> lis
         done = ti["state"] == "success"
         found.append(
             Outcome(
-                case=case.says,
+                case=case.reports,
                 mode=task_id.partition("_")[0],
                 state=ti["state"],
                 tries=ti["try_number"],
@@ -56,10 +56,10 @@ def batch_rows(rig: Rig, dag_id: str, run_id: str, chosen: Sequence[Case]) -> li
     submits, instances = rig.submits(), {ti["task_id"]: ti for ti in rig.api.instances(dag_id, run_id)}
     rows = []
     for case in chosen:
-        made = [picture(path) for path in sorted((rig.out / run_id / case.name).glob("*.jpg"))]
+        made = [image(path) for path in sorted((rig.out / run_id / case.name).glob("*.jpg"))]
         rows.append(
             {
-                "case": case.says,
+                "case": case.reports,
                 "state": instances[case.name]["state"],
                 "tries": instances[case.name]["try_number"],
                 "submits": [submits[f"{run_id}-{case.name}-{number}.jpg"] for number in range(6)],
@@ -71,14 +71,14 @@ def batch_rows(rig: Rig, dag_id: str, run_id: str, chosen: Sequence[Case]) -> li
     return [row | {"submits": 1} for row in rows]
 
 
-def waits_outlive(rig: Rig, run_id: str, says: str, act: Callable[[Rig, str], None]) -> list[Outcome]:
+def waits_outlive(rig: Rig, run_id: str, reports: str, act: Callable[[Rig, str], None]) -> list[Outcome]:
     """Do something to Airflow while three tasks are deferred, and look at what they did."""
     rig.api.trigger_dag("chaos_wait", run_id)
     rig.wait_until_deferred("chaos_wait", run_id, seconds=120)
     act(rig, run_id)
     state = rig.finish("chaos_wait", run_id, seconds=300)
     found = outcomes(
-        rig, "chaos_wait", run_id, {f"wait_{number}": Case(str(number), says, None) for number in range(3)}
+        rig, "chaos_wait", run_id, {f"wait_{number}": Case(str(number), reports, None) for number in range(3)}
     )
     once_and_whole(found)
     assert state == "success"
@@ -120,10 +120,10 @@ def stored_object(value: dict[str, Any]) -> str:
         return "missing"
     if hashlib.sha256(path.read_bytes()).hexdigest() != stored["sha256"]:
         return "another sha256 than XCom says"
-    return picture(path, (stored["width"], stored["height"]))
+    return image(path, (stored["width"], stored["height"]))
 
 
-def picture(path: Path, size: tuple[int, int] = UPSCALED) -> str:
+def image(path: Path, size: tuple[int, int] = UPSCALED) -> str:
     """Say ``whole``, or what is wrong with a picture."""
     if not path.exists():
         return "missing"

@@ -33,11 +33,11 @@ def saved(path: str) -> str:
 def upscale_by_sdk(image: str, path: str) -> str:
     """Submit, wait and save, as the SDK's own page shows it."""
     client = SegmindClient(base_url=f"{os.environ['CHAOS_GATEWAY']}/v1")
-    answer: dict[str, Any] = client.run("esrgan", image=image, scale=2)
-    return save(output_of(answer), path)
+    received: dict[str, Any] = client.run("esrgan", image=image, scale=2)
+    return save(output_of(received), path)
 
 
-def output_of(answer: dict[str, Any]) -> str:
+def output_of(received: dict[str, Any]) -> str:
     """The URL in a result."""
-    output = answer["output"]
+    output = received["output"]
     return str(output[0] if isinstance(output, list) else output)

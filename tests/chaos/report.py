@@ -34,7 +34,7 @@ def table(head: list[str], rows: list[list[Any]]) -> str:
 def kills(rows: Rows) -> str:
     """One line for each case, both modes side by side."""
     lines = []
-    order = {case.says: number for number, case in enumerate(CASES)}
+    order = {case.reports: number for number, case in enumerate(CASES)}
     for case in sorted(dict.fromkeys(row["case"] for row in rows), key=lambda case: order.get(case, len(order))):
         modes = {row["mode"]: row for row in rows if row["case"] == case}
         cells = [case]
@@ -54,10 +54,10 @@ def batches(rows: Rows) -> str:
 
 def compared(peers: Rows, ours: Rows) -> str:
     """The same kills, three ways to write it."""
-    says = {case.name: case.says for case in CASES}
+    reports = {case.name: case.reports for case in CASES}
     lines, total = [], [0, 0, 0]
     for name, (text, our_case) in COMPARED.items():
-        submits = [row["submits"] for row in ours if row["case"] == says[our_case]]
+        submits = [row["submits"] for row in ours if row["case"] == reports[our_case]]
         theirs = {row["peer"]: row["submits"] for row in peers if row["case"] == name}
         cells = [max(submits), theirs["sdk"], theirs["http"]]
         total = [sum(pair) for pair in zip(total, cells, strict=True)]

@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 
 from demo.airflow_home import Home, free_ports, wait_for
 from tests.chaos.api import ChaosApi
-from tests.chaos.hosts import PictureHost
+from tests.chaos.hosts import ImageHost
 from tests.templates import copy_database
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
@@ -58,7 +58,7 @@ class Rig(Home):
     def __post_init__(self) -> None:
         self.secrets = {name: secrets.token_urlsafe(32) for name in ("jwt", "api")}
         self.secrets["fernet"] = Fernet.generate_key().decode()
-        self.pictures = PictureHost()
+        self.images = ImageHost()
 
     @property
     def out(self) -> Path:
@@ -84,7 +84,7 @@ class Rig(Home):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self.pictures.start()
+            self.images.start()
             self.start_emulator(*self.emulator_options)
             self.connection = json.dumps(json.loads(self.connection) | self.connection_fields)
             self.start_airflow()
@@ -94,7 +94,7 @@ class Rig(Home):
         return self
 
     def stop(self) -> None:
-        self.pictures.stop()
+        self.images.stop()
         super().stop()
 
     def start_airflow(self) -> None:
@@ -151,7 +151,7 @@ class Rig(Home):
             "TMPDIR": str(self.path / "tmp"),  # notes about rate limits stay in this home
             "CHAOS_MARKS": str(self.path / "marks"),
             "CHAOS_OUT": str(self.out),
-            "CHAOS_PICTURES": self.pictures.url,
+            "CHAOS_PICTURES": self.images.url,
             "CHAOS_GATEWAY": self.emulator_url,
         }
         if self.connection:
@@ -188,7 +188,7 @@ class Rig(Home):
         except Exception as error:
             names = dict.fromkeys((*self.parts, *self.components))  # those that were killed, and further ones, too
             logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in names)
-            raise TimeoutError(f"{error}\n{logs}\n{self._said_by_tasks()}") from error
+            raise TimeoutError(f"{error}\n{logs}\n{self._logged_by_tasks()}") from error
 
     def run(self, dag_id: str, run_id: str, *, seconds: float, conf: dict[str, Any] | None = None) -> str:
         """Start a run, wait for its end, and return its state."""
@@ -200,20 +200,22 @@ class Rig(Home):
         self.wait(f"{dag_id} {run_id} ends", lambda: self.api.has_ended(dag_id, run_id), seconds=seconds)
         state = self.api.state(dag_id, run_id)
         if state != "success":
-            print(self._said_by_tasks())
+            print(self._logged_by_tasks())
         return state
 
-    def _said_by_tasks(self) -> str:
-        return "\n".join(f"--- {path.relative_to(self.path)}\n{said}" for path, said in self.task_errors())[-6000:]
+    def _logged_by_tasks(self) -> str:
+        return "\n".join(f"--- {path.relative_to(self.path)}\n{reported}" for path, reported in self.task_errors())[
+            -6000:
+        ]
 
     # --- looking in -----------------------------------------------------------------------------------------
 
     def emulator(self, path: str, method: str = "GET", **body: Any) -> Any:
         """Ask or steer the emulator by its own routes."""
-        answer = httpx.request(
+        response = httpx.request(
             method, f"{self.emulator_url}/_emulator/{path}", json=body or None, timeout=30, trust_env=False
         )
-        return answer.raise_for_status().json()
+        return response.raise_for_status().json()
 
     def submit(self, model: str, **parameters: Any) -> dict[str, Any]:
         """Submit a request as somebody else who has the key, and return the response."""

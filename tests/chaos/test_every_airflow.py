@@ -70,7 +70,7 @@ def retries_search_for(rig: Rig, dag_id: str, wanted: dict[str, int]) -> None:
     assert found == {name: [number] if number else [] for name, number in wanted.items()}
 
 
-def test_each_picture_is_paid_for_once_fast(rig, measure):
+def test_each_image_is_paid_for_once_fast(rig, measure):
     chosen = {f"deferrable_{case.name}": case for case in cases("deferrable", FAST)}
     finish(rig, "chaos_fast")
     found = outcomes(rig, "chaos_fast", "chaos_fast", chosen)
@@ -117,11 +117,11 @@ def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
         assert returned["output"].startswith("http")
         assert rig.api.returned(dag_id, dag_id, f"after_{name}") == returned["request_id"]
         assert ("cannot be pushed from the triggerer, so a worker does it" in logs[name]) is BEFORE_3_3
-    assert "out of memory" in "\n".join(said for _, said in rig.task_errors())
+    assert "out of memory" in "\n".join(reported for _, reported in rig.task_errors())
 
 
 def test_waits_outlive_the_triggerer(rig, measure):
-    says = "the triggerer is killed while it waits, and started again"
-    found = waits_outlive(rig, "wait", says, restart("triggerer"))
+    reports = "the triggerer is killed while it waits, and started again"
+    found = waits_outlive(rig, "wait", reports, restart("triggerer"))
     measure("fast kills", [found[0].row() | {"mode": "deferrable"}])
     assert {one.tries for one in found} == {1}

@@ -41,7 +41,7 @@ def test_the_key_is_nowhere(tmp_path):
         for task_id, state in states.items():
             if state == "success":
                 rig.api.returned(*RUN, task_id)
-        stats, seen = rig.stats(), rig.pictures.seen
+        stats, seen = rig.stats(), rig.images.seen
         assert not where(key, rig, triggers)
 
     # Everything that was meant to go wrong did.

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.outcomes import left_over, picture
+from tests.chaos.outcomes import image, left_over
 from tests.chaos.random_kills import RandomKills, repeatedly
 from tests.chaos.rig import Rig
 
@@ -45,7 +45,7 @@ def test_each_image_is_paid_for_once_whenever_its_process_is_killed(rig, measure
         state = rig.finish(DAG_ID, run_id, seconds=600)
     mapped = rig.api.instances(DAG_ID, run_id)
     submits = Counter(rig.submits())
-    objects = Counter(picture(rig.out / run_id / f"upscale_{number}.jpg") for number in range(IMAGES))
+    objects = Counter(image(rig.out / run_id / f"upscale_{number}.jpg") for number in range(IMAGES))
     tries = sorted(ti["try_number"] for ti in mapped)
     measure(
         "kill storm",

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from airflow_provider_segmind.protocol.history import PROOF_MARGIN
-from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, LOST, PROVEN, cases
+from airflow_provider_segmind.protocol.history import ABSENCE_MARGIN
+from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, LOST, VERIFIED, cases
 from tests.chaos.outcomes import (
     batch_rows,
     killed,
@@ -15,7 +15,7 @@ from tests.chaos.outcomes import (
     logs_of,
     once_and_whole,
     outcomes,
-    picture,
+    image,
     restart,
     waits_outlive,
 )
@@ -24,7 +24,7 @@ from tests.chaos.rig import Rig
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("mode", ["deferrable", "plain"])
-def test_each_picture_is_paid_for_once(rig, measure, mode):
+def test_each_image_is_paid_for_once(rig, measure, mode):
     rig.emulator("faults", "POST", faults="submit:drop_after#1%nomos-upscaler")
     dag_id, run_id = f"chaos_{mode}", mode
     chosen = {f"{mode}_{case.name}": case for case in (*cases(mode), DROPPED)}
@@ -34,7 +34,7 @@ def test_each_picture_is_paid_for_once(rig, measure, mode):
     once_and_whole(found)
     assert state == "success"
     assert killed(rig, dag_id, run_id) == {task_id for task_id, case in chosen.items() if case.kill}
-    assert {one.tries for one in found if one.case != DROPPED.says} == {2}
+    assert {one.tries for one in found if one.case != DROPPED.reports} == {2}
     # A process that dies while it writes leaves its temporary key, which no reader looks at.
     assert not [name for name in left_over(rig, run_id) if "before_publish" not in name]
 
@@ -53,8 +53,8 @@ WAITING = {
 @pytest.mark.chaos
 @pytest.mark.parametrize("what", list(WAITING))
 def test_what_dies_while_tasks_wait(rig, measure, what):
-    says, act = WAITING[what]
-    rows = [one.row() | {"mode": "deferrable"} for one in waits_outlive(rig, f"wait-{what}", says, act)]
+    reports, act = WAITING[what]
+    rows = [one.row() | {"mode": "deferrable"} for one in waits_outlive(rig, f"wait-{what}", reports, act)]
     measure("kills", rows[:1] if all(row == rows[0] for row in rows) else rows)
 
 
@@ -74,20 +74,20 @@ def test_a_submit_that_nobody_knows_of_is_left_to_a_person(rig):
     assert rig.run("chaos_lost", "lost", seconds=120) == "failed"
     [ti] = rig.api.instances("chaos_lost", "lost")
     assert (ti["try_number"], rig.submits()["lost-lost.jpg"]) == (4, 0)
-    said = "\n".join(said for _, said in rig.task_errors())
-    assert "the request history does not show it" in said
+    reported = "\n".join(reported for _, reported in rig.task_errors())
+    assert "the request history does not show it" in reported
 
 
 @pytest.mark.chaos
-def test_a_later_request_proves_that_a_submit_was_never_accepted(rig, measure):
+def test_a_later_request_shows_that_a_submit_was_never_accepted(rig, measure):
     """With all defaults: the next try submits, once the history shows what was submitted after it."""
-    task_id = f"deferrable_{PROVEN.name}"
+    task_id = f"deferrable_{VERIFIED.name}"
     rig.api.trigger_dag("chaos_proven", "proven")
     rig.wait("its process dies", lambda: killed(rig, "chaos_proven", "proven"), seconds=60)
-    time.sleep(PROOF_MARGIN + 2)  # the Date header has whole seconds
-    rig.submit("esrgan", image=f"{rig.pictures.url}/proven-other.jpg")
+    time.sleep(ABSENCE_MARGIN + 2)  # the Date header has whole seconds
+    rig.submit("esrgan", image=f"{rig.photos.url}/proven-other.jpg")
     state = rig.finish("chaos_proven", "proven", seconds=120)
-    found = outcomes(rig, "chaos_proven", "proven", {task_id: PROVEN})
+    found = outcomes(rig, "chaos_proven", "proven", {task_id: VERIFIED})
     measure("kills", [one.row() for one in found])
     once_and_whole(found)
     assert (state, found[0].tries) == ("success", 2)
@@ -108,7 +108,7 @@ def test_the_same_kills_for_what_a_user_writes_today(rig, measure, peer):
                 "peer": peer,
                 "case": case,
                 "submits": submits[f"{peer}-{case}.jpg"],
-                "object": picture(rig.out / peer / f"{case}.jpg"),
+                "object": photo(rig.out / peer / f"{case}.jpg"),
             }
             for case in COMPARED
         ],
@@ -124,5 +124,5 @@ def test_every_case_is_listed_once():
 
 
 def test_every_place_to_die_is_there():
-    kills = [case.kill for case in (*CASES, *BATCH_CASES, LOST, PROVEN) if case.kill]
+    kills = [case.kill for case in (*CASES, *BATCH_CASES, LOST, VERIFIED) if case.kill]
     assert all(callable(kill.real) for kill in kills)

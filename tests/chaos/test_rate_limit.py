@@ -29,7 +29,7 @@ def test_many_tasks_share_a_rate_limit(rig, measure):
                 "submits accepted": accepted,
                 "attempted per accepted": f"{attempted / accepted:.2f}",
                 "Airflow retries": sum((tries - 1) * number for tries, number in crowd.tries.items()),
-                "most that waited for the limit at once": crowd.deferred["SegmindGateTrigger"],
+                "most that waited for the limit at once": crowd.deferred["SegmindRateLimitTrigger"],
                 "worker seconds per task": f"{crowd.worker_seconds / TASKS:.1f}",
                 "seconds": round(crowd.seconds),
             }
@@ -41,5 +41,5 @@ def test_many_tasks_share_a_rate_limit(rig, measure):
     assert not crowd.broken
     assert attempted / accepted <= 1.3
     # If each wait held a worker, no more than PARALLELISM tasks could wait for the limit at once.
-    assert crowd.deferred["SegmindGateTrigger"] > PARALLELISM
+    assert crowd.deferred["SegmindRateLimitTrigger"] > PARALLELISM
     assert crowd.worker_seconds / TASKS < 10

@@ -18,7 +18,7 @@ def test_a_storm_of_faults_costs_no_retry_and_no_second_submit(rig, measure):
         crowd = run_many(rig, "storm", TASKS, seconds=540)
     finally:
         rig.emulator("reset", "POST")
-    looks = crowd.stats["polls"] + crowd.stats["results"]
+    polls = crowd.stats["polls"] + crowd.stats["results"]
     measure(
         "storm",
         [
@@ -27,8 +27,8 @@ def test_a_storm_of_faults_costs_no_retry_and_no_second_submit(rig, measure):
                 "succeeded": crowd.states["success"],
                 "submits accepted": crowd.stats["submits_accepted"],
                 "Airflow retries": sum((tries - 1) * number for tries, number in crowd.tries.items()),
-                "looks": looks,
-                "looks spoilt": f"{crowd.stats['faults_fired'] / looks:.0%}",
+                "looks": polls,
+                "looks spoilt": f"{crowd.stats['faults_fired'] / polls:.0%}",
                 "seconds": round(crowd.seconds),
             }
         ],
@@ -38,4 +38,4 @@ def test_a_storm_of_faults_costs_no_retry_and_no_second_submit(rig, measure):
     assert crowd.stats["submits_accepted"] == TASKS
     assert crowd.tries == {1: TASKS}
     assert not crowd.broken
-    assert crowd.stats["faults_fired"] > 0.2 * looks
+    assert crowd.stats["faults_fired"] > 0.2 * polls

@@ -70,8 +70,8 @@ def test_a_submit_whose_response_is_lost_is_found_in_the_history(run, here, segm
 def test_run(run, here, segmind_emulator):
     done = run("run", "esrgan", "cat.jpg", "--scale", "4", "-o", "out.png")
     assert done.code == 0, done.err
-    with Image.open(here / "out.png") as picture:
-        assert (picture.size, picture.format) == ((1200, 800), "PNG")
+    with Image.open(here / "out.png") as image:
+        assert (image.size, image.format) == ((1200, 800), "PNG")
     [request] = segmind_emulator.requests
     assert request.parameters | {"image": ""} == {"image": "", "scale": 4, "output_format": "png", "quality": 95}
     assert f"{here / 'out.png'}: 1200 x 800 pixels, image/png" in done.out
@@ -85,25 +85,25 @@ def test_run(run, here, segmind_emulator):
     assert (segmind_emulator.stats.uploads, segmind_emulator.stats.billed) == (1, 1)
 
 
-def test_run_names_the_result_itself_and_takes_what_is_inside_the_answer(run, here, segmind_emulator):
+def test_run_names_the_result_itself_and_takes_what_is_inside_the_response(run, here, segmind_emulator):
     done = run("run", "nomos-upscaler", "cat.jpg", "--base64", "--image-format", "webp")
     assert done.code == 0, done.err
-    with Image.open(here / "cat-nomos-upscaler.webp") as picture:
-        assert picture.size == (1200, 800)
+    with Image.open(here / "cat-nomos-upscaler.webp") as image:
+        assert image.size == (1200, 800)
     assert "by data" in done.err
     assert segmind_emulator.stats.uploads == 0
 
 
 @pytest.mark.segmind_emulator(extra_models=("mine",))
 def test_run_any_other_model(run, here, segmind_emulator):
-    url = segmind_emulator.add_picture(here / "cat.jpg")
+    url = segmind_emulator.add_image(here / "cat.jpg")
     done = run("run", "mine", "-p", f"image={url}", "-p", "n=2", "-p", "word=[red]two words", "-o", "x.png")
     assert done.code == 0, done.err
     [request] = segmind_emulator.requests
     assert request.parameters == {"image": url, "n": 2, "word": "[red]two words"}
     assert "word=[red]two words" in done.err
-    with Image.open(here / "x.png") as picture:
-        assert picture.format
+    with Image.open(here / "x.png") as image:
+        assert image.format
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_run_any_other_model(run, here, segmind_emulator):
         ([], 2, "COMMAND"),
     ],
 )
-def test_mistakes_cost_nothing(run, here, segmind_emulator, words, code, said):
+def test_mistakes_cost_nothing(run, here, segmind_emulator, words, code, reported):
     (here / "notes.txt").write_text("no picture")
     done = run(*words)
     assert (done.code, done.out) == (code, "")
-    assert re.search(said, done.err)
+    assert re.search(reported, done.err)
     assert sent(segmind_emulator) == segmind_emulator.stats.uploads == 0
 
 
@@ -164,7 +164,7 @@ def test_a_request_that_is_finished(run, segmind_emulator):
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
     with SegmindHook() as hook:
-        accepted = hook.submit("esrgan", {"image": segmind_emulator.add_picture(ROOT / "tests/photos/cat.jpg")})
+        accepted = hook.submit("esrgan", {"image": segmind_emulator.add_image(ROOT / "tests/photos/cat.jpg")})
     segmind_emulator.advance(1)
     assert segmind_emulator.stats.billed == 1  # this waits until the picture is made
     done = run("request", accepted.request_id)

@@ -32,12 +32,12 @@ def test_help_imports_no_airflow(here, env):
 def test_run(here, env, checked, segmind_emulator):
     done = checked(as_process("run", "esrgan", "cat.jpg", "--scale", "4", "-o", "out.png", cwd=here, env=env))
     assert done.code == 0, done.err
-    with Image.open(here / "out.png") as picture:
-        assert (picture.size, picture.format) == ((1200, 800), "PNG")
+    with Image.open(here / "out.png") as image:
+        assert (image.size, image.format) == ((1200, 800), "PNG")
     [request] = segmind_emulator.requests
-    told = ["picture", "model", "result", "billed by", "request", *re.findall("^[a-z]+$", done.err, re.M)]
-    assert [re.split(r"\s{2,}", line)[0] for line in done.err.splitlines()] == told  # nothing of Airflow's log
-    assert told[-1] == "completed"
+    reported = ["picture", "model", "result", "billed by", "request", *re.findall("^[a-z]+$", done.err, re.M)]
+    assert [re.split(r"\s{2,}", line)[0] for line in done.err.splitlines()] == reported  # nothing of Airflow's log
+    assert reported[-1] == "completed"
     assert request.request_id in done.err
     stored, bill = done.out.splitlines()
     assert stored.startswith(f"{here / 'out.png'}: 1200 x 800 pixels, image/png")
@@ -78,8 +78,8 @@ def test_interrupted_and_fetched_later(run, here, env, segmind_emulator):
     segmind_emulator.advance(900)
     done = run(*hint[1].split())
     assert done.code == 0, done.err
-    with Image.open(here / "out.png") as picture:
-        assert (picture.size, picture.format) == ((600, 400), "PNG")
+    with Image.open(here / "out.png") as image:
+        assert (image.size, image.format) == ((600, 400), "PNG")
     assert segmind_emulator.stats.submits_attempted == 1
 
     segmind_emulator.advance(3600)  # now the record is gone

@@ -35,7 +35,7 @@ def spoil(words):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     print("to stdout")
-    console.say("to stderr", to=console.ERR)
+    console.report("to stderr", to=console.ERR)
     raise SystemExit(words[0])
 
 

@@ -56,10 +56,10 @@ def check_content(content: bytes, stored: dict[str, Any], *, size: tuple[int, in
     assert stored["bytes"] == len(content)
     assert stored["sha256"] == hashlib.sha256(content).hexdigest()
     assert stored["content_type"] == kind
-    with Image.open(io.BytesIO(content)) as picture:
-        picture.load()
-        assert picture.size == (stored["width"], stored["height"]) == size
-        assert Image.MIME[picture.format or ""] == kind
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        assert image.size == (stored["width"], stored["height"]) == size
+        assert Image.MIME[image.format or ""] == kind
 
 
 def files_of(folder: Path) -> set[str]:

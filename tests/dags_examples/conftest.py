@@ -40,7 +40,7 @@ def run_example(airflow_db: Path, segmind_emulator: Any, quick_polls: None) -> C
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, photos: Path) -> Path:
+def images(tmp_path: Path, photos: Path) -> Path:
     """A folder with two pictures, and a file that is none."""
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -28,9 +28,9 @@ Rows = Callable[[], list[dict[str, Any]]]
 class Files:
     """Pictures in local folders."""
 
-    def __init__(self, folder: Path, pictures: Path) -> None:
+    def __init__(self, folder: Path, images: Path) -> None:
         self.out = folder / "out"
-        self.parameters = {"source": pictures.as_uri(), "destination": self.out.as_uri()}
+        self.parameters = {"source": images.as_uri(), "destination": self.out.as_uri()}
 
     def read(self, uri: str) -> bytes:
         return path_of(uri).read_bytes()
@@ -43,9 +43,9 @@ class Files:
 class Objects:
     """The same in a bucket."""
 
-    def __init__(self, bucket: Bucket, pictures: Path) -> None:
+    def __init__(self, bucket: Bucket, images: Path) -> None:
         self.bucket = bucket
-        for path in pictures.iterdir():
+        for path in images.iterdir():
             bucket.client.put_object(Bucket=BUCKET, Key=f"in/{path.name}", Body=path.read_bytes())
         self.parameters = {"source": f"s3://{CONN}@{BUCKET}/in/", "destination": f"s3://{CONN}@{BUCKET}/out"}
 
@@ -84,13 +84,13 @@ def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def files(tmp_path: Path, pictures: Path) -> Files:
-    return Files(tmp_path, pictures)
+def files(tmp_path: Path, images: Path) -> Files:
+    return Files(tmp_path, images)
 
 
 @pytest.fixture
-def objects(bucket: Bucket, pictures: Path) -> Objects:
-    return Objects(bucket, pictures)
+def objects(bucket: Bucket, images: Path) -> Objects:
+    return Objects(bucket, images)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_catalogue(
     run = run_example("upscale_catalogue", **place.parameters, scale=2)
     assert run.states() == {
         "create_table": ["success"],
-        "list_pictures": ["success"],
+        "list_images": ["success"],
         "picture.record": ["success"] * 2,
         "picture.store": ["success"] * 2,
         "picture.upscale": ["success"] * 2,
@@ -127,7 +127,7 @@ def test_catalogue(
         assert row == {
             "request_id": result["request_id"],
             "model": "esrgan",
-            "source": run.xcom("list_pictures")[index],
+            "source": run.xcom("list_images")[index],
             "source_width": width,
             "source_height": height,
             "uri": stored["uri"],

@@ -29,7 +29,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_esrgan(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_example("esrgan", image=image, scale=4, output_format="webp", destination=f"file://{out}/")
     assert run.states() == {"store": ["success"], "upscale": ["success"]}
     check_result(run.xcom("upscale"), segmind_emulator, model="esrgan", stored=False)
@@ -59,7 +59,7 @@ def test_esrgan(run_example: RunExample, segmind_emulator: Emulator, photos: Pat
 
 
 def test_nomos(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
-    image = segmind_emulator.add_picture(photos / "astronaut.png")
+    image = segmind_emulator.add_image(photos / "astronaut.png")
     run = run_example("nomos_upscaler", image=image, image_format="jpg", destination=f"file://{out}/big.jpg")
     assert run.states() == {"report": ["success"], "upscale": ["success"]}
     result = run.xcom("upscale")
@@ -72,14 +72,14 @@ def test_nomos(run_example: RunExample, segmind_emulator: Emulator, photos: Path
 
 
 def test_bria(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
-    image = segmind_emulator.add_picture(photos / "portrait-alpha.png")
+    image = segmind_emulator.add_image(photos / "portrait-alpha.png")
     run = run_example("bria_increase_resolution", image=image, desired_increase=2, destination=f"file://{out}/")
     assert run.states() == {"upscale": ["success"]}
     result = run.xcom("upscale")
     check_result(result, segmind_emulator, model="bria-increase-resolution", stored=True)
     path = check_stored(result["stored"][0], size=(512, 512), kind="image/png")
-    with Image.open(path) as picture:
-        assert picture.mode == "RGBA"
+    with Image.open(path) as photo:
+        assert photo.mode == "RGBA"
     [request] = segmind_emulator.requests
     assert request.parameters == {
         "image": image,
@@ -94,7 +94,7 @@ def test_bria_blocked_by_moderation(
     run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path
 ) -> None:
     """As the example's docstring says: it fails at once, is not tried again, and costs nothing."""
-    image = segmind_emulator.add_picture(photos / "cat.jpg", name="blocked-cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg", name="blocked-cat.jpg")
     run = run_example("bria_increase_resolution", image=image, moderate_input=True, destination=f"file://{out}/")
     assert run.state == "failed"
     assert run.task("upscale").try_number == 1
@@ -104,7 +104,7 @@ def test_bria_blocked_by_moderation(
 
 
 def test_split_pipeline(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
-    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    images = [segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png")]
     run = run_example("split_pipeline", images=images, destination=f"file://{out}/")
     twice = ["success", "success"]
     assert run.states() == {"list_images": ["success"], "store": twice, "submit": twice, "wait": twice}
@@ -124,12 +124,10 @@ def test_split_pipeline(run_example: RunExample, segmind_emulator: Emulator, pho
 
 def test_taskflow(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
     widths = {"cat.jpg": 300, "astronaut.png": 256, "portrait-alpha.png": 1000}
-    pictures = [
-        {"image": segmind_emulator.add_picture(photos / name), "width": width} for name, width in widths.items()
-    ]
-    run = run_example("taskflow", pictures=pictures, width=1100, destination=f"file://{out}/")
+    inputs = [{"image": segmind_emulator.add_image(photos / name), "width": width} for name, width in widths.items()]
+    run = run_example("taskflow", images=inputs, width=1100, destination=f"file://{out}/")
     thrice = ["success"] * 3
-    assert run.states() == {"list_pictures": ["success"], "report": ["success"], "upscale": thrice}
+    assert run.states() == {"list_images": ["success"], "report": ["success"], "upscale": thrice}
     assert sorted(request.parameters["scale"] for request in segmind_emulator.requests) == [2, 4, 8]
     for index, size in enumerate([(1200, 800), (2048, 2048), (512, 512)]):
         result = run.xcom("upscale", index)
@@ -140,7 +138,7 @@ def test_taskflow(run_example: RunExample, segmind_emulator: Emulator, photos: P
 
 
 def test_budget(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
-    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    images = [segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png")]
     run = run_example("budget", images=images, budget=0.01, destination=f"file://{out}/")
     states = {"afford": ["success"], "list_images": ["success"], "upscale": ["success"] * 2}
     assert run.states() == states | {"total": ["success"]}
@@ -164,11 +162,11 @@ def test_budget(run_example: RunExample, segmind_emulator: Emulator, photos: Pat
     assert segmind_emulator.stats.submits_attempted == 4
 
 
-def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, pictures: Path, out: Path) -> None:
-    run = run_example("upscale_folder", source=f"file://{pictures}", destination=f"file://{out}")
+def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
+    run = run_example("upscale_folder", source=f"file://{photos}", destination=f"file://{out}")
     twice = ["success", "success"]
-    assert run.states() == {"list_pictures": ["success"], "bria": twice, "esrgan": twice, "nomos": twice}
-    assert [path_of(uri).name for uri in run.xcom("list_pictures")] == ["a cat.JPG", "portrait-alpha.png"]
+    assert run.states() == {"list_images": ["success"], "bria": twice, "esrgan": twice, "nomos": twice}
+    assert [path_of(uri).name for uri in run.xcom("list_images")] == ["a cat.JPG", "portrait-alpha.png"]
     inputs = [(300, 200), (256, 256)]
     for task_id, model, factor in (
         ("esrgan", "esrgan", 2),
@@ -198,14 +196,14 @@ def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_p
 
 @needs_events_since
 def test_daily_folder_and_contact_sheet(
-    run_example: RunExample, segmind_emulator: Emulator, pictures: Path, tmp_path: Path, out: Path
+    run_example: RunExample, segmind_emulator: Emulator, photos: Path, tmp_path: Path, out: Path
 ) -> None:
     """The consumer by hand: that the events start it is shown by tests/e2e/test_lineage.py."""
     day = datetime.now(UTC).date().isoformat()
     source = tmp_path / "days"
-    shutil.copytree(pictures, source / day)
+    shutil.copytree(photos, source / day)
     run = run_example("daily_folder", source=f"file://{source}", destination=f"file://{out}")
-    assert run.states() == {"list_pictures": ["success"], "upscale": ["success", "success"]}
+    assert run.states() == {"list_images": ["success"], "upscale": ["success", "success"]}
     names = {f"{day}/a cat.png", f"{day}/portrait-alpha.png"}
     assert files_of(out) == names | {f"{name}.json" for name in names}
 
@@ -213,8 +211,8 @@ def test_daily_folder_and_contact_sheet(
     assert sheet.states() == {"list_new": ["success"], "make_sheets": ["success"], "make_thumbnail": ["success"] * 2}
     assert sheet.xcom("make_sheets") == [f"file://{out}/{day}/contact-sheet.jpg"]
     for name, size in {"contact-sheet": (100, 200), "thumbnails/a cat": (100, 67)}.items():
-        with Image.open(out / day / f"{name}.jpg") as picture:
-            assert picture.size == size
+        with Image.open(out / day / f"{name}.jpg") as photo:
+            assert photo.size == size
 
     # The same day once more: nothing is paid, and no picture is told of again.
     again = run_example("daily_folder", source=f"file://{source}", destination=f"file://{out}")

@@ -11,9 +11,7 @@ from tests.task_runner import run_tasks
 
 
 def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick_polls):
-    first, second = (
-        segmind_emulator.add_picture((photos / name).read_bytes()) for name in ("cat.jpg", "astronaut.png")
-    )
+    first, second = (segmind_emulator.add_image((photos / name).read_bytes()) for name in ("cat.jpg", "astronaut.png"))
     with DAG("a_batch_by_taskflow", schedule=None) as dag:
 
         @task.segmind(
@@ -35,7 +33,7 @@ def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick
 @pytest.mark.parametrize(
     ("batch", "returned", "said"), [(False, [{}], "batch=True"), (True, {}, "a list of parameters")]
 )
-def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, returned, said):
+def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, returned, reported):
     with DAG(f"the_other_form_{batch}", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/", batch=batch)
@@ -45,7 +43,7 @@ def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, 
         upscale()
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert said in run.log
+    assert reported in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

@@ -15,7 +15,7 @@ from airflow_provider_segmind.decorators.segmind import segmind_task
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.get_provider_info import get_provider_info
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
-from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.protocol.content_types import data_uri
 from airflow_provider_segmind.storage.names import stem_of
 from tests.airflow_versions import needs_task_state_store, no_new_try, task_decorators
 from tests.task_runner import run_tasks
@@ -49,7 +49,7 @@ def test_it_is_registered_with_airflow():
 
 def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable):
     segmind_emulator.reset(latency=0.7)
-    picture = segmind_emulator.add_picture(photos / "cat.jpg")
+    photo = segmind_emulator.add_image(photos / "cat.jpg")
 
     with DAG("taskflow", schedule=None, params={"scale": 4}) as dag:
 
@@ -63,7 +63,7 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
         def size(result: dict[str, Any]) -> list[int]:
             return [result["stored"][0]["width"], result["stored"][0]["height"]]
 
-        size(upscale(picture, scale="{{ params.scale }}"))
+        size(upscale(photo, scale="{{ params.scale }}"))
 
     assert dag.task_dict["upscale"].doc_md == "Upscale one picture."
     run = run_tasks(dag)
@@ -75,7 +75,7 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
     assert (run.deferrals > 0) is deferrable
     assert calls.read_text() == "upscale 4\n", "the function is not called again after the wait"
     [request] = segmind_emulator.requests
-    assert request.parameters == {"image": picture, "scale": 4, "output_format": "png", "quality": 95}
+    assert request.parameters == {"image": photo, "scale": 4, "output_format": "png", "quality": 95}
     assert run.xcom("upscale", key="request_id") == value["request_id"] == request.request_id
     assert run.xcom("upscale", key="output") is None
 
@@ -84,7 +84,7 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
 def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable, inside):
     """A resumed task has no parameters: what the destination and the sidecar need of them was noted."""
     content = (photos / "cat.jpg").read_bytes()
-    image = data_uri(content) if inside else segmind_emulator.add_picture(photos / "cat.jpg") + "?signature=secret"
+    image = data_uri(content) if inside else segmind_emulator.add_image(photos / "cat.jpg") + "?signature=secret"
     with DAG("taskflow_named", schedule=None) as dag:
 
         @task.segmind(
@@ -104,9 +104,9 @@ def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos
     stem = stem_of(image, otherwise="")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.jpg", f"{stem}.jpg.json"}
     sidecar = (tmp_path / "out" / f"{stem}.jpg.json").read_text()
-    told = json.loads(sidecar)["parameters"]
-    assert (told["scale"], told["quality"]) == (4, 95)
-    assert told["image"].startswith("sha256:" if inside else segmind_emulator.url)
+    reported = json.loads(sidecar)["parameters"]
+    assert (reported["scale"], reported["quality"]) == (4, 95)
+    assert reported["image"].startswith("sha256:" if inside else segmind_emulator.url)
     assert "secret" not in sidecar
     # Another run finds it all done.
     again = run_tasks(dag)
@@ -115,7 +115,7 @@ def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos
     assert len(calls.read_text().splitlines()) == 2
 
 
-def test_what_it_returns_is_no_template(airflow_db, segmind_emulator, deferrable):
+def test_what_it_returns_is_not_a_template(airflow_db, segmind_emulator, deferrable):
     """It may hold somebody else's text: rendering that would hand out connections and variables."""
     with DAG("taskflow_text", schedule=None) as dag:
 
@@ -129,14 +129,14 @@ def test_what_it_returns_is_no_template(airflow_db, segmind_emulator, deferrable
 
 
 def test_mapped_and_overridden(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
-    pictures = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    photos = [segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png")]
     with DAG("taskflow_mapped", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/", deferrable=deferrable)
         def upscale(image: str, scale: int) -> dict[str, Any]:
             return {"image": image, "scale": scale}
 
-        upscale.partial(scale=2).expand(image=pictures)
+        upscale.partial(scale=2).expand(image=photos)
         nomos = upscale.override(task_id="other", model="echo-model", destination=None)
         nomos(image="x", scale=1)
 
@@ -149,12 +149,12 @@ def test_mapped_and_overridden(airflow_db, segmind_emulator, photos, tmp_path, d
 
 
 def test_multiple_outputs(airflow_db, segmind_emulator, photos, deferrable):
-    picture = segmind_emulator.add_picture(photos / "cat.jpg")
+    photo = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("taskflow_multiple", schedule=None) as dag:
 
         @task.segmind(model="esrgan", deferrable=deferrable, multiple_outputs=True)
         def upscale() -> dict[str, Any]:
-            return {"image": picture}
+            return {"image": photo}
 
         @task
         def show(url: str) -> str:
@@ -168,14 +168,14 @@ def test_multiple_outputs(airflow_db, segmind_emulator, photos, deferrable):
 
 @no_new_try
 def test_a_retry_takes_over_the_request(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable):
-    picture = segmind_emulator.add_picture(photos / "cat.jpg")
+    photo = segmind_emulator.add_image(photos / "cat.jpg")
     segmind_emulator.faults.add("output", "status:503", times=6)
     with DAG("taskflow_retry", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/out/", deferrable=deferrable, **RETRY)
         def upscale() -> dict[str, Any]:
             note(calls)
-            return {"image": picture}
+            return {"image": photo}
 
         upscale()
     run = run_tasks(dag)
@@ -185,16 +185,16 @@ def test_a_retry_takes_over_the_request(airflow_db, segmind_emulator, photos, tm
 
 
 @needs_task_state_store
-def test_a_function_that_changes_its_mind_pays_again_and_the_log_says_so(
+def test_a_function_that_changes_its_mind_pays_again_and_the_log_reports_so(
     airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable
 ):
-    picture = segmind_emulator.add_picture(photos / "cat.jpg")
+    photo = segmind_emulator.add_image(photos / "cat.jpg")
     segmind_emulator.faults.add("output", "status:503", times=6)
     with DAG("taskflow_changes", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/out/", deferrable=deferrable, **RETRY)
         def upscale() -> dict[str, Any]:
-            return {"image": picture, "quality": 80 + note(calls)}
+            return {"image": photo, "quality": 80 + note(calls)}
 
         upscale()
     run = run_tasks(dag)
@@ -243,7 +243,7 @@ def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator
         ({"image": "/etc/passwd"}, "must be an http(s) URL"),
     ],
 )
-def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmind_emulator, returned, says):
+def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmind_emulator, returned, reports):
     with DAG("taskflow_wrong", schedule=None) as dag:
 
         @task.segmind(model="esrgan", **RETRY)
@@ -253,7 +253,7 @@ def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmin
         upscale()
     run = run_tasks(dag)
     assert (run.state, run.task("upscale").try_number) == ("failed", 1)
-    assert says in run.log
+    assert reports in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

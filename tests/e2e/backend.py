@@ -12,12 +12,12 @@ class Backend:
     """Takes events from the moment it is made; ``said`` has the text of each."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
-        said = self.said
+        self.reported: list[str] = []
+        reported = self.reported
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                said.append(self.rfile.read(int(self.headers["content-length"])).decode())
+                reported.append(self.rfile.read(int(self.headers["content-length"])).decode())
                 self.send_response(201)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -36,7 +36,7 @@ class Backend:
 
     def events(self, job: str, kind: str, run_id: str) -> list[dict[str, Any]]:
         """The events of a task in one run of its DAG."""
-        found = [json.loads(text) for text in list(self.said) if f'"{job}"' in text]
+        found = [json.loads(text) for text in list(self.reported) if f'"{job}"' in text]
         return [
             event
             for event in found

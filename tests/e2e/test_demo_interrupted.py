@@ -28,9 +28,9 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=30)
-        assert process.returncode == 128 + number, said
-        assert "nothing is left running" in said
+        reported, _ = process.communicate(timeout=30)
+        assert process.returncode == 128 + number, reported
+        assert "nothing is left running" in reported
         assert marked(home) == []
     finally:
         process.kill()

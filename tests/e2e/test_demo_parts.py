@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 PHOTOS = PROJECT / "demo" / "photos"
 
 
-def outcome(picture: Path, model: str, **more) -> report.Outcome:
-    with Image.open(picture) as opened:
+def outcome(image: Path, model: str, **more) -> report.Outcome:
+    with Image.open(image) as opened:
         before = opened.size
     factor = {"esrgan": 2, "nomos": 4, "bria": 2}[model]
     after = (before[0] * factor, before[1] * factor)
     uri = (PROJECT / "upscaled" / model / "0.png").as_uri()
-    made = report.Outcome(picture, model, factor, before, after, uri, f"{picture.name}-{model}", 0.01, 1.5)
+    made = report.Outcome(image, model, factor, before, after, uri, f"{image.name}-{model}", 0.01, 1.5)
     return replace(made, **more)
 
 
 @pytest.fixture
 def outcomes() -> list[report.Outcome]:
-    return [outcome(picture, model) for picture in report.pictures_in(PHOTOS) for model in MODELS]
+    return [outcome(image, model) for image in report.images_in(PHOTOS) for model in MODELS]
 
 
 def stats(accepted: int = 4) -> dict[str, Any]:
@@ -52,11 +52,11 @@ def stats(accepted: int = 4) -> dict[str, Any]:
 
 def test_contact_sheet(tmp_path):
     rows = []
-    for picture in report.pictures_in(PHOTOS):
-        after = tmp_path / f"{picture.stem}.png"
-        with Image.open(picture) as opened:
+    for image in report.images_in(PHOTOS):
+        after = tmp_path / f"{image.stem}.png"
+        with Image.open(image) as opened:
             opened.resize((opened.width * 2, opened.height * 2)).save(after)
-        rows.append(Row(picture.name, picture, [("esrgan", after), ("bria", after)]))
+        rows.append(Row(image.name, image, [("esrgan", after), ("bria", after)]))
     size = contact_sheet(rows, tmp_path / "sheet.png", title="Before and after", note="A note.")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == size
@@ -66,33 +66,33 @@ def test_contact_sheet(tmp_path):
     assert size[1] > 1000
 
 
-def test_contact_sheet_takes_a_tiny_picture(tmp_path):
+def test_contact_sheet_takes_a_tiny_image(tmp_path):
     Image.new("LA", (5, 3)).save(tmp_path / "tiny.png")
     row = Row("tiny.png", tmp_path / "tiny.png", [("esrgan", tmp_path / "tiny.png")])
     contact_sheet([row], tmp_path / "sheet.png", title="", note="")
 
 
-def test_the_loupe_looks_at_what_stands_out():
-    picture = Image.new("RGB", (200, 200), "gray")
-    picture.paste("white", (120, 40, 135, 55))
-    left, top, right, bottom = busiest(picture)
+def test_the_loupe_polls_at_what_stands_out():
+    image = Image.new("RGB", (200, 200), "gray")
+    image.paste("white", (120, 40, 135, 55))
+    left, top, right, bottom = busiest(image)
     assert left <= 120 < 135 <= right
     assert top <= 40 < 55 <= bottom
 
 
 def test_all_well(outcomes):
-    assert report.problems(outcomes, report.pictures_in(PHOTOS), stats()) == []
-    assert report.problems(outcomes, report.pictures_in(PHOTOS), None) == []
+    assert report.problems(outcomes, report.images_in(PHOTOS), stats()) == []
+    assert report.problems(outcomes, report.images_in(PHOTOS), None) == []
 
 
-def test_what_is_wrong_is_told(outcomes):
-    pictures = report.pictures_in(PHOTOS)
-    assert report.problems(outcomes[1:], pictures, None) == ["astronaut.png did not come out of esrgan"]
+def test_what_is_wrong_is_reported(outcomes):
+    images = report.images_in(PHOTOS)
+    assert report.problems(outcomes[1:], images, None) == ["astronaut.png did not come out of esrgan"]
     small = [replace(outcomes[0], after=(256, 256)), *outcomes[1:]]
-    assert "256x256 pixels, not 512x512" in report.problems(small, pictures, None)[0]
+    assert "256x256 pixels, not 512x512" in report.problems(small, images, None)[0]
     same = [replace(outcomes[0], request_id=outcomes[1].request_id), *outcomes[1:]]
-    assert report.problems(same, pictures, None) == ["two tasks hold the same request"]
-    assert report.problems(outcomes, pictures, stats(5))[0] == "esrgan: 5 submits were accepted for 4 pictures"
+    assert report.problems(same, images, None) == ["two tasks hold the same request"]
+    assert report.problems(outcomes, images, stats(5))[0] == "esrgan: 5 submits were accepted for 4 pictures"
 
 
 def test_table_fits_80_columns(outcomes):
@@ -177,12 +177,12 @@ def test_free_ports_differ():
 @pytest.fixture
 def busy_server() -> Iterator[tuple[str, list[int]]]:
     """A server that gives the answers of a list, one after the other: its URL, and the list."""
-    answers: list[int] = []
+    responses: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(answers.pop(0))
+            self.send_response(responses.pop(0))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -191,21 +191,21 @@ def busy_server() -> Iterator[tuple[str, list[int]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", answers
+        yield f"http://127.0.0.1:{server.server_port}", responses
         server.shutdown()
 
 
 @pytest.mark.parametrize("came", [[200], [500, 200], [500, 409]], ids=str)
 def test_a_run_starts_though_the_database_was_locked(busy_server, came):
-    url, answers = busy_server
-    answers += came
+    url, responses = busy_server
+    responses += came
     Api(url).trigger_dag("dag", "run")
-    assert not answers
+    assert not responses
 
 
 def test_a_run_that_is_refused_is_not_asked_for_again(busy_server):
-    url, answers = busy_server
-    answers += [404, 200]
+    url, responses = busy_server
+    responses += [404, 200]
     with pytest.raises(httpx.HTTPStatusError, match="404"):
         Api(url).trigger_dag("dag", "run")
-    assert answers == [200]
+    assert responses == [200]

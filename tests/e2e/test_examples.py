@@ -58,11 +58,11 @@ def ran(shared_airflow: SharedAirflow, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("examples")
     today = datetime.now(UTC)
     days = [folder / "days" / f"{day:%Y-%m-%d}" for day in (today, today + timedelta(days=1))]
-    for pictures in [folder / "pictures", *days]:
-        pictures.mkdir(parents=True)
-        shutil.copy(PROJECT / "tests" / "photos" / "cat.jpg", pictures)
+    for images in [folder / "pictures", *days]:
+        images.mkdir(parents=True)
+        shutil.copy(PROJECT / "tests" / "photos" / "cat.jpg", images)
     places = {
-        "picture": f"{shared_airflow.pictures.url}/example.jpg",
+        "picture": f"{shared_airflow.images.url}/example.jpg",
         "folder": (folder / "pictures").as_uri(),
         "days": (folder / "days").as_uri(),
     }
@@ -114,7 +114,7 @@ def run_all(rig: SharedAirflow, places: dict[str, str], out: Path) -> Ran:
     by_file: dict[str, list[str]] = {}
     for dag_id, dag in dags.items():
         by_file.setdefault(Path(dag["fileloc"]).stem, []).append(dag_id)
-    errors = "\n".join(f"--- {path.relative_to(rig.path)}\n{said}" for path, said in rig.task_errors())
+    errors = "\n".join(f"--- {path.relative_to(rig.path)}\n{reported}" for path, reported in rig.task_errors())
     counted = {model: count - before[model] for model, count in counted_of(rig).items()}
     return Ran(by_file, found, counted, errors)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 DAY_RUN, ALL_RUN = "daily", "all"
 PHOTOS = PROJECT / "tests" / "photos"
 NAMES = ("astronaut", "cat")
-ENDINGS = {"astronaut": "png", "cat": "jpg"}
+EXTENSIONS = {"astronaut": "png", "cat": "jpg"}
 SIZES = {"astronaut": (512, 512), "cat": (600, 400)}
 
 
@@ -41,7 +41,7 @@ def day(rig: SharedAirflow) -> str:
     source = rig.path / "days" / day
     source.mkdir(parents=True)
     for name in NAMES:
-        shutil.copy(PHOTOS / f"{name}.{ENDINGS[name]}", source)
+        shutil.copy(PHOTOS / f"{name}.{EXTENSIONS[name]}", source)
     conf = {"source": f"file://{source.parent}", "destination": f"file://{_out(rig)}"}
     assert rig.run("segmind_daily_folder", DAY_RUN, seconds=240, conf=conf) == "success"
     return day
@@ -66,7 +66,7 @@ def _asset_events(rig: SharedAirflow, dag_id: str, run_id: str) -> list[dict[str
     return sorted(found, key=lambda event: event["source_map_index"])
 
 
-def test_each_picture_is_an_asset_event(rig, day):
+def test_each_image_is_an_asset_event(rig, day):
     events = _asset_events(rig, "segmind_daily_folder", DAY_RUN)
     assert [event["source_map_index"] for event in events] == [0, 1]
     for index, (event, name) in enumerate(zip(events, NAMES, strict=True)):
@@ -83,7 +83,7 @@ def test_each_picture_is_an_asset_event(rig, day):
             "model": "esrgan",
             "request_id": value["request_id"],
             "cost": 0.005,
-            "inputs": [f"file://{rig.path}/days/{day}/{name}.{ENDINGS[name]}"],
+            "inputs": [f"file://{rig.path}/days/{day}/{name}.{EXTENSIONS[name]}"],
             "parameters": {"scale": 2, "output_format": "png", "quality": 95},
         }
 
@@ -101,8 +101,8 @@ def test_the_events_start_the_consumer(rig, day):
     seen = [rig.api.returned("segmind_contact_sheet", run["dag_run_id"], "list_new") for run in runs]
     ours = sorted(uri for uris in seen for uri in uris if uri.startswith(f"file://{_out(rig)}/"))
     assert ours == [f"file://{_out(rig)}/{day}/{name}.png" for name in NAMES]
-    with Image.open(sheet) as picture:
-        assert picture.size == (480, 240)
+    with Image.open(sheet) as image:
+        assert image.size == (480, 240)
 
 
 def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
@@ -112,7 +112,7 @@ def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
     for index, (event, name) in enumerate(zip(events, NAMES, strict=True)):
         value = rig.api.returned("segmind_daily_folder", DAY_RUN, "upscale", index)
         [stored], metrics = value["stored"], value["metrics"]
-        source = f"{rig.path}/days/{day}/{name}.{ENDINGS[name]}"
+        source = f"{rig.path}/days/{day}/{name}.{EXTENSIONS[name]}"
         assert event["job"]["namespace"] == "rig"
         assert event["run"]["facets"]["airflow"]["taskInstance"]["map_index"] == index
         assert _plain(event["run"]["facets"]["segmind_request"]) == {
@@ -144,56 +144,56 @@ def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
         assert _plain(output["outputFacets"]["outputStatistics"]) == {"size": stored["bytes"], "fileCount": 1}
 
 
-def test_the_other_operators_tell_it_as_well(rig, backend, everything):
-    def told(task: str, kind: str = "COMPLETE") -> Any:
+def test_the_other_operators_report_it_as_well(rig, backend, everything):
+    def reported(task: str, kind: str = "COMPLETE") -> Any:
         rig.wait(f"the event of {task}", lambda: backend.events(f"lineage_all.{task}", kind, ALL_RUN), seconds=60)
         [event] = backend.events(f"lineage_all.{task}", kind, ALL_RUN)
         return event
 
-    batch = told("batch")
+    batch = reported("batch")
     value = rig.api.returned("lineage_all", ALL_RUN, "batch")
     assert sorted(found["name"] for found in batch["inputs"]) == [f"batch-{number}.jpg" for number in range(3)]
     pairs = {found["facets"]["segmind_picture"]["inputs"][0]: found["name"] for found in batch["outputs"]}
     for number in range(3):
-        assert f"/batch/batch-{number}-" in pairs[f"{rig.pictures.url}/batch-{number}.jpg"]
+        assert f"/batch/batch-{number}-" in pairs[f"{rig.images.url}/batch-{number}.jpg"]
     facet = batch["run"]["facets"]["segmind_request"]
     assert (facet["model"], facet["cost"]) == ("esrgan", value["metrics"]["cost"])
     assert facet["batch"]["manifest"] == value["manifest"]
     assert (facet["batch"]["total"], facet["batch"]["stored"], facet["batch"]["failed"]) == (3, 3, 0)
     assert len(_asset_events(rig, "lineage_all", ALL_RUN)) == 3
 
-    taskflow = told("taskflow")
+    taskflow = reported("taskflow")
     assert [found["name"] for found in taskflow["inputs"]] == ["taskflow.jpg"]
     assert [found["name"] for found in taskflow["outputs"]] == [f"{_out(rig)}/taskflow.png"]
     assert taskflow["run"]["facets"]["segmind_request"]["parameters"] == {
-        "image": f"{rig.pictures.url}/taskflow.jpg",
+        "image": f"{rig.images.url}/taskflow.jpg",
         "scale": 2,
         "output_format": "png",
         "quality": 95,
     }
 
     # What one task left at Segmind is where the transfer takes it from.
-    upscale, store = told("upscale"), told("store")
+    upscale, store = reported("upscale"), reported("store")
     assert [found["name"] for found in upscale["inputs"]] == ["upscale.jpg"]
     left = [(found["namespace"], found["name"]) for found in upscale["outputs"]]
     assert left == [(found["namespace"], found["name"]) for found in store["inputs"]]
     assert left[0][0] == rig.emulator_url
     assert [found["name"] for found in store["outputs"]] == [f"{_out(rig)}/store.jpg"]
 
-    failed = told("fails", "FAIL")
+    failed = reported("fails", "FAIL")
     assert failed["outputs"] == []
     assert failed["run"]["facets"]["segmind_request"]["requestId"]
 
 
-def test_no_event_tells_a_secret(rig, backend, day, everything):
+def test_no_event_reports_a_secret(rig, backend, day, everything):
     rig.wait("the last event", lambda: backend.events("lineage_all.fails", "FAIL", ALL_RUN), seconds=60)
-    assert len(backend.said) > 20
+    assert len(backend.reported) > 20
     assert rig.api_key
-    for text in backend.said:
+    for text in backend.reported:
         assert rig.api_key not in text
     lineage = [
         json.dumps([event["inputs"], event["outputs"], event["run"]["facets"].get("segmind_request")])
-        for event in map(json.loads, backend.said)
+        for event in map(json.loads, backend.reported)
     ]
     assert "5ec7e7" not in "".join(lineage)
     assert "5ec7e7" not in json.dumps(_asset_events(rig, "lineage_all", ALL_RUN))

@@ -129,11 +129,11 @@ def test_one_image_of_each_model_and_one_kill(tmp_path: Path) -> None:
 
 
 def check_each_image_is_stored_once(standalone: Standalone) -> None:
-    pictures = report.pictures_in(standalone.source)
+    images = report.images_in(standalone.source)
     outcomes = report.collect(standalone.api, RUN)
     stats = emulator_stats(standalone.home.emulator_url)
     assert standalone.state == "success", standalone.home.task_errors()
-    assert report.problems(outcomes, pictures, stats) == []
+    assert report.problems(outcomes, images, stats) == []
     assert len(outcomes) == len(MODELS) == stats["submits_attempted"] == stats["submits_accepted"] == stats["billed"]
     assert {outcome.model: outcome.factor for outcome in outcomes} == {"esrgan": 2, "nomos": 4, "bria": 2}
     assert stats["keys_seen_on_downloads"] == stats["keys_seen_elsewhere"] == 0

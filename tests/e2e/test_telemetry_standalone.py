@@ -79,9 +79,9 @@ def test_metrics(sent):
     rig, metrics, _ = sent
     states = {ti["task_id"]: ti["state"] for ti in rig.api.instances(DAG_ID, RUN)}
     assert {task for task, state in states.items() if state != "success"} == {"failing"}
-    told = Counter((metric.name, metric.kind, *metric.tags.values()) for metric in metrics)
+    reported = Counter((metric.name, metric.kind, *metric.tags.values()) for metric in metrics)
     done = len(SINGLE) + 2
-    assert told == {
+    assert reported == {
         ("airflow.segmind.requests", "c", "esrgan", "completed"): done,
         ("airflow.segmind.cost", "c", "esrgan", "completed"): done,
         ("airflow.segmind.inference_time", "ms", "esrgan", "completed"): done,
@@ -99,8 +99,8 @@ def test_one_line_a_request(sent):
     rig, _, _ = sent
     for task_id, expected in {**dict.fromkeys(SINGLE, 1), "failing": 1, "batch": 2, "submit": 0}.items():
         logs = list((rig.path / "logs").glob(f"dag_id={DAG_ID}/run_id={RUN}/task_id={task_id}/*.log*"))
-        told = [line for path in logs for line in path.read_text().splitlines() if OURS.search(line)]
-        assert len(told) == expected, (task_id, logs, told)
+        reported = [line for path in logs for line in path.read_text().splitlines() if OURS.search(line)]
+        assert len(reported) == expected, (task_id, logs, reported)
 
 
 @pytest.mark.parametrize("task_id", SINGLE)
@@ -150,7 +150,7 @@ def test_the_spans_of_a_batch(sent):
 def test_the_budget_example(sent, photos):
     rig, _, _ = sent
     conf = {
-        "images": [f"{rig.pictures.url}/budget-{number}.jpg" for number in range(2)],
+        "images": [f"{rig.images.url}/budget-{number}.jpg" for number in range(2)],
         "destination": f"file://{rig.out}/budget/",
         "budget": 0.01,
     }

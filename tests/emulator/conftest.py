@@ -39,9 +39,9 @@ class Caller:
         return self.http.get(path, **options)
 
     def submit(self, model: str, **parameters: Any) -> str:
-        answer = self.post(f"/v2/{model}", parameters)
-        assert answer.status_code == 200, answer.text
-        request_id: str = answer.json()["request_id"]
+        response = self.post(f"/v2/{model}", parameters)
+        assert response.status_code == 200, response.text
+        request_id: str = response.json()["request_id"]
         return request_id
 
     def status(self, request_id: str) -> httpx.Response:

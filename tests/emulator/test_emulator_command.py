@@ -58,7 +58,7 @@ def test_start_use_and_stop(number):
         (["--history-page", "0"], "history_page"),
     ],
 )
-def test_mistakes_are_told(arguments, message, capsys):
+def test_mistakes_are_reported(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:
         main(["--port", "0", *arguments])
     assert end.value.code == 2
@@ -74,11 +74,11 @@ def test_options_of_the_history_and_the_clock():
         one, other = ({"x-api-key": key} for key in (connection["password"], "SG_" + "b" * 16))
         with httpx.Client(base_url=connection["host"], trust_env=False) as http:
             codes = [http.post("/v2/echo-model", json={}, headers=key).status_code for key in (one, other)]
-            answer = http.get("/inference-request/request-history", headers=one)
-            shown = answer.json()
+            response = http.get("/inference-request/request-history", headers=one)
+            shown = response.json()
         assert codes == [504, 200]
         assert (len(shown["data"]), shown["total"], shown["data"][0]["model_status"]) == (1, 2, "PENDING")
-        sent = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        sent = parsedate_to_datetime(response.headers["date"]).timestamp()
         assert sent - time.time() == pytest.approx(-90, abs=5)
     finally:
         process.kill()

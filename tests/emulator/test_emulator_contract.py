@@ -19,20 +19,20 @@ def shape(value: Any) -> Any:
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
 
 
-def agree(answer: Any, example: dict[str, Any]) -> None:
-    assert answer.status_code == example["status"]
-    assert answer.headers["content-type"] == example["headers"]["content-type"]
+def agree(response: Any, example: dict[str, Any]) -> None:
+    assert response.status_code == example["status"]
+    assert response.headers["content-type"] == example["headers"]["content-type"]
     if isinstance(example["body"], str):
-        assert answer.text == example["body"]
+        assert response.text == example["body"]
     else:
-        assert shape(answer.json()) == shape(example["body"])
+        assert shape(response.json()) == shape(example["body"])
 
 
 def test_submission_and_states(api, emulator, wire):
     emulator.reset(latency=10, queue_share=0.5)
-    answer = api.post("/v2/echo-model", {"prompt": "hello"})
-    agree(answer, wire("submit_queued"))
-    body = answer.json()
+    response = api.post("/v2/echo-model", {"prompt": "hello"})
+    agree(response, wire("submit_queued"))
+    body = response.json()
     assert body["poll_url"] == f"{emulator.url}/v1/requests/{body['request_id']}"
 
     agree(api.status(body["request_id"]), wire("status_queued"))
@@ -72,39 +72,39 @@ def test_failed_is_422_on_every_read_and_costs_nothing(api, emulator, wire):
     ],
 )
 def test_completed_bodies(api, emulator, photos, wire, example, model, parameters):
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     agree(api.finish(api.submit(model, image=image, **parameters)), wire(example))
 
 
 def test_workflow(api, emulator, photos, wire):
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     for path in ("/workflows/v2/my-flow", "/workflows/my-flow"):
-        answer = api.post(path, {"picture": image})
-        agree(answer, wire("submit_queued"))
-        agree(api.finish(answer.json()["request_id"]), wire("result_workflow_completed"))
-    assert api.get(f"/workflows/request/{answer.json()['request_id']}").json()["status"] == "COMPLETED"
+        response = api.post(path, {"picture": image})
+        agree(response, wire("submit_queued"))
+        agree(api.finish(response.json()["request_id"]), wire("result_workflow_completed"))
+    assert api.get(f"/workflows/request/{response.json()['request_id']}").json()["status"] == "COMPLETED"
 
 
 def test_credits(api, emulator, wire):
     agree(api.get("/v1/get-user-credits"), wire("credits"))
     emulator.reset(balance_record=False)
     example = wire("credits_404")
-    answer = api.get("/v1/get-user-credits")
-    agree(answer, example)
-    assert answer.json() == example["body"]
+    response = api.get("/v1/get-user-credits")
+    agree(response, example)
+    assert response.json() == example["body"]
 
 
 def test_upload(api, emulator, wire):
-    pictures = ["data:image/png;base64,aGVsbG8=", "data:image/jpeg;base64,d29ybGQ="]
-    answer = api.post("/upload-asset", {"data_urls": pictures})
-    agree(answer, wire("upload_file_urls"))
-    first, second = answer.json()["file_urls"]
+    images = ["data:image/png;base64,aGVsbG8=", "data:image/jpeg;base64,d29ybGQ="]
+    response = api.post("/upload-asset", {"data_urls": images})
+    agree(response, wire("upload_file_urls"))
+    first, second = response.json()["file_urls"]
     assert first.startswith(f"{emulator.url}/assets/")
     assert first.endswith(".png")
     assert second.endswith((".jpg", ".jpeg"))
     assert api.get(first, headers={"x-api-key": ""}).content == b"hello"
     emulator.reset(upload_key="urls")
-    agree(api.post("/upload-asset", {"data_urls": pictures}), wire("upload_urls"))
+    agree(api.post("/upload-asset", {"data_urls": images}), wire("upload_urls"))
 
 
 @pytest.mark.parametrize("body", [{}, {"data_urls": []}, {"data_urls": [7]}, {"data_urls": ["data:x;base64,?"]}])
@@ -126,15 +126,15 @@ def test_history_bodies(api, emulator, wire):
 
 
 def test_blocking_call(api, emulator, photos, wire):
-    image = emulator.add_picture(photos / "cat.jpg")
-    answer = api.post("/v1/esrgan", {"image": image})
+    image = emulator.add_image(photos / "cat.jpg")
+    response = api.post("/v1/esrgan", {"image": image})
     example = wire("sync_esrgan")
-    assert answer.status_code == 200
-    assert answer.content.startswith(b"\xff\xd8")
-    assert example["headers"].keys() <= answer.headers.keys()
-    assert answer.headers["content-type"] == "image/jpeg"
-    assert float(answer.headers["x-cost"]) == 0.005
-    assert float(answer.headers["x-remaining-credits"]) == 99.995
+    assert response.status_code == 200
+    assert response.content.startswith(b"\xff\xd8")
+    assert example["headers"].keys() <= response.headers.keys()
+    assert response.headers["content-type"] == "image/jpeg"
+    assert float(response.headers["x-cost"]) == 0.005
+    assert float(response.headers["x-remaining-credits"]) == 99.995
     assert emulator.stats.sync_calls == emulator.stats.submits_attempted == 1
     assert emulator.stats.billed == 1
     assert api.post("/v1/esrgan", {"image": "nonsense"}).status_code == 422
@@ -143,8 +143,8 @@ def test_blocking_call(api, emulator, photos, wire):
 
 def test_blocking_call_follows_the_clock(api, emulator):
     emulator.reset(latency=0.3)
-    answer = api.post("/v1/echo-model")
-    assert answer.elapsed.total_seconds() >= 0.3
+    response = api.post("/v1/echo-model")
+    assert response.elapsed.total_seconds() >= 0.3
 
 
 @pytest.mark.parametrize(
@@ -170,26 +170,26 @@ def test_blocking_call_follows_the_clock(api, emulator):
     ],
 )
 def test_errors(api, emulator, wire, example, path, options):
-    answer = api.http.post(path, **options)
-    agree(answer, wire(example))
+    response = api.http.post(path, **options)
+    agree(response, wire(example))
     if example in ("error_401_missing", "error_403", "error_404_model", "error_406_content_type", "error_410"):
-        assert answer.json() == wire(example)["body"]
+        assert response.json() == wire(example)["body"]
     assert emulator.stats.submits_accepted == 0
     assert not emulator.requests
 
 
-def test_a_large_body_is_refused_with_an_answer(api, wire):
+def test_a_large_body_is_refused_with_an_response(api, wire):
     """Not with a connection that closes while the client is still sending."""
     data_urls = ["data:image/png;base64," + "A" * 8_000_000]
-    answer = api.post("/upload-asset", {"data_urls": data_urls}, headers={"x-api-key": "SG_bad"})
-    agree(answer, wire("error_401_invalid"))
+    response = api.post("/upload-asset", {"data_urls": data_urls}, headers={"x-api-key": "SG_bad"})
+    agree(response, wire("error_401_invalid"))
 
 
 def test_bearer_token_is_refused(api, wire):
-    answer = api.get(
+    response = api.get(
         "/v1/get-user-credits", headers={"x-api-key": "", "authorization": f"Bearer {api.emulator.api_key}"}
     )
-    agree(answer, wire("error_401_invalid"))
+    agree(response, wire("error_401_invalid"))
 
 
 def test_any_key_of_the_usual_shape_and_the_given_one(emulator, api):
@@ -206,14 +206,14 @@ def test_wrong_verb_is_html(api, wire):
 
 def test_unknown_request(api, wire):
     for path in ("/v2/requests/x", "/v2/requests/x/status", "/v1/requests/x"):
-        answer = api.get(path)
-        agree(answer, wire("error_404_request"))
-        assert answer.json() == wire("error_404_request")["body"]
+        response = api.get(path)
+        agree(response, wire("error_404_request"))
+        assert response.json() == wire("error_404_request")["body"]
     assert api.get("/somewhere/else").json() == {"error": "Not found"}
 
 
 def test_extra_models(api, emulator, photos):
     emulator.reset(extra_models=["my-upscaler"])
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     assert api.run("my-upscaler", source=image)["images"][0]["content_type"] == "image/png"
     assert api.run("my-upscaler", prompt="hi")["output"] == "echo: hi"

@@ -24,8 +24,8 @@ def call(api, route: str) -> httpx.Response:
     request_id = api.submit("video-model")
     verb, path = PATHS[route]
     body = {"data_urls": ["data:image/png;base64,aGk="]} if route == "upload" else {}
-    answer: httpx.Response = api.http.request(verb, path.format(id=request_id), json=body if verb == "POST" else None)
-    return answer
+    response: httpx.Response = api.http.request(verb, path.format(id=request_id), json=body if verb == "POST" else None)
+    return response
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def strike(api, emulator):
 def test_status_on_every_route(api, emulator, strike, wire, route):
     strike(route, "status:502", times=1)
     before = emulator.stats.submits_accepted
-    answer = call(api, route)
-    assert (answer.status_code, answer.json()) == (502, wire("error_502")["body"])
+    response = call(api, route)
+    assert (response.status_code, response.json()) == (502, wire("error_502")["body"])
     assert emulator.stats.submits_accepted == before + 1  # that of call() itself
     assert call(api, route).status_code != 502
     assert emulator.stats.faults_fired == 1
@@ -74,24 +74,24 @@ def test_drop_before_and_after(api, emulator):
 def test_status_with_headers_and_body(api, emulator):
     emulator.faults.add("submit", "status:429", headers={"Retry-After": "7"}, body={"error": "slow"}, times=1)
     emulator.faults.add("submit", "status:503", body="<plain>", times=1)
-    answer = api.post("/v2/echo-model")
-    assert (answer.status_code, answer.headers["retry-after"], answer.json()) == (429, "7", {"error": "slow"})
-    answer = api.post("/v2/echo-model")
-    assert (answer.status_code, answer.text) == (503, "<plain>")
+    response = api.post("/v2/echo-model")
+    assert (response.status_code, response.headers["retry-after"], response.json()) == (429, "7", {"error": "slow"})
+    response = api.post("/v2/echo-model")
+    assert (response.status_code, response.text) == (503, "<plain>")
     assert api.post("/v2/echo-model").status_code == 200
 
 
 def test_garbage(api, emulator):
     emulator.faults.add("submit", "garbage", times=1)
-    answer = api.post("/v2/echo-model")
-    assert answer.status_code == 200
+    response = api.post("/v2/echo-model")
+    assert response.status_code == 200
     with pytest.raises(ValueError, match=r"utf|codec|Expecting"):
-        answer.json()
+        response.json()
     assert emulator.stats.submits_accepted == 1
 
 
 def test_truncated_output(api, emulator, photos):
-    output = api.run("esrgan", image=emulator.add_picture(photos / "cat.jpg"))["output"]
+    output = api.run("esrgan", image=emulator.add_image(photos / "cat.jpg"))["output"]
     emulator.faults.add("output", "truncate", times=1)
     with pytest.raises(httpx.RemoteProtocolError, match=r"incomplete|without sending complete"):
         api.get(output)
@@ -119,11 +119,11 @@ def test_a_blocking_call_that_never_ends(api, emulator):
 
 def test_redirect(api, emulator):
     emulator.faults.add("status", f"redirect:{emulator.url}/elsewhere", times=1)
-    answer = api.status("x")
-    assert answer.status_code == 307
-    assert answer.headers["location"] == f"{emulator.url}/elsewhere"
+    response = api.status("x")
+    assert response.status_code == 307
+    assert response.headers["location"] == f"{emulator.url}/elsewhere"
     assert emulator.stats.keys_seen_elsewhere == 0
-    api.get(answer.headers["location"])  # what a client must not do
+    api.get(response.headers["location"])  # what a client must not do
     assert emulator.stats.keys_seen_elsewhere == 1
 
 
@@ -131,9 +131,9 @@ def test_html(api, emulator):
     emulator.faults.add("credits", "html", times=1)
     emulator.faults.add("credits", "html:503", times=1)
     for status in (200, 503):
-        answer = api.get("/v1/get-user-credits")
-        assert answer.status_code == status
-        assert answer.headers["content-type"].startswith("text/html")
+        response = api.get("/v1/get-user-credits")
+        assert response.status_code == status
+        assert response.headers["content-type"].startswith("text/html")
 
 
 def test_delay(api, emulator):
@@ -153,20 +153,20 @@ def test_job_faults_last(api, emulator, kind, status, code):
     request_id = api.submit("echo-model")
     for _ in range(3):
         emulator.advance(100)
-        for answer in (api.status(request_id), api.result(request_id)):
-            assert (answer.status_code, answer.json()["status"]) == (code, status)
-            assert "output" not in answer.json()
-            assert "cost" not in answer.json()["metrics"]
+        for response in (api.status(request_id), api.result(request_id)):
+            assert (response.status_code, response.json()["status"]) == (code, status)
+            assert "output" not in response.json()
+            assert "cost" not in response.json()["metrics"]
     assert emulator.stats.billed == 0
     if status == "FAILED":
-        assert answer.json()["error"] == "out of memory"
+        assert response.json()["error"] == "out of memory"
     assert api.run("echo-model")["status"] == "COMPLETED"
 
 
 @pytest.mark.parametrize(
     ("kind", "status"), [("stuck", "PROCESSING"), ("unknown_status", "PAUSED"), ("fail:x", "FAILED")]
 )
-def test_the_same_on_one_answer_only(api, emulator, kind, status):
+def test_the_same_on_one_response_only(api, emulator, kind, status):
     request_id = api.submit("echo-model")
     emulator.faults.add("status", kind, times=1)
     assert api.status(request_id).json()["status"] == status
@@ -174,7 +174,7 @@ def test_the_same_on_one_answer_only(api, emulator, kind, status):
 
 
 def test_no_output(api, emulator, photos):
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     emulator.faults.add("submit", "no_output", times=1)
     body = api.run("esrgan", image=image)
     assert body["status"] == "COMPLETED"
@@ -188,9 +188,9 @@ def test_no_output(api, emulator, photos):
 
 def test_missing_fields(api, emulator, wire):
     emulator.faults.add("submit", "missing_fields", times=1)
-    answer = api.post("/v2/echo-model")
-    assert answer.status_code == 200
-    assert answer.json().keys() == wire("submit_missing_fields")["body"].keys()
+    response = api.post("/v2/echo-model")
+    assert response.status_code == 200
+    assert response.json().keys() == wire("submit_missing_fields")["body"].keys()
     assert emulator.stats.submits_accepted == 1
 
 
@@ -219,11 +219,11 @@ def test_any_route(api, emulator):
 
 
 def test_faults_over_http(api, emulator):
-    answer = api.post("/_emulator/faults", {"route": "submit", "kind": "status:503", "times": 1})
-    assert answer.json()[0]["argument"] == "503"
-    answer = api.post("/_emulator/faults", {"faults": "credits:500, status:stuck#2"})
-    assert len(answer.json()) == 3
-    assert api.get("/_emulator/faults").json() == answer.json()
+    response = api.post("/_emulator/faults", {"route": "submit", "kind": "status:503", "times": 1})
+    assert response.json()[0]["argument"] == "503"
+    response = api.post("/_emulator/faults", {"faults": "credits:500, status:stuck#2"})
+    assert len(response.json()) == 3
+    assert api.get("/_emulator/faults").json() == response.json()
     assert api.post("/v2/echo-model").status_code == 503
     assert api.http.delete("/_emulator/faults").status_code == 200
     assert api.get("/_emulator/faults").json() == []

@@ -57,8 +57,8 @@ def test_pages_are_smaller_than_asked(api, emulator):
     assert [len(page) for page in pages] == [2, 2, 1, 0]
     assert {row["request_id"] for page in pages for row in page} == submitted
     assert len(rows(api, per_page=1)) == 1
-    answer = api.get(HISTORY, params={"per_page": 100}).json()
-    assert (answer["per_page"], answer["total"], answer["total_pages"]) == (2, 5, 3)
+    received = api.get(HISTORY, params={"per_page": 100}).json()
+    assert (received["per_page"], received["total"], received["total_pages"]) == (2, 5, 3)
 
 
 def test_a_completed_request_has_a_row_for_each_output(api, emulator):
@@ -102,10 +102,10 @@ def test_output_urls_of_the_history_are_relative(api, emulator):
 @pytest.mark.parametrize("skew", [300, -300])
 def test_the_clock_of_the_emulator_is_off(api, emulator, skew):
     emulator.reset(clock_skew=skew)
-    answer = api.post("/v2/echo-model")
-    assert clock_of(answer) == pytest.approx(skew, abs=3)
+    received = api.post("/v2/echo-model")
+    assert clock_of(received) == pytest.approx(skew, abs=3)
     [row] = rows(api)
-    assert parsedate_to_datetime(answer.headers["date"]).strftime("%Y-%m-%dT%H:%M") == row["model_created"][:16]
+    assert parsedate_to_datetime(received.headers["date"]).strftime("%Y-%m-%dT%H:%M") == row["model_created"][:16]
     assert emulator.requests[0].submitted_at == pytest.approx(time.time() + skew, abs=3)
 
 
@@ -113,10 +113,10 @@ def test_the_date_header_follows_the_clock(api, emulator):
     assert clock_of(api.get("/v1/get-user-credits")) == pytest.approx(0, abs=3)
     emulator.advance(7200)
     emulator.faults.add("credits", "status:500", times=1)
-    answers = [api.get("/v1/get-user-credits"), api.get("/outputs/none"), api.get("/no/route"), api.http.head("/")]
-    assert [answer.status_code for answer in answers] == [500, 404, 404, 200]
-    assert [clock_of(answer) for answer in answers] == [pytest.approx(7200, abs=3)] * 4
-    assert all(len(answer.headers.get_list("date")) == 1 for answer in answers)
+    responses = [api.get("/v1/get-user-credits"), api.get("/outputs/none"), api.get("/no/route"), api.http.head("/")]
+    assert [received.status_code for received in responses] == [500, 404, 404, 200]
+    assert [clock_of(received) for received in responses] == [pytest.approx(7200, abs=3)] * 4
+    assert all(len(received.headers.get_list("date")) == 1 for received in responses)
 
 
 def test_a_fault_may_set_the_date_itself(api, emulator):
@@ -139,25 +139,25 @@ def test_head_on_the_root_only_connects(api, emulator):
     before = emulator.stats
     streams = set()
     for _ in range(3):
-        answer = api.http.head("/")
-        assert (answer.status_code, answer.content) == (200, b"")
-        assert abs(clock_of(answer)) < 3
-        streams.add(answer.extensions["network_stream"].get_extra_info("client_addr"))
+        received = api.http.head("/")
+        assert (received.status_code, received.content) == (200, b"")
+        assert abs(clock_of(received)) < 3
+        streams.add(received.extensions["network_stream"].get_extra_info("client_addr"))
     assert len(streams) == 1, "the connection was not kept"
     assert emulator.stats == before
-    answer = api.post("/v2/echo-model")
-    assert answer.status_code == 503, "the fault is still there for the first call"
-    assert answer.extensions["network_stream"].get_extra_info("client_addr") in streams
+    received = api.post("/v2/echo-model")
+    assert received.status_code == 503, "the fault is still there for the first call"
+    assert received.extensions["network_stream"].get_extra_info("client_addr") in streams
 
 
 # --- answers ---------------------------------------------------------------------------------------------------
 
 
-def test_a_submit_is_accepted_and_answered_by_an_error(api, emulator, wire):
+def test_a_submit_is_accepted_and_responded_by_an_error(api, emulator, wire):
     emulator.faults.add_text("submit:status_after:504#2")
     for _ in range(2):
-        answer = api.post("/v2/echo-model", {"prompt": "x"})
-        assert (answer.status_code, answer.json()) == (504, {"error": "Gateway Timeout"})
+        received = api.post("/v2/echo-model", {"prompt": "x"})
+        assert (received.status_code, received.json()) == (504, {"error": "Gateway Timeout"})
     assert api.post("/v2/echo-model", {"prompt": "x"}).status_code == 200
     assert (emulator.stats.submits_attempted, emulator.stats.submits_accepted, emulator.stats.billed) == (3, 3, 3)
     assert len(rows(api)) == 3
@@ -165,14 +165,14 @@ def test_a_submit_is_accepted_and_answered_by_an_error(api, emulator, wire):
 
 def test_an_error_after_acceptance_may_have_headers_and_a_body(api, emulator):
     emulator.faults.add("submit", "status_after:503", headers={"Retry-After": "2"}, body="<busy>", times=1)
-    answer = api.post("/v2/echo-model")
-    assert (answer.status_code, answer.headers["retry-after"], answer.text) == (503, "2", "<busy>")
+    received = api.post("/v2/echo-model")
+    assert (received.status_code, received.headers["retry-after"], received.text) == (503, "2", "<busy>")
     assert emulator.stats.submits_accepted == 1
 
 
 @pytest.fixture
 def output(api, emulator, photos) -> str:
-    url: str = api.run("esrgan", image=emulator.add_picture(photos / "cat.jpg"))["output"]
+    url: str = api.run("esrgan", image=emulator.add_image(photos / "cat.jpg"))["output"]
     return url
 
 
@@ -183,13 +183,13 @@ def test_an_output_is_not_there_yet(api, emulator, output):
 
 def test_an_output_is_empty_once(api, emulator, output):
     emulator.faults.add("output", "empty", times=1)
-    answer = api.get(output)
-    assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "0")
-    assert answer.headers["content-type"] == "image/jpeg"
+    received = api.get(output)
+    assert (received.status_code, received.content, received.headers["content-length"]) == (200, b"", "0")
+    assert received.headers["content-type"] == "image/jpeg"
     assert api.get(output).content.startswith(b"\xff\xd8")
 
 
-def test_an_output_is_cut_short_and_nothing_says_so(api, emulator, output):
+def test_an_output_is_cut_short_and_nothing_reports_so(api, emulator, output):
     emulator.faults.add("output", "cut", times=1)
     short, whole = api.get(output), api.get(output)
     assert (short.status_code, short.headers["content-type"]) == (200, "image/jpeg")
@@ -197,13 +197,13 @@ def test_an_output_is_cut_short_and_nothing_says_so(api, emulator, output):
     assert short.content == whole.content[: len(whole.content) // 2]
 
 
-def test_other_answers_may_be_empty_or_cut(api, emulator):
+def test_other_responses_may_be_empty_or_cut(api, emulator):
     emulator.faults.add_text("submit:empty#1, submit:cut#1")
     for _ in range(2):
-        answer = api.post("/v2/echo-model")
-        assert answer.status_code == 200
+        received = api.post("/v2/echo-model")
+        assert received.status_code == 200
         with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
-            answer.json()
+            received.json()
     assert emulator.stats.submits_accepted == 2
 
 

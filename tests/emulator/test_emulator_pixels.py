@@ -12,14 +12,14 @@ from PIL import Image, ImageChops, ImageStat
 
 
 def opened(api, body) -> Image.Image:
-    answer = api.get(body["output"], headers={"x-api-key": ""})
-    assert answer.status_code == 200
+    response = api.get(body["output"], headers={"x-api-key": ""})
+    assert response.status_code == 200
     (listed,) = body["images"]
-    assert listed["file_size"] == len(answer.content)
-    assert listed["content_type"] == answer.headers["content-type"]
+    assert listed["file_size"] == len(response.content)
+    assert listed["content_type"] == response.headers["content-type"]
     assert body["output"] == listed["url"]
     assert listed["url"].endswith(listed["file_name"])
-    return Image.open(io.BytesIO(answer.content))
+    return Image.open(io.BytesIO(response.content))
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -32,11 +32,11 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 @pytest.mark.parametrize("name", ["cat.jpg", "astronaut.png", "galaxies.webp", "portrait-alpha.png"])
 def test_esrgan_scales(api, emulator, photos, name, scale):
     source = Image.open(photos / name)
-    picture = opened(api, api.run("esrgan", image=emulator.add_picture(photos / name), scale=scale))
-    assert picture.format == "JPEG"
-    assert picture.size == (source.width * int(scale), source.height * int(scale))
+    photo = opened(api, api.run("esrgan", image=emulator.add_image(photos / name), scale=scale))
+    assert photo.format == "JPEG"
+    assert photo.size == (source.width * int(scale), source.height * int(scale))
     if source.mode == "RGB":
-        assert difference(picture.resize(source.size, Image.Resampling.LANCZOS), source) < 4
+        assert difference(photo.resize(source.size, Image.Resampling.LANCZOS), source) < 4
 
 
 @pytest.mark.parametrize(
@@ -54,25 +54,25 @@ def test_esrgan_scales(api, emulator, photos, name, scale):
     ],
 )
 def test_formats_and_alpha(api, emulator, photos, model, parameters, kind, mode):
-    image = emulator.add_picture(photos / "portrait-alpha.png")
-    picture = opened(api, api.run(model, image=image, **parameters))
-    assert (picture.format, picture.mode) == (kind, mode)
+    image = emulator.add_image(photos / "portrait-alpha.png")
+    photo = opened(api, api.run(model, image=image, **parameters))
+    assert (photo.format, photo.mode) == (kind, mode)
     factor = 2 if model == "esrgan" else 4
-    assert picture.size == (256 * factor, 256 * factor)
-    corner = picture.getpixel((0, 0))
+    assert photo.size == (256 * factor, 256 * factor)
+    corner = photo.getpixel((0, 0))
     assert isinstance(corner, tuple)
     assert corner[3] == 0 if mode == "RGBA" else min(corner) > 240
 
 
 @pytest.mark.parametrize("increase", [2, 4])
 def test_bria_increase(api, emulator, photos, increase):
-    image = emulator.add_picture(photos / "cat.jpg")
-    picture = opened(api, api.run("bria-increase-resolution", image=image, desired_increase=increase))
-    assert picture.size == (300 * increase, 200 * increase)
+    image = emulator.add_image(photos / "cat.jpg")
+    photo = opened(api, api.run("bria-increase-resolution", image=image, desired_increase=increase))
+    assert photo.size == (300 * increase, 200 * increase)
 
 
 def test_quality_changes_the_size(api, emulator, photos):
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     sizes = [api.run("esrgan", image=image, quality=q)["images"][0]["file_size"] for q in (10, 95)]
     assert sizes[0] < sizes[1] / 3
 
@@ -110,15 +110,15 @@ def test_bad_inputs_fail_the_job(api, emulator, image, error):
     assert emulator.stats.billed == 0
 
 
-def test_truncated_picture_fails_the_job(api, emulator, photos):
-    image = emulator.add_picture((photos / "astronaut.png").read_bytes()[:20000], "half.png")
+def test_truncated_image_fails_the_job(api, emulator, photos):
+    image = emulator.add_image((photos / "astronaut.png").read_bytes()[:20000], "half.png")
     assert "Could not decode" in api.run("esrgan", image=image)["error"]
 
 
 def test_too_large_an_output_fails_the_job(api, emulator):
     buffer = io.BytesIO()
     Image.new("L", (3000, 3000)).save(buffer, "PNG")
-    body = api.run("esrgan", image=emulator.add_picture(buffer.getvalue(), "big.png"), scale=8)
+    body = api.run("esrgan", image=emulator.add_image(buffer.getvalue(), "big.png"), scale=8)
     assert body["error"] == "The output image would be too large"
 
 
@@ -126,13 +126,13 @@ def test_too_large_an_output_fails_the_job(api, emulator):
 def test_every_mode_of_input(api, emulator, mode):
     buffer = io.BytesIO()
     Image.new(mode, (8, 6)).save(buffer, "TIFF")
-    image = emulator.add_picture(buffer.getvalue(), "odd.tiff")
+    image = emulator.add_image(buffer.getvalue(), "odd.tiff")
     assert opened(api, api.run("nomos-upscaler", image=image)).size == (32, 24)
 
 
 def test_moderation(api, emulator, photos):
-    blocked = emulator.add_picture(photos / "cat.jpg", "blocked-cat.jpg")
-    plain = emulator.add_picture(photos / "cat.jpg")
+    blocked = emulator.add_image(photos / "cat.jpg", "blocked-cat.jpg")
+    plain = emulator.add_image(photos / "cat.jpg")
     model = "bria-increase-resolution"
     for side in ("input", "output"):
         switch = {f"visual_{side}_content_moderation": True}

@@ -18,7 +18,7 @@ HISTORY = "/inference-request/request-history"
 
 
 def test_a_request_expires_an_hour_after_submission_its_output_after_a_week(api, emulator, photos):
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     request_id = api.submit("esrgan", image=image)
     output = api.finish(request_id).json()["output"]
     emulator.advance(3590)
@@ -78,15 +78,15 @@ def test_the_clock_can_be_given():
 
 def test_credits_are_spent_once_per_completed_job(api, emulator, photos):
     emulator.reset(credits=0.012)
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     body = api.run("esrgan", image=image)
     assert body["metrics"]["cost"] == 0.005
     assert body["metrics"]["remaining_credits"] == 0.007
     api.run("esrgan", image="data:image/png;base64,eA==")  # fails: not charged
     assert api.run("esrgan", image=image)["metrics"]["remaining_credits"] == 0.002
-    answer = api.post("/v2/esrgan", {"image": image})
-    assert answer.status_code == 406
-    assert answer.json() == {"error": "Insufficient credits to process this request"}
+    response = api.post("/v2/esrgan", {"image": image})
+    assert response.status_code == 406
+    assert response.json() == {"error": "Insufficient credits to process this request"}
     stats = emulator.stats
     assert (stats.submits_attempted, stats.submits_accepted, stats.billed) == (4, 3, 2)
     assert (stats.credits_spent, stats.remaining_credits) == (0.01, 0.002)
@@ -113,10 +113,10 @@ def test_jobs_in_flight_hold_their_credits(api, emulator):
 def test_rate_limit(api, emulator):
     emulator.reset(rate_limit=2)
     assert [api.post("/v2/echo-model").status_code for _ in range(2)] == [200, 200]
-    answer = api.post("/v2/echo-model")
-    assert answer.status_code == 429
-    assert "retry-after" not in answer.headers
-    reset = datetime.fromisoformat(answer.headers["x-rate-limit-reset-at-utc"])
+    response = api.post("/v2/echo-model")
+    assert response.status_code == 429
+    assert "retry-after" not in response.headers
+    reset = datetime.fromisoformat(response.headers["x-rate-limit-reset-at-utc"])
     assert 0 < (reset - datetime.now(UTC)).total_seconds() <= 61
     assert api.status("x").status_code == 404  # polls are free
     assert api.post("/v2/echo-model", headers={"x-api-key": "SG_" + "a" * 16}).status_code == 200
@@ -139,7 +139,7 @@ def test_rate_limit_on_polls(api, emulator):
 
 
 def test_counters_and_requests(api, emulator, photos):
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     emulator.reset()
     request_id = api.submit("video-model", prompt="x")
     api.submit("echo-model", image=image)
@@ -184,9 +184,9 @@ def test_history(api, emulator):
     failed = api.submit("esrgan", image="nonsense")
 
     def rows(**query: Any) -> list[str]:
-        answer = api.get(HISTORY, params=query)
-        assert answer.status_code == 200, answer.text
-        return [row["request_id"] for row in answer.json()["data"]]
+        response = api.get(HISTORY, params=query)
+        assert response.status_code == 200, response.text
+        return [row["request_id"] for row in response.json()["data"]]
 
     assert set(rows()) == {first, second, failed}
     assert rows()[-1] == first
@@ -258,7 +258,7 @@ def test_unknown_setting():
 def test_stop_frees_the_port_and_start_goes_on(photos):
     emulator = Emulator(latency=60)
     with pytest.raises(RuntimeError, match="no address"):
-        emulator.add_picture(b"x")
+        emulator.add_image(b"x")
     with emulator:
         url, port = emulator.url, int(emulator.url.rpartition(":")[2])
         headers = {"x-api-key": emulator.api_key}

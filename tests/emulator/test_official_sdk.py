@@ -33,7 +33,7 @@ def sdk(emulator, monkeypatch):
 
 def test_submit_and_wait(sdk, emulator, photos):
     emulator.reset(latency=0.1)
-    job = sdk.submit_async("esrgan", image=emulator.add_picture(photos / "cat.jpg"), scale="2")
+    job = sdk.submit_async("esrgan", image=emulator.add_image(photos / "cat.jpg"), scale="2")
     assert job.status()["status"] in ("QUEUED", "PROCESSING")
     body = job.wait(timeout=10, interval=0.05)
     assert body["status"] == "COMPLETED"
@@ -61,22 +61,22 @@ def test_timeout(sdk, emulator):
 
 
 def test_upload_and_upscale(sdk, emulator, photos):
-    answer = sdk.files.upload([photos / "cat.jpg", photos / "portrait-alpha.png"])
-    assert len(answer["file_urls"]) == 2
-    job = sdk.submit_async("nomos-upscaler", image=answer["file_urls"][0])
+    response = sdk.files.upload([photos / "cat.jpg", photos / "portrait-alpha.png"])
+    assert len(response["file_urls"]) == 2
+    job = sdk.submit_async("nomos-upscaler", image=response["file_urls"][0])
     body = job.wait(timeout=10, interval=0.02)
     assert body["images"][0]["content_type"] == "image/png"
 
 
 def test_blocking_call(sdk, emulator, photos):
-    answer = sdk.run_sync("esrgan", image=emulator.add_picture(photos / "cat.jpg"), output_format="webp")
-    assert Image.open(io.BytesIO(answer.content)).size == (600, 400)
-    assert answer.headers["x-cost"] == "0.005"
+    response = sdk.run_sync("esrgan", image=emulator.add_image(photos / "cat.jpg"), output_format="webp")
+    assert Image.open(io.BytesIO(response.content)).size == (600, 400)
+    assert response.headers["x-cost"] == "0.005"
 
 
 def test_credits(sdk, emulator):
-    answer = sdk._request("GET", "/get-user-credits")
-    assert answer.json() == {"credits": 100.0, "free-credits": 0.0}
+    response = sdk._request("GET", "/get-user-credits")
+    assert response.json() == {"credits": 100.0, "free-credits": 0.0}
 
 
 def test_history(sdk, emulator):
@@ -110,7 +110,7 @@ def test_bad_key(emulator):
     assert caught.value.status == 401
 
 
-def test_answer_without_the_three_fields(sdk, emulator):
+def test_response_without_the_three_fields(sdk, emulator):
     emulator.faults.add("submit", "missing_fields", times=1)
     with pytest.raises(SegmindError, match="missing request_id"):
         sdk.submit_async("echo-model")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_segmind.hooks import gate
+from airflow_provider_segmind.polling import rate_limiter
 from tests.execution.tasks import Task
 
 
 @pytest.fixture
 def task(airflow_db, segmind_emulator, photos, tmp_path, monkeypatch):
     """A task instance whose tries are run one after the other."""
-    monkeypatch.setattr(gate.tempfile, "gettempdir", lambda: str(tmp_path))  # notes about limits are per machine
-    made = Task(segmind_emulator, segmind_emulator.add_picture(photos / "cat.jpg"))
+    monkeypatch.setattr(
+        rate_limiter.tempfile, "gettempdir", lambda: str(tmp_path)
+    )  # notes about limits are per machine
+    made = Task(segmind_emulator, segmind_emulator.add_image(photos / "cat.jpg"))
     yield made
     made.hook.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindEventError,
     SegmindRequestFailedError,
     SegmindTimeoutError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.single import Delivered, Prepared, Submitted
@@ -124,12 +124,12 @@ def test_the_request_of_an_earlier_want_is_not_taken_for_a_lost_submit(task, del
     run.start(deadline=task.clock.now() + 600)
     run.close()
     task.die("submit")
-    with pytest.raises(SegmindAnswerLostError):
+    with pytest.raises(SegmindUnknownOutcomeError):
         task.start()
     assert task.accepted == 1
 
 
-def test_a_stored_result_is_looked_up_before_it_is_returned_again(task):
+def test_a_stored_result_is_searched_before_it_is_returned_again(task):
     shelf = Shelf()
     value = task.resume(task.completed(task.submit()), shelf).value
     assert [item["uri"][:6] for item in value["stored"]] == ["mem://"]
@@ -191,7 +191,7 @@ def test_a_lost_response_is_found_in_the_history(task):
 def test_a_response_that_stays_lost_is_searched_again_by_the_next_try(task, fault, history):
     task.emulator.faults.add("submit", fault, times=1)
     silent = task.emulator.faults.add("history", history)
-    with pytest.raises(SegmindAnswerLostError, match="did not answer") as caught:
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer") as caught:
         task.start()
     assert caught.value.retryable
     assert task.left["state"] == "intended"
@@ -203,7 +203,9 @@ def test_a_response_that_stays_lost_is_searched_again_by_the_next_try(task, faul
 def test_a_process_that_died_between_intent_and_post_fails_until_there_is_proof(task):
     """Nothing was submitted, and an empty history proves nothing (row 17)."""
     task.die("submit")
-    with pytest.raises(SegmindAnswerLostError, match=r"esrgan at 20.*image=http.*history does not show it") as caught:
+    with pytest.raises(
+        SegmindUnknownOutcomeError, match=r"esrgan at 20.*image=http.*history does not show it"
+    ) as caught:
         task.start()
     assert caught.value.retryable
     assert sum(task.clock.slept) == pytest.approx(3.0)
@@ -222,18 +224,18 @@ def test_a_process_that_died_between_intent_and_post_is_known_on_the_same_machin
     assert task.accepted == 1
 
 
-def test_a_lost_submit_is_submitted_again_where_the_author_says_so(task):
+def test_a_lost_submit_is_submitted_again_where_the_author_reports_so(task):
     task.die("submit")
     task.on_lost_submit = "resubmit"
     assert isinstance(task.start(), Submitted)
     assert sum(task.clock.slept) == pytest.approx(3.0), "the history was asked before"
 
 
-def test_a_history_that_does_not_answer_is_no_leave_to_resubmit(task):
+def test_a_history_that_does_not_response_is_not_a_leave_to_resubmit(task):
     task.die("submit")
     task.on_lost_submit = "resubmit"
     task.emulator.faults.add("history", "status:500")
-    with pytest.raises(SegmindAnswerLostError, match="did not answer"):
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer"):
         task.start()
     assert task.accepted == 0
 
@@ -250,7 +252,7 @@ def test_rows_can_appear_late(task):
 def test_a_clock_of_segmind_that_differs_bills_nothing_twice(airflow_db, segmind_emulator, photos, skew):
     """The ``Date`` header tells the difference, so its row is not taken for an older one (row 7)."""
     segmind_emulator.reset(clock_skew=skew)
-    task = Task(segmind_emulator, segmind_emulator.add_picture(photos / "cat.jpg"))
+    task = Task(segmind_emulator, segmind_emulator.add_image(photos / "cat.jpg"))
     task.on_lost_submit = "resubmit"
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     assert task.submit() == segmind_emulator.requests[0].request_id
@@ -263,7 +265,7 @@ def test_a_clock_of_segmind_that_differs_bills_nothing_twice(airflow_db, segmind
 def test_a_lost_response_is_found_behind_a_page_of_newer_rows(task):
     task.emulator.faults.add("submit", "drop_after", times=1)
     silent = task.emulator.faults.add("history", "status:500")
-    with pytest.raises(SegmindAnswerLostError):
+    with pytest.raises(SegmindUnknownOutcomeError):
         task.start()
     for _ in range(100):
         task.hook.submit("esrgan", {**task.body, "scale": 4})
@@ -278,7 +280,7 @@ def test_a_request_with_more_or_fewer_parameters_is_another_one(task, sent):
     task.model, task.body = "writer", {"prompt": "cat"}
     task.die("submit")
     task.hook.submit("writer", sent)
-    with pytest.raises(SegmindAnswerLostError):
+    with pytest.raises(SegmindUnknownOutcomeError):
         task.start()
     request_id = task.hook.submit("writer", {"prompt": "cat"}).request_id
     assert task.submit() == request_id
@@ -291,7 +293,7 @@ def test_no_secret_is_in_a_record_or_a_message(task, caplog):
     image = task.body["image"]
     task.body = {**task.body, "image": f"{image}?X-Amz-Signature=5ec4e7"}
     task.die("submit")
-    with pytest.raises(SegmindAnswerLostError) as caught:
+    with pytest.raises(SegmindUnknownOutcomeError) as caught:
         task.start()
     assert image in str(caught.value)
     # The next try signs again, and still finds the request of this one.

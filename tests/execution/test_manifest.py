@@ -135,7 +135,7 @@ def test_a_stored_output_that_is_not_in_the_folder_any_more_is_fetched_again(fol
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\x1f\x8b\x08\xff", '{"key": "\u00e9"}'.encode("latin-1")])
-def test_a_manifest_that_was_cut_or_is_no_text_is_not_taken_for_none(folder, tmp_path, content):
+def test_a_manifest_that_was_cut_or_is_not_a_text_is_not_taken_for_none(folder, tmp_path, content):
     """What it knew is paid for. Of another task's it says nothing."""
     there = claimed(folder())
     there.write([record("a")])

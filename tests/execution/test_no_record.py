@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_segmind.exceptions import SegmindAnswerLostError
+from airflow_provider_segmind.exceptions import SegmindUnknownOutcomeError
 from airflow_provider_segmind.execution.single import Submitted
 from airflow_provider_segmind.execution.store import STORE_KEY
 from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -25,7 +25,7 @@ def test_a_later_try_that_finds_nothing_submits(task):
     assert task.clock.slept == []
 
 
-def test_the_first_try_has_nothing_to_look_for(task):
+def test_the_first_try_has_nothing_to_poll_for(task):
     task.hook.submit("esrgan", task.body)  # by another task
     task.store = None
     task.start()
@@ -44,7 +44,7 @@ def test_what_was_submitted_before_the_run_was_due_is_not_this_tasks(task):
 def test_a_record_that_cannot_be_read_is_not_taken_for_none(task):
     """Also with the default: an empty history proves nothing (row 19)."""
     task.store[STORE_KEY] = [{"version": 99}]
-    with pytest.raises(SegmindAnswerLostError):
+    with pytest.raises(SegmindUnknownOutcomeError):
         task.start()
     assert task.accepted == 0
     request_id = task.hook.submit("esrgan", task.body).request_id
@@ -61,7 +61,7 @@ def test_nothing_is_submitted_while_the_history_is_silent(task, photos, silent):
     task.emulator.state.wait_for_pixels()  # the emulator reads the image, too
     task.store, task.on_lost_submit = None, "resubmit"
     task.emulator.faults.add(silent, "status:500")
-    with pytest.raises(SegmindAnswerLostError, match="did not answer") as caught:
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer") as caught:
         task.start()
     assert caught.value.retryable
     assert task.accepted == 1

@@ -168,7 +168,7 @@ def test_a_record_of_another_version_is_refused():
         (failed("SegmindDownloadError", request_id="r", result={"a": 1}), State.COMPLETED),  # a proxy may say 403
         (failed("SegmindRequestExpiredError", request_id="r"), State.SUBMITTED),  # the history is asked
         (failed("SegmindAuthError", request_id="r"), State.SUBMITTED),  # it was submitted: paid for
-        (failed("SegmindAnswerLostError", doubt="lost"), State.INTENDED),  # it may be billed: never blindly again
+        (failed("SegmindUnknownOutcomeError", doubt="lost"), State.INTENDED),  # it may be billed: never blindly again
         (failed("SegmindGatewayError", doubt="error"), State.INTENDED),
     ],
 )

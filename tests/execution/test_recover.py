@@ -82,7 +82,7 @@ def test_a_request_that_the_history_calls_pending_for_good_is_decided_by_the_aut
 
 @pytest.mark.parametrize("on_lost_submit", ["fail", "resubmit"])
 @pytest.mark.parametrize("status", [500, 429, 401])
-def test_a_history_that_does_not_answer_is_not_gone(task, old, status, on_lost_submit):
+def test_a_history_that_does_not_response_is_not_gone(task, old, status, on_lost_submit):
     """In the next try the wait goes on, and meets the 404: the error is the same, and says that it is retryable."""
     task.on_lost_submit = on_lost_submit
     task.emulator.faults.add("history", f"status:{status}", headers={"Retry-After": "0"})
@@ -96,7 +96,7 @@ def test_a_history_that_does_not_answer_is_not_gone(task, old, status, on_lost_s
 
 
 @PATHS
-def test_an_expired_request_that_nobody_knows_is_submitted_again_only_where_the_author_says_so(task, old, path):
+def test_an_expired_request_that_nobody_knows_is_submitted_again_only_where_the_author_reports_so(task, old, path):
     task.emulator.faults.add("history", "status:404")
     with pytest.raises(SegmindRequestExpiredError, match="does not know its output") as caught:
         again(task, path, old)
@@ -205,7 +205,7 @@ def test_an_output_is_not_gone_before_it_was_refused_for_a_while_and_its_hour_is
     assert task.accepted == 1
 
 
-def test_an_output_that_stays_refused_is_no_dead_end(task):
+def test_an_output_that_stays_refused_is_not_a_dead_end(task):
     """It is asked for again in another try; then it is gone, and made again."""
     event = task.completed(task.submit())
     task.emulator.advance(LONG)
@@ -217,7 +217,7 @@ def test_an_output_that_stays_refused_is_no_dead_end(task):
     assert found.request_id != event.request_id
 
 
-def test_a_refused_output_is_looked_up_again_before_it_is_fetched(task):
+def test_a_refused_output_is_searched_again_before_it_is_fetched(task):
     """Its URL may be another one by now."""
     event = task.completed(task.submit())
     with pytest.raises(SegmindDownloadError):
@@ -303,7 +303,7 @@ def test_what_cannot_be_recalled_ends_in_the_same_error_everywhere(fields, error
     assert caught.value.retryable is retryable
 
 
-def test_a_history_that_does_not_answer_is_its_own_error():
+def test_a_history_that_does_not_response_is_its_own_error():
     class Silent:
         def history_row(self, request_id):
             raise SegmindServerError("in trouble")

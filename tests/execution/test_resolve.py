@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindGatewayError, SegmindMalformedAnswerError
+from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindGatewayError, SegmindMalformedResponseError
 from airflow_provider_segmind.execution.resolve import Outcome, read_since, resolve
-from airflow_provider_segmind.protocol.history import PROOF_MARGIN, Sought
+from airflow_provider_segmind.protocol.history import ABSENCE_MARGIN, Sought
 from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow
 
 NOW = 1_800_000_000.0
@@ -116,17 +116,17 @@ def test_pages_that_cannot_be_read_are_not_the_end():
     )
 
 
-def test_a_history_whose_pages_do_not_end_did_not_answer():
+def test_a_history_whose_pages_do_not_end_did_not_response():
     class Stuck(History):
         def history_page(self, since, number, *, all_models):
             return super().history_page(since, 1, all_models=all_models)
 
     history = Stuck([row("other", parameters=DOG)])
-    with pytest.raises(SegmindMalformedAnswerError, match="do not end") as caught:
+    with pytest.raises(SegmindMalformedResponseError, match="do not end") as caught:
         read_since(history, NOW - 99, all_models=False)
     assert caught.value.retryable
     [verdict] = search(history)
-    assert verdict.outcome is Outcome.NO_ANSWER
+    assert verdict.outcome is Outcome.NO_RESPONSE
 
 
 # --- what it says ---------------------------------------------------------------------------------------------------
@@ -153,8 +153,8 @@ def test_two_lost_submits_of_a_batch_are_not_crossed():
         assert found[wants[1].key].row.request_id == "more"
 
 
-def test_a_later_row_proves_that_it_was_never_accepted():
-    [verdict] = search(History([row("later", at=PROOF_MARGIN + 1, parameters=DOG)]))
+def test_a_later_row_shows_that_it_was_never_accepted():
+    [verdict] = search(History([row("later", at=ABSENCE_MARGIN + 1, parameters=DOG)]))
     assert verdict.outcome is Outcome.NEVER_ACCEPTED
     [verdict] = search(History([row("soon", at=1, parameters=DOG)]))
     assert verdict.outcome is Outcome.NOT_SHOWN
@@ -184,14 +184,14 @@ def test_the_search_ends_after_the_time_that_is_given():
     assert history.pages == 1
 
 
-def test_what_the_last_search_said_counts():
+def test_what_the_last_search_reported_counts():
     clock = Clock()
     history = History([], clock=clock)
     history.errors = [SegmindGatewayError("in trouble"), None]
     assert search(history, timeout=1)[0].outcome is Outcome.NOT_SHOWN
     history.errors = [None, SegmindGatewayError("in trouble")]
     [verdict] = search(history, timeout=1)
-    assert verdict.outcome is Outcome.NO_ANSWER
+    assert verdict.outcome is Outcome.NO_RESPONSE
     assert isinstance(verdict.error, SegmindGatewayError)
 
 
@@ -208,9 +208,9 @@ def test_a_teammates_request_is_not_ours():
 
 def test_a_teammates_later_request_is_proof_unless_it_may_be_ours():
     """That a row of ours is not found by its id may be passing: with the same parameters it proves nothing."""
-    [verdict] = search(History([row("theirs", at=PROOF_MARGIN + 9, parameters=DOG)], foreign={"theirs"}))
+    [verdict] = search(History([row("theirs", at=ABSENCE_MARGIN + 9, parameters=DOG)], foreign={"theirs"}))
     assert (verdict.outcome, verdict.foreign) == (Outcome.NEVER_ACCEPTED, False)
-    [verdict] = search(History([row("theirs", at=PROOF_MARGIN + 9)], foreign={"theirs"}))
+    [verdict] = search(History([row("theirs", at=ABSENCE_MARGIN + 9)], foreign={"theirs"}))
     assert (verdict.outcome, verdict.foreign) == (Outcome.NOT_SHOWN, True)
 
 
@@ -246,4 +246,4 @@ def test_an_upload_takes_no_row_from_a_want_whose_address_is_known():
 def test_an_upload_that_cannot_be_read_is_not_taken_for_another_image():
     history = History([row(parameters={"image": "https://u/a"})], images={"https://u/a": SegmindDownloadError("500")})
     [verdict] = search(history, Sought({}, since=NOW - 99, upload=b"cat"))
-    assert verdict.outcome is Outcome.NO_ANSWER
+    assert verdict.outcome is Outcome.NO_RESPONSE

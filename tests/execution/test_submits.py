@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindAuthError,
     SegmindConnectionError,
     SegmindError,
@@ -15,13 +14,14 @@ from airflow_provider_segmind.exceptions import (
     SegmindRateLimitedError,
     SegmindServerError,
     SegmindTimeoutError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.execution import marks
 from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.single import Delivered, Submitted
 from airflow_provider_segmind.execution.store import STORE_KEY
 from airflow_provider_segmind.execution.submit import opens_at
-from airflow_provider_segmind.hooks.gate import noted_closed
+from airflow_provider_segmind.polling.rate_limiter import read_limit
 from tests.execution.tasks import KilledError, wants_of
 
 GONE_WRONG = (500, 502, 503, 504, 520, 524)
@@ -31,7 +31,7 @@ GONE_WRONG = (500, 502, 503, 504, 520, 524)
 
 
 @pytest.mark.parametrize("status", [*GONE_WRONG, 408])
-def test_an_accepted_submit_that_is_answered_by_an_error_is_billed_once(task, status):
+def test_an_accepted_submit_that_is_responded_by_an_error_is_billed_once(task, status):
     task.emulator.faults.add("submit", f"status_after:{status}")
     found = task.start()
     assert found.request_id == task.emulator.requests[0].request_id
@@ -62,7 +62,7 @@ def test_a_gateway_in_trouble_ends_the_try_after_three_submits(task):
     assert task.port.calls.index("history_page") < task.port.calls.index("submit")
 
 
-def test_an_error_and_a_history_that_does_not_answer_are_an_unknown_outcome(task):
+def test_an_error_and_a_history_that_does_not_response_are_an_unknown_outcome(task):
     """It is not submitted again on the quiet: the next try searches first."""
     task.emulator.faults.add("submit", "status_after:504")
     task.emulator.faults.add("history", "status:500")
@@ -79,7 +79,7 @@ def test_a_request_that_may_be_ours_keeps_from_submitting_again_after_an_error(t
     """It is in the list, and not found by its id: a teammate's, or ours and late."""
     task.emulator.faults.add("submit", "status_after:504")
     task.instead = {"history_row": lambda request_id: None}
-    with pytest.raises(SegmindAnswerLostError) as caught:
+    with pytest.raises(SegmindUnknownOutcomeError) as caught:
         task.start()
     assert caught.value.retryable
     task.instead = {}
@@ -104,7 +104,7 @@ def test_a_rate_limit_ends_the_submits_and_is_noted_for_other_tasks(task):
         task.start()
     assert task.left["state"] == "waiting"
     assert task.port.calls.count("submit") == 1
-    assert noted_closed(task.hook.settings.gateway, task.hook.segmind_conn_id) > task.clock.now() + 10
+    assert read_limit(task.hook.settings.gateway, task.hook.segmind_conn_id) > task.clock.now() + 10
     task.emulator.faults.clear()
     with pytest.raises(SegmindRateLimitedError, match="another task of this machine"):
         task.start()
@@ -112,7 +112,7 @@ def test_a_rate_limit_ends_the_submits_and_is_noted_for_other_tasks(task):
     assert task.clock.slept == []
 
 
-def test_a_rate_limit_that_does_not_say_when_it_is_over_lasts_half_a_minute():
+def test_a_rate_limit_that_does_not_report_when_it_is_over_lasts_half_a_minute():
     assert opens_at(SegmindRateLimitedError("x"), 100.0) == 130.0
     assert opens_at(SegmindRateLimitedError("x", retry_after=7.0), 100.0) == 107.0
 
@@ -267,7 +267,7 @@ def test_a_process_that_dies_in_the_middle_of_a_wave_pays_for_nothing_twice(task
     assert task.accepted == 7
 
 
-def test_what_is_wrong_with_one_want_says_nothing_of_the_others(task):
+def test_what_is_wrong_with_one_want_reports_nothing_of_the_others(task):
     task.emulator.faults.add("submit", "status:400", times=1)
     engine, wants = submit_all(task, 6)
     assert sorted(str(want.record.state) for want in wants) == ["submitted"] * 5 + ["waiting"]

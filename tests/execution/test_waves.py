@@ -105,7 +105,7 @@ def test_an_image_as_text_is_cut():
     assert found["scale"] == 2
 
 
-def test_a_signed_url_is_no_secret():
+def test_a_signed_url_is_not_a_secret():
     found = shown({"image": "https://x.example/a.png?X-Amz-Signature=abcdef&part=1"})
     assert found["image"] == "https://x.example/a.png?X-Amz-Signature=***&part=1"
 

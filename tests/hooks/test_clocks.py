@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_segmind.hooks import gate as gates
-from airflow_provider_segmind.hooks import waiting
-from airflow_provider_segmind.hooks.gate import Gate
-from airflow_provider_segmind.hooks.waiting import adrive, drive, steady_clock
-from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.polling import drivers
+from airflow_provider_segmind.polling import rate_limiter as limiters
+from airflow_provider_segmind.polling.drivers import adrive, drive, steady_clock
+from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.polling.rate_limiter import RateLimiter
 from airflow_provider_segmind.protocol.wire import RequestState, RequestStatus
 
 NOW = 1_800_000_000.0
@@ -52,14 +52,14 @@ class Asyncio:
 @pytest.fixture
 def machine(monkeypatch):
     one = Machine()
-    for module in (waiting, gates):
+    for module in (drivers, limiters):
         monkeypatch.setattr(module, "time", one)
-    monkeypatch.setattr(gates, "asyncio", Asyncio(one))
-    monkeypatch.setattr(waiting, "_to_next_tick", lambda seconds: seconds)
+    monkeypatch.setattr(limiters, "asyncio", Asyncio(one))
+    monkeypatch.setattr(drivers, "_to_next_tick", lambda seconds: seconds)
     return one
 
 
-def test_the_steady_clock_tells_the_time_and_is_not_moved(machine):
+def test_the_steady_clock_reports_the_time_and_is_not_moved(machine):
     clock = steady_clock()
     assert clock() == NOW
     machine.sleep(10)
@@ -111,7 +111,9 @@ def test_a_wait_in_a_task(machine, step):
 def test_a_wait_in_a_triggerer(machine, step, budget):
     gateway = AsyncGateway(machine, step)
     gateway.settings.polls_per_minute = budget
-    event = asyncio.run(adrive(watch().steps(steady_clock()), gateway, Gate(polls_per_minute=budget), machine.asleep))
+    event = asyncio.run(
+        adrive(watch().steps(steady_clock()), gateway, RateLimiter(polls_per_minute=budget), machine.asleep)
+    )
     assert event.kind == "timeout"
     assert gateway.polled[-1] <= 70
     assert len(gateway.polled) >= 10
@@ -119,20 +121,20 @@ def test_a_wait_in_a_triggerer(machine, step, budget):
 
 @pytest.mark.parametrize("step", [-TWO_HOURS, TWO_HOURS])
 def test_a_rate_limit_ends_when_it_would_have(machine, step):
-    gate = Gate()
-    gate.close(NOW + 30)
+    limiter = RateLimiter()
+    limiter.close(NOW + 30)
     machine.sleep(10)
     machine.wall += step
-    asyncio.run(gate.wait_open(NOW + 10 * TWO_HOURS))
+    asyncio.run(limiter.wait_open(NOW + 10 * TWO_HOURS))
     assert 80 <= machine.steady < 82
 
 
 def test_a_clock_that_is_only_corrected_moves_nothing(machine):
-    gate = Gate()
-    gate.close(NOW + 30)
+    limiter = RateLimiter()
+    limiter.close(NOW + 30)
     machine.wall += 0.5
-    assert gate._now() == NOW + 0.5
-    assert gate.closed_until == NOW + 30
+    assert limiter._now() == NOW + 0.5
+    assert limiter.closed_until == NOW + 30
 
 
 def test_the_hook_waits_by_the_steady_clock(airflow_db, segmind_emulator, monkeypatch):
@@ -148,7 +150,7 @@ def test_the_hook_waits_by_the_steady_clock(airflow_db, segmind_emulator, monkey
 
     with SegmindHook() as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
-        monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: real() + step, monotonic=time.monotonic))
+        monkeypatch.setattr(drivers, "time", SimpleNamespace(time=lambda: real() + step, monotonic=time.monotonic))
         now, began = real(), time.monotonic()
         event = hook.watch(Watch(request_id, "echo-model", now, now + 1.5, 0.25, on_state=set_back))
     assert step

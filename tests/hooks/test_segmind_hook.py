@@ -9,11 +9,11 @@ import json
 
 import pytest
 
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindMalformedAnswerError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindMalformedResponseError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
-from airflow_provider_segmind.retrying import RetryBudget
+from airflow_provider_segmind.retry_budget import RetryBudget
 from tests.gateways import recorder
 
 KEY = "SG_0123456789abcdef"
@@ -57,14 +57,14 @@ def test_a_connection_as_a_uri(airflow_db, monkeypatch, mode):
 def test_unknown_extras_are_named_in_a_warning(connection, capsys, mode):
     hook = connection(extra={"read_timout": 7})
     assert read(hook, mode).read_timeout == 60
-    said = capsys.readouterr().out
-    assert "read_timout" in said
-    assert "read_timeout" in said
+    reported = capsys.readouterr().out
+    assert "read_timout" in reported
+    assert "read_timeout" in reported
 
 
 @both
 @pytest.mark.parametrize("conn_id", ["segmind_default", None])
-def test_the_environments_key_serves_where_there_is_no_connection(airflow_db, monkeypatch, mode, conn_id):
+def test_the_environments_key_serves_where_there_is_not_a_connection(airflow_db, monkeypatch, mode, conn_id):
     monkeypatch.setenv("SEGMIND_API_KEY", KEY)
     found = read(SegmindHook(conn_id), mode)
     assert found.api_key.get_secret_value() == KEY
@@ -93,13 +93,13 @@ def test_a_connection_goes_before_the_environment(connection, monkeypatch, mode)
 
 @both
 @pytest.mark.parametrize("conn_id", ["segmind_default", None])
-def test_no_key_anywhere_says_what_to_do(airflow_db, mode, conn_id):
+def test_no_key_anywhere_reports_what_to_do(airflow_db, mode, conn_id):
     with pytest.raises(SegmindConfigError, match="SEGMIND_API_KEY is not set.*Add a connection of type segmind"):
         read(SegmindHook(conn_id), mode)
 
 
 @both
-def test_a_connection_without_a_key_says_so(connection, mode):
+def test_a_connection_without_a_key_reports_so(connection, mode):
     with pytest.raises(SegmindConfigError, match="'segmind_default' has no password"):
         read(connection(password=None), mode)
 
@@ -112,7 +112,7 @@ def test_every_operation_has_its_async_twin():
         assert inspect.signature(ours).return_annotation == inspect.signature(twin).return_annotation, name
 
 
-def everything_sync(picture, tmp_path, photo):
+def everything_sync(image, tmp_path, photo):
     with SegmindHook() as hook:
         balance = hook.get_credits()
         [url, other] = hook.upload([photo, photo.read_bytes()])
@@ -125,11 +125,11 @@ def everything_sync(picture, tmp_path, photo):
         again = hook.download(result.output, memory)
         [row] = hook.get_history(submitted.request_id)
         rows = hook.get_history(model="esrgan")
-        picture = hook.run_sync("esrgan", {"image": other})
-    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, picture
+        image = hook.run_sync("esrgan", {"image": other})
+    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, image
 
 
-async def everything_async(picture, tmp_path, photo):
+async def everything_async(image, tmp_path, photo):
     async with SegmindHook() as hook:
         balance = await hook.aget_credits()
         [url, other] = await hook.aupload([photo, photo.read_bytes()])
@@ -142,19 +142,19 @@ async def everything_async(picture, tmp_path, photo):
         again = await hook.adownload(result.output, memory)
         [row] = await hook.aget_history(submitted.request_id)
         rows = await hook.aget_history(model="esrgan")
-        picture = await hook.arun_sync("esrgan", {"image": other})
-    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, picture
+        image = await hook.arun_sync("esrgan", {"image": other})
+    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, image
 
 
 @both
 def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_path, photos, mode):
-    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    url = segmind_emulator.add_image(photos / "cat.jpg")
     photo = photos / "cat.jpg"
     if mode == "sync":
         found = everything_sync(url, tmp_path, photo)
     else:
         found = asyncio.run(everything_async(url, tmp_path, photo))
-    balance, event, status, result, stored, again, content, row, rows, picture = found
+    balance, event, status, result, stored, again, content, row, rows, image = found
     assert balance.total > 0
     assert event.kind == "completed"
     assert status.state is RequestState.COMPLETED
@@ -162,8 +162,8 @@ def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_
     assert stored == again
     assert (tmp_path / "out.jpg").read_bytes() == content
     assert content.startswith(b"\xff\xd8\xff")
-    assert picture.content.startswith(b"\xff\xd8\xff")
-    assert picture.cost
+    assert image.content.startswith(b"\xff\xd8\xff")
+    assert image.cost
     assert row.request_id == result.request_id
     assert row.parameters["scale"] == 2
     assert row.request_id in {found.request_id for found in rows}
@@ -176,7 +176,7 @@ def test_outputs_of_the_history_are_absolute(connection, mode):
     """Some rows name a path only: it lies on the gateway's own host, or on Segmind's for outputs."""
     row = b'[{"request_id": "r-1", "generation_url": "/outputs/a.png"}, {"request_id": "r-1"}]'
     with recorder() as host:
-        host.answer = (200, {}, row)
+        host.response = (200, {}, row)
         hook = connection(host=host.url)
         if mode == "sync":
             with hook:
@@ -194,9 +194,9 @@ def test_outputs_of_the_history_are_absolute(connection, mode):
 
 
 @both
-def test_a_history_without_a_list_did_not_answer(connection, mode):
+def test_a_history_without_a_list_did_not_response(connection, mode):
     with recorder() as host:
-        host.answer = (200, {}, b'{"message": "ok"}')
+        host.response = (200, {}, b'{"message": "ok"}')
         hook = connection(host=host.url)
         hook.budget = RetryBudget(attempts=1)
 
@@ -204,12 +204,12 @@ def test_a_history_without_a_list_did_not_answer(connection, mode):
             async with hook:
                 await hook.aget_history()
 
-        with hook, pytest.raises(SegmindMalformedAnswerError, match="the history is"):
+        with hook, pytest.raises(SegmindMalformedResponseError, match="the history is"):
             hook.get_history() if mode == "sync" else asyncio.run(run())
 
 
 def test_a_broken_download_leaves_no_half_file(airflow_db, segmind_emulator, tmp_path):
-    url = segmind_emulator.add_picture(b"x" * 1000, name="a.png")
+    url = segmind_emulator.add_image(b"x" * 1000, name="a.png")
     with SegmindHook() as hook, pytest.raises(SegmindError):
         hook.download(url, tmp_path / "a.png", max_bytes=10)
     assert list(tmp_path.iterdir()) == []
@@ -224,49 +224,49 @@ def test_a_bad_parameter_never_leaves(airflow_db, segmind_emulator):
 # --- "Test connection" --------------------------------------------------------------------------------------
 
 
-def test_test_connection_tells_the_balance(airflow_db, segmind_emulator):
-    works, said = SegmindHook().test_connection()
+def test_test_connection_reports_the_balance(airflow_db, segmind_emulator):
+    works, reported = SegmindHook().test_connection()
     assert works
-    assert "100 credits" in said
-    assert "127.0.0.1" in said
+    assert "100 credits" in reported
+    assert "127.0.0.1" in reported
 
 
 def test_test_connection_with_a_bad_key(connection, segmind_emulator):
-    works, said = connection(host=segmind_emulator.url, password="not-a-key").test_connection()
+    works, reported = connection(host=segmind_emulator.url, password="not-a-key").test_connection()
     assert not works
-    assert "refused the API key" in said
-    assert "password of the connection" in said
+    assert "refused the API key" in reported
+    assert "password of the connection" in reported
 
 
 def test_test_connection_with_a_bad_host(connection):
     hook = connection(host="http://127.0.0.1:9")
-    from airflow_provider_segmind.retrying import ONCE
+    from airflow_provider_segmind.retry_budget import ONCE
 
     hook.budget = ONCE
-    works, said = hook.test_connection()
+    works, reported = hook.test_connection()
     assert not works
-    assert "could not be reached" in said
+    assert "could not be reached" in reported
 
 
 def test_test_connection_with_something_that_is_not_segmind(connection, segmind_emulator):
     segmind_emulator.faults.add("credits", "html")
     hook = connection(host=segmind_emulator.url)
-    from airflow_provider_segmind.retrying import ONCE
+    from airflow_provider_segmind.retry_budget import ONCE
 
     hook.budget = ONCE
-    works, said = hook.test_connection()
+    works, reported = hook.test_connection()
     assert not works
-    assert "gateway" in said
+    assert "gateway" in reported
 
 
 def test_test_connection_of_a_wrong_connection(connection):
-    works, said = connection(host="http://gateway.internal").test_connection()
+    works, reported = connection(host="http://gateway.internal").test_connection()
     assert not works
-    assert "allow_http" in said
+    assert "allow_http" in reported
 
 
 @pytest.mark.segmind_emulator(balance_record=False)
 def test_test_connection_of_an_account_without_a_balance(airflow_db, segmind_emulator):
-    works, said = SegmindHook().test_connection()
+    works, reported = SegmindHook().test_connection()
     assert works
-    assert "no balance" in said.lower() or "No credits" in said
+    assert "no balance" in reported.lower() or "No credits" in reported

@@ -9,11 +9,11 @@ import time
 import pytest
 
 from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindConfigError
-from airflow_provider_segmind.hooks import shared
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.hooks.shared import Lease, durations_of
+from airflow_provider_segmind.polling import shared_client
+from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.polling.shared_client import SharedClient, durations_of
 from airflow_provider_segmind.protocol.settings import connection_settings
-from airflow_provider_segmind.protocol.waiting import Watch
 
 KEY, OTHER_KEY = "SG_0123456789abcdef", "SG_fedcba9876543210"
 
@@ -46,7 +46,7 @@ def reader():
 
 def test_a_thousand_waits_read_once_and_share_one_client(reader):
     async def run():
-        leases = [Lease("c", reader) for _ in range(1000)]
+        leases = [SharedClient("c", reader) for _ in range(1000)]
         clients = set(await asyncio.gather(*(lease.client() for lease in leases)))
         for lease in leases:
             await lease.release()
@@ -58,7 +58,7 @@ def test_a_thousand_waits_read_once_and_share_one_client(reader):
 
 def test_the_last_that_leaves_closes_it(reader):
     async def run():
-        first, second = Lease("c", reader), Lease("c", reader)
+        first, second = SharedClient("c", reader), SharedClient("c", reader)
         client = await first.client()
         assert await second.client() is client
         await first.release()
@@ -66,7 +66,7 @@ def test_the_last_that_leaves_closes_it(reader):
         open_still = not closed(client)
         await second.release()
         closed_by_last = closed(client)
-        third = Lease("c", reader)
+        third = SharedClient("c", reader)
         another = await third.client()
         await third.release()
         return open_still, closed_by_last, another is not client
@@ -76,7 +76,7 @@ def test_the_last_that_leaves_closes_it(reader):
 
 def test_other_connections_and_other_loops_have_their_own(reader):
     async def run():
-        a, b = Lease("a", reader), Lease("b", reader)
+        a, b = SharedClient("a", reader), SharedClient("b", reader)
         found = await a.client(), await b.client()
         await a.release()
         await b.release()
@@ -87,10 +87,10 @@ def test_other_connections_and_other_loops_have_their_own(reader):
 
 
 def test_a_changed_connection_moves_everybody_at_their_next_call(reader, monkeypatch):
-    monkeypatch.setattr(shared, "_FRESH", 0.0)
+    monkeypatch.setattr(shared_client, "_FRESH", 0.0)
 
     async def run():
-        old, new = Lease("c", reader), Lease("c", reader)
+        old, new = SharedClient("c", reader), SharedClient("c", reader)
         before = await old.client()
         closed(before)
         reader.values["api_key"] = OTHER_KEY
@@ -107,10 +107,10 @@ def test_a_changed_connection_moves_everybody_at_their_next_call(reader, monkeyp
 
 
 def test_an_unchanged_connection_keeps_its_client(reader, monkeypatch):
-    monkeypatch.setattr(shared, "_FRESH", 0.0)
+    monkeypatch.setattr(shared_client, "_FRESH", 0.0)
 
     async def run():
-        first, second = Lease("c", reader), Lease("c", reader)
+        first, second = SharedClient("c", reader), SharedClient("c", reader)
         same = await first.client() is await second.client()
         await first.release()
         await second.release()
@@ -120,18 +120,18 @@ def test_an_unchanged_connection_keeps_its_client(reader, monkeypatch):
     assert reader.reads == 2
 
 
-def test_a_connection_that_cannot_be_read_anew_goes_on_as_it_was(reader, monkeypatch):
-    monkeypatch.setattr(shared, "_FRESH", 0.0)
+def test_a_connection_that_cannot_be_read_again_goes_on_as_it_was(reader, monkeypatch):
+    monkeypatch.setattr(shared_client, "_FRESH", 0.0)
 
     async def run():
-        first, second = Lease("c", reader), Lease("c", reader)
+        first, second = SharedClient("c", reader), SharedClient("c", reader)
         client = await first.client()
         reader.error = SegmindConfigError("the secrets backend is down")
         same = await second.client() is client
         await first.release()
         await second.release()
         with pytest.raises(SegmindConfigError):
-            await Lease("c", reader).client()
+            await SharedClient("c", reader).client()
         return same
 
     assert asyncio.run(run())
@@ -208,9 +208,9 @@ def test_in_a_task_a_refusal_is_tolerated_alike(connection, segmind_emulator):
 
 
 def test_both_modes_learn_from_what_completes(airflow_db, segmind_emulator, photos):
-    shared._DURATIONS.clear()
+    shared_client._DURATIONS.clear()
     segmind_emulator.reset(latency=0.3)
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with SegmindHook() as hook:
         first, second = (hook.submit("esrgan", {"image": image}).request_id for _ in range(2))
         assert hook.watch(watching(first, poll_interval=0.25)).kind == "completed"

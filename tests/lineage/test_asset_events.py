@@ -52,7 +52,7 @@ def test_a_mapped_run(segmind_emulator, photos, tmp_path, deferrable):
     for index, name in enumerate(("cat.jpg", "astronaut.png")):
         value = run.xcom("upscale", index)
         [stored] = value["stored"]
-        told = {
+        reported = {
             **stored,
             "model": "esrgan",
             "request_id": value["request_id"],
@@ -60,16 +60,16 @@ def test_a_mapped_run(segmind_emulator, photos, tmp_path, deferrable):
             "inputs": [f"file://{photos}/{name}"],
             "parameters": {"scale": 2, "output_format": "jpeg", "quality": 95},
         }
-        assert set(told) == MANIFEST
+        assert set(reported) == MANIFEST
         expected += [
-            ("any_picture", index, [], told),
-            (f"file://{tmp_path}/upscale_{index}.jpg", index, ["upscaled"], told),
+            ("any_picture", index, [], reported),
+            (f"file://{tmp_path}/upscale_{index}.jpg", index, ["upscaled"], reported),
         ]
     assert events_of(run) == expected
 
 
-def test_an_address_is_told_without_its_secrets(segmind_emulator, photos, tmp_path):
-    address = segmind_emulator.add_picture(photos / "cat.jpg")
+def test_an_address_is_reported_without_its_secrets(segmind_emulator, photos, tmp_path):
+    address = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("asset_address", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
@@ -88,7 +88,7 @@ def test_the_asset_has_no_connection_in_its_name(segmind_emulator, photos, bucke
     with DAG("asset_s3", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             destination=f"s3://{BUCKET}/large/",
             destination_conn_id=CONN,
             outlets=[ALIAS],
@@ -100,25 +100,25 @@ def test_the_asset_has_no_connection_in_its_name(segmind_emulator, photos, bucke
 
 def test_taskflow_after_a_deferral(segmind_emulator, photos, tmp_path):
     segmind_emulator.reset(latency=0.7)
-    picture = segmind_emulator.add_picture(photos / "cat.jpg")
+    photo = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("asset_taskflow", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/", deferrable=True, outlets=[ALIAS])
         def upscale():
-            return {"image": f"{picture}?sig=5ec7e7", "scale": 4}
+            return {"image": f"{photo}?sig=5ec7e7", "scale": 4}
 
         upscale()
     run = run_dag(dag)
     assert run.deferrals
     [(uri, _, _, extra)] = events_of(run)
     assert uri == f"file://{tmp_path}/upscale.jpg"
-    assert extra["inputs"] == [picture]
-    assert extra["parameters"] == {"image": picture, "scale": 4, "output_format": "jpeg", "quality": 95}
+    assert extra["inputs"] == [photo]
+    assert extra["parameters"] == {"image": photo, "scale": 4, "output_format": "jpeg", "quality": 95}
 
 
 def test_the_transfer(segmind_emulator, photos, tmp_path):
     with DAG("asset_transfer", schedule=None) as dag:
-        upscale = SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_picture(photos / "cat.jpg"))
+        upscale = SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_image(photos / "cat.jpg"))
         SegmindToObjectStorageOperator(
             task_id="store", result=upscale.output, destination=f"file://{tmp_path}/", outlets=[ALIAS]
         )
@@ -137,7 +137,7 @@ def test_the_transfer(segmind_emulator, photos, tmp_path):
 
 
 def test_a_workflow_has_an_event_for_each_output(segmind_emulator, photos, tmp_path):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("asset_workflow", schedule=None) as dag:
         SegmindRunWorkflowOperator(
             task_id="flow",
@@ -156,17 +156,17 @@ def test_a_workflow_has_an_event_for_each_output(segmind_emulator, photos, tmp_p
         "inputs": [image],
         "parameters": {"image": image, "prompt": "a cat"},
     }
-    picture, caption = value["stored"]
-    assert (picture["name"], caption["name"]) == ("upscaled_image", "caption")
-    caption_without_pixels = {name: told for name, told in caption.items() if told is not None}
+    photo, caption = value["stored"]
+    assert (photo["name"], caption["name"]) == ("upscaled_image", "caption")
+    caption_without_pixels = {name: reported for name, reported in caption.items() if reported is not None}
     assert events_of(run) == [
         (caption["uri"], -1, ["upscaled"], caption | about),
-        (picture["uri"], -1, ["upscaled"], picture | about),
-        ("flows", -1, [], about | {"stored": [picture, caption_without_pixels]}),
+        (photo["uri"], -1, ["upscaled"], photo | about),
+        ("flows", -1, [], about | {"stored": [photo, caption_without_pixels]}),
     ]
 
 
-def test_skipped_is_no_event_of_a_picture(segmind_emulator, photos, tmp_path):
+def test_skipped_is_not_a_event_of_a_image(segmind_emulator, photos, tmp_path):
     with DAG("asset_skip", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
@@ -183,7 +183,7 @@ def test_skipped_is_no_event_of_a_picture(segmind_emulator, photos, tmp_path):
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_a_retry_tells_what_the_killed_try_had_stored(segmind_emulator, photos, tmp_path):
+def test_a_retry_reports_what_the_killed_try_had_stored(segmind_emulator, photos, tmp_path):
     """Airflow sends the events with a success, so what a try told that came to nothing has to be told again."""
 
     def die_once(context: Any, result: Any = None) -> None:
@@ -196,7 +196,7 @@ def test_a_retry_tells_what_the_killed_try_had_stored(segmind_emulator, photos, 
     with DAG("asset_retry", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
-            image=segmind_emulator.add_picture(photos / "cat.jpg"),
+            image=segmind_emulator.add_image(photos / "cat.jpg"),
             destination=f"file://{out}/",
             outlets=[ALIAS],
             post_execute=die_once,
@@ -228,16 +228,16 @@ def _batch(folder: Path, items: list[Any], **arguments: Any) -> DAG:
     return dag
 
 
-def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
-    cat, astronaut = (segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png"))
+def test_a_batch_reports_what_this_run_stored(segmind_emulator, photos, tmp_path):
+    cat, astronaut = (segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png"))
     first = run_dag(_batch(tmp_path, [cat]))
     assert len(events_of(first)) == 2
 
     run = run_dag(_batch(tmp_path, [cat, {"image": astronaut, "scale": 4}], max_in_flight=1))
     value = run.xcom("upscale")
     assert (value["stored"], value["reused"]) == (2, 1)
-    picture, batch = sorted(events_of(run), key=lambda event: event[0] == "batches")
-    uri, _, aliases, extra = picture
+    photo, batch = sorted(events_of(run), key=lambda event: event[0] == "batches")
+    uri, _, aliases, extra = photo
     assert set(extra) == MANIFEST
     assert uri == extra["uri"]
     assert Path(uri.removeprefix("file://")).stat().st_size == extra["bytes"]
@@ -250,8 +250,8 @@ def test_a_batch_tells_what_this_run_stored(segmind_emulator, photos, tmp_path):
 
 
 @no_new_try
-def test_a_batch_tells_what_a_failed_try_had_stored(segmind_emulator, photos, tmp_path):
-    good, bad = (segmind_emulator.add_picture(photos / "cat.jpg", name=name) for name in ("good.jpg", "bad.jpg"))
+def test_a_batch_reports_what_a_failed_try_had_stored(segmind_emulator, photos, tmp_path):
+    good, bad = (segmind_emulator.add_image(photos / "cat.jpg", name=name) for name in ("good.jpg", "bad.jpg"))
     segmind_emulator.faults.add("output", "html", times=1)
     run = run_dag(_batch(tmp_path, [bad, good]))
     assert (run.state, events_of(run)) == ("failed", [])
@@ -288,8 +288,8 @@ def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segm
         ({"outlets": [Asset("a")], "destination": None, "wait_for_completion": False}, "before there is a picture"),
     ],
 )
-def test_outlets_that_would_be_silent_are_refused(arguments, said):
-    with pytest.raises(SegmindConfigError, match=said):
+def test_outlets_that_would_be_silent_are_refused(arguments, reported):
+    with pytest.raises(SegmindConfigError, match=reported):
         SegmindRunModelOperator(
             **{"task_id": "t", "model": "esrgan", "parameters": {"image": "https://x.example/a.png"}}
             | {"destination": "file:///tmp/x/"}

@@ -12,7 +12,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from openlineage.client.serde import Serde
 
-from airflow_provider_segmind.lineage import Made, made_of, manifest
+from airflow_provider_segmind.lineage import TaskLineage, manifest, task_lineage
 from airflow_provider_segmind.lineage.addresses import asset_uri, bare, dataset_name
 from airflow_provider_segmind.lineage.openlineage import MOST, lineage_of
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
@@ -56,19 +56,19 @@ def test_an_object_has_one_name():
     assert asset_uri("memory://out/a.png") == "memory://out/a.png"
 
 
-def test_nothing_secret_is_told():
+def test_nothing_secret_is_reported():
     secret = "https://me:pa55@host/a.png?sig=5ec7e7"
-    found = made_of({"model": "m", "request_id": "r"}, {"image": secret, "more": [{"mask": secret}]}, [secret])
+    found = task_lineage({"model": "m", "request_id": "r"}, {"image": secret, "more": [{"mask": secret}]}, [secret])
     assert found.inputs == ["https://host/a.png"]
     assert "5ec7e7" not in str(found)
     assert "pa55" not in str(found)
 
 
-def test_a_picture_as_text_is_told_by_its_hash(photos):
-    from airflow_provider_segmind.protocol.pictures import data_uri
+def test_a_image_as_text_is_reported_by_its_hash(photos):
+    from airflow_provider_segmind.protocol.content_types import data_uri
 
     text = data_uri((photos / "cat.jpg").read_bytes())
-    found = made_of({"model": "esrgan"}, {"image": text}, [text])
+    found = task_lineage({"model": "esrgan"}, {"image": text}, [text])
     assert found.inputs == []
     assert found.parameters["image"].startswith("sha256:")
 
@@ -79,19 +79,22 @@ def _stored(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("count", [MOST, MOST + 1, 3000])
-def test_thousands_are_told_by_their_folders(count):
-    pictures = [
+def test_thousands_are_reported_by_their_folders(count):
+    photos = [
         manifest(_stored(number), "esrgan", f"r-{number}", 0.005, [f"https://host/{number % 2}/{number}.jpg"], {})
         for number in range(count)
     ]
-    inputs = [picture["inputs"][0] for picture in pictures]
-    told = lineage_of(Made(model="esrgan", inputs=inputs, pictures=pictures, batch={"total": count}))
+    inputs = [photo["inputs"][0] for photo in photos]
+    reported = lineage_of(TaskLineage(model="esrgan", inputs=inputs, photos=photos, batch={"total": count}))
     if count <= MOST:
-        assert (len(told.inputs), len(told.outputs)) == (count, count)
-        assert told.outputs[3].facets["segmind_picture"].inputs == ["https://host/1/3.jpg"]
+        assert (len(reported.inputs), len(reported.outputs)) == (count, count)
+        assert reported.outputs[3].facets["segmind_picture"].inputs == ["https://host/1/3.jpg"]
         return
-    assert [(found.namespace, found.name) for found in told.inputs] == [("https://host", "0/"), ("https://host", "1/")]
-    [folder] = told.outputs
+    assert [(found.namespace, found.name) for found in reported.inputs] == [
+        ("https://host", "0/"),
+        ("https://host", "1/"),
+    ]
+    [folder] = reported.outputs
     assert (folder.namespace, folder.name) == ("s3://bucket", "day/")
     assert folder.outputFacets["outputStatistics"].size == 10 * count
     assert folder.outputFacets["outputStatistics"].fileCount == count
@@ -100,19 +103,19 @@ def test_thousands_are_told_by_their_folders(count):
 
 def _facets(operator: Any) -> dict[str, Any]:
     """What the listener would send of an operator that never came to its end."""
-    told = operator.get_openlineage_facets_on_complete(None)
+    reported = operator.get_openlineage_facets_on_complete(None)
     return {
-        "inputs": [(found.namespace, found.name) for found in told.inputs],
-        "outputs": [(found.namespace, found.name) for found in told.outputs],
+        "inputs": [(found.namespace, found.name) for found in reported.inputs],
+        "outputs": [(found.namespace, found.name) for found in reported.outputs],
         "request": {
             name: value
-            for name, value in Serde.to_dict(told.run_facets["segmind_request"]).items()
+            for name, value in Serde.to_dict(reported.run_facets["segmind_request"]).items()
             if not name.startswith("_") and value not in (None, {})
         },
     }
 
 
-def test_after_a_failure_what_is_known_is_told():
+def test_after_a_failure_what_is_known_is_reported():
     esrgan = SegmindEsrganOperator(task_id="t", input_path="s3://in/a.png", scale="4")
     esrgan.request_id = "r-1"
     parameters = {"scale": 4, "output_format": "jpeg", "quality": 95}
@@ -145,11 +148,11 @@ def test_without_the_openlineage_package_all_runs():
 
         sys.meta_path.insert(0, Refuse())
         from airflow_provider_segmind.hooks.segmind import SegmindHook
-        from airflow_provider_segmind.lineage import made_of
+        from airflow_provider_segmind.lineage import task_lineage
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
         operator = SegmindEsrganOperator(task_id="t", image="https://host/a.png")
-        operator.tell({}, SegmindHook(), operator.made_of({"model": "esrgan", "output": "https://host/b.png"}))
+        operator.tell({}, SegmindHook(), operator.task_lineage({"model": "esrgan", "output": "https://host/b.png"}))
         assert operator.made.elsewhere == ["https://host/b.png"]
         assert not [name for name in sys.modules if name.startswith(PACKAGES) and name not in METADATA]
     """
@@ -187,7 +190,7 @@ def test_hook_lineage(airflow_db, segmind_emulator, quick_polls, photos, tmp_pat
 
 
 def test_hook_lineage_of_transfer_and_batch(airflow_db, segmind_emulator, quick_polls, photos, tmp_path, collector):
-    cat, astronaut = (segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png"))
+    cat, astronaut = (segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png"))
     with DAG("hook_lineage_others", schedule=None) as dag:
         upscale = SegmindEsrganOperator(task_id="upscale", image=cat)
         store = SegmindToObjectStorageOperator(

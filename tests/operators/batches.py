@@ -32,5 +32,5 @@ def rows_of(folder):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def pictures_in(folder):
+def images_in(folder):
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".jsonl")

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_segmind.hooks import gate
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
+from airflow_provider_segmind.polling import rate_limiter
 from tests.task_runner import run_tasks
 
 
@@ -36,7 +36,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
 @pytest.fixture
 def own_notes(tmp_path, monkeypatch):
     """Notes about limits are per machine; a test has its own."""
-    monkeypatch.setattr(gate.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(rate_limiter.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def images(segmind_emulator, photos):
 
     def make(count):
         names = sorted(path for path in photos.iterdir() if path.suffix in (".jpg", ".png"))
-        return [segmind_emulator.add_picture(names[i % len(names)], name=f"picture-{i}.png") for i in range(count)]
+        return [segmind_emulator.add_image(names[i % len(names)], name=f"picture-{i}.png") for i in range(count)]
 
     return make
 

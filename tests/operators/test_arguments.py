@@ -62,8 +62,8 @@ def test_arguments_are_the_pages_parameters(operator):
         (SegmindRunModelOperator, {"model": "esrgan", "parameters": 7}, "dict"),
     ],
 )
-def test_a_literal_mistake_breaks_the_import_of_the_dag(operator, arguments, says):
-    with pytest.raises(SegmindConfigError, match=says):
+def test_a_literal_mistake_breaks_the_import_of_the_dag(operator, arguments, reports):
+    with pytest.raises(SegmindConfigError, match=reports):
         operator(task_id="t", **arguments)
 
 
@@ -107,7 +107,9 @@ def test_is_final():
     ],
 )
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_what_renders_wrong_costs_nothing(airflow_db, segmind_emulator, photos, tmp_path, arguments, says, deferrable):
+def test_what_renders_wrong_costs_nothing(
+    airflow_db, segmind_emulator, photos, tmp_path, arguments, reports, deferrable
+):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "truncated.png").write_bytes((photos / "astronaut.png").read_bytes()[:5000])
@@ -118,7 +120,7 @@ def test_what_renders_wrong_costs_nothing(airflow_db, segmind_emulator, photos, 
         SegmindEsrganOperator(task_id="t", deferrable=deferrable, retries=2, retry_delay=timedelta(0), **arguments)
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert says in run.log
+    assert reports in run.log
     assert run.task("t").try_number == 1, "a retry cannot mend it"
     assert segmind_emulator.stats.submits_attempted == 0
     assert segmind_emulator.stats.uploads == 0
@@ -127,11 +129,11 @@ def test_what_renders_wrong_costs_nothing(airflow_db, segmind_emulator, photos, 
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_path, native, deferrable):
-    urls = [segmind_emulator.add_picture(photos / name, name=name) for name in ("cat.jpg", "astronaut.png")]
+    urls = [segmind_emulator.add_image(photos / name, name=name) for name in ("cat.jpg", "astronaut.png")]
     with DAG("mapped", schedule=None, render_template_as_native_obj=native, params={"scale": 2, "quality": 90}) as dag:
 
         @task
-        def pictures():
+        def images():
             return urls
 
         upscaled = SegmindEsrganOperator.partial(
@@ -140,7 +142,7 @@ def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_pat
             quality="{{ params.quality }}",
             deferrable=deferrable,
             map_index_template="{{ task.image.rsplit('/', 1)[-1] }}",
-        ).expand(image=pictures())
+        ).expand(image=images())
         SegmindToObjectStorageOperator.partial(task_id="store", destination=f"file://{tmp_path}/out/").expand(
             result=upscaled.output
         )

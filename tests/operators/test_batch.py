@@ -14,7 +14,7 @@ from airflow_provider_segmind.execution.claim import Claim
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator
 from tests.airflow_versions import needs_airflow_sdk
 from tests.buckets import BUCKET, CONN
-from tests.operators.batches import dag_of, pictures_in, rows_of
+from tests.operators.batches import dag_of, images_in, rows_of
 from tests.task_runner import run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
@@ -41,7 +41,7 @@ def test_a_batch_in_one_task(segmind_emulator, images, folder):
         assert stored["width"] > 0
         assert row["result"]["metrics"]["cost"] > 0
         assert row["submitted_at"] <= row["finished_at"]
-    assert len(pictures_in(folder)) == 12
+    assert len(images_in(folder)) == 12
     assert segmind_emulator.api_key not in run.log + json.dumps(rows)
 
 
@@ -73,7 +73,7 @@ def test_the_vendors_limit_is_waited_out(segmind_emulator, images, folder):
     assert segmind_emulator.stats.submits_accepted == 6
 
 
-def test_items_with_the_same_parameters_are_one_picture(segmind_emulator, images, folder):
+def test_items_with_the_same_parameters_are_one_image(segmind_emulator, images, folder):
     [image] = images(1)
     items = [image, {"image": image}, {"image": image, "scale": 4}]
     run = run_tasks(dag_of(folder, items, parameters={"scale": 2}))
@@ -84,13 +84,13 @@ def test_items_with_the_same_parameters_are_one_picture(segmind_emulator, images
 
 def test_a_clear_does_nothing_where_nothing_is_missing(segmind_emulator, images, folder):
     run = run_tasks(dag_of(folder, images(4)))
-    first = pictures_in(folder)
+    first = images_in(folder)
     again = run.again("upscale")
     assert again.state == "success"
     assert segmind_emulator.stats.submits_accepted == 4
     assert again.xcom("upscale")["reused"] == 4
     assert again.xcom("upscale")["metrics"]["cost"] == 0
-    assert pictures_in(folder) == first
+    assert images_in(folder) == first
 
 
 def test_another_run_with_more_items_does_what_is_missing(segmind_emulator, images, folder):
@@ -99,7 +99,7 @@ def test_another_run_with_more_items_does_what_is_missing(segmind_emulator, imag
     run = run_tasks(dag_of(folder, list(reversed(items))))
     assert run.xcom("upscale")["reused"] == 3
     assert segmind_emulator.stats.submits_accepted == 5
-    assert len(pictures_in(folder)) == 5
+    assert len(images_in(folder)) == 5
 
 
 def test_rows_of_other_items_stay_in_the_manifest(segmind_emulator, images, folder):
@@ -143,12 +143,12 @@ def test_items_that_render_differently_after_the_deferral(segmind_emulator, imag
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_a_picture_that_was_deleted_is_fetched_again_for_free(segmind_emulator, images, folder):
+def test_a_image_that_was_deleted_is_fetched_again_for_free(segmind_emulator, images, folder):
     run = run_tasks(dag_of(folder, images(3)))
     assert run.xcom("upscale")["metrics"]["cost"] > 0
-    (folder / pictures_in(folder)[1]).unlink()
+    (folder / images_in(folder)[1]).unlink()
     again = run.again("upscale")
-    assert len(pictures_in(folder)) == 3
+    assert len(images_in(folder)) == 3
     assert segmind_emulator.stats.submits_accepted == 3
     assert again.xcom("upscale")["metrics"]["cost"] == 0, "it was in the numbers of the run that delivered it first"
 
@@ -160,8 +160,12 @@ def test_every_wrong_item_is_named_before_anything_is_sent(segmind_emulator, ima
     items = [*images(2), "nothing", {"image": "https://x.example/a.png", "scale": 3}, 7]
     run = run_tasks(dag_of(folder, items))
     assert run.state == "failed"
-    for said in ("item 2: parameters of esrgan: image", "item 3: parameters of esrgan: scale", "item 4: it is neither"):
-        assert said in run.log
+    for reported in (
+        "item 2: parameters of esrgan: image",
+        "item 3: parameters of esrgan: scale",
+        "item 4: it is neither",
+    ):
+        assert reported in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 
@@ -209,7 +213,7 @@ def test_a_folder_that_cannot_be_written_costs_nothing(segmind_emulator, images,
 def test_the_model_may_name_the_folder(segmind_emulator, images, tmp_path):
     run = run_tasks(dag_of(tmp_path / "{model}", images(1)))
     assert run.state == "success"
-    assert len(pictures_in(tmp_path / "esrgan")) == 1
+    assert len(images_in(tmp_path / "esrgan")) == 1
 
 
 def test_a_bucket(segmind_emulator, images, bucket):

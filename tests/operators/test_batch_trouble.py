@@ -6,8 +6,8 @@ import pytest
 
 from airflow_provider_segmind.execution import batch, deliver, engine, submit
 from airflow_provider_segmind.execution.manifest import BatchFolder
-from airflow_provider_segmind.protocol import waiting
-from tests.operators.batches import dag_of, pictures_in, rows_of
+from airflow_provider_segmind.polling import loop
+from tests.operators.batches import dag_of, images_in, rows_of
 from tests.task_runner import run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
@@ -74,7 +74,7 @@ def test_a_gateway_that_breaks_for_all_ends_the_submits(segmind_emulator, images
     assert segmind_emulator.stats.submits_attempted == 3 * min(count, 4)  # of those that were under way
 
 
-def test_answers_that_are_all_lost_are_paid_for_once_more_at_most(segmind_emulator, images, folder):
+def test_responses_that_are_all_lost_are_paid_for_once_more_at_most(segmind_emulator, images, folder):
     """Accepted, never answered, and a history that shows nothing: resubmit must not go on for ever."""
     segmind_emulator.reset(history_delay=3600)
     segmind_emulator.faults.add("submit", "drop_after")
@@ -83,7 +83,7 @@ def test_answers_that_are_all_lost_are_paid_for_once_more_at_most(segmind_emulat
     assert segmind_emulator.stats.submits_accepted <= 2 * 6
 
 
-def test_a_history_that_does_not_answer_is_no_leave_to_resubmit(segmind_emulator, images, folder):
+def test_a_history_that_does_not_response_is_not_a_leave_to_resubmit(segmind_emulator, images, folder):
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     segmind_emulator.faults.add("history", "status:500")
     run = run_tasks(dag_of(folder, images(2), on_lost_submit="resubmit", lost_submit_wait=0.1, max_failures=1))
@@ -91,7 +91,7 @@ def test_a_history_that_does_not_answer_is_no_leave_to_resubmit(segmind_emulator
     assert segmind_emulator.stats.submits_accepted == 2
 
 
-def test_a_limit_that_does_not_end_is_told(segmind_emulator, images, folder, monkeypatch):
+def test_a_limit_that_does_not_end_is_reported(segmind_emulator, images, folder, monkeypatch):
     monkeypatch.setattr(batch, "_LEAST_TIMEOUT", 0.5)
     segmind_emulator.faults.add("submit", "status:429", headers={"retry-after": "1"})
     run = run_tasks(dag_of(folder, images(2), timeout=0.5))
@@ -154,7 +154,7 @@ def test_an_output_that_is_refused_is_paid_for_again_only_once_it_is_gone(
     assert segmind_emulator.stats.submits_accepted == 2
 
 
-def test_a_picture_that_takes_too_long_is_looked_at_again_by_the_next_try(segmind_emulator, images, folder):
+def test_a_image_that_takes_too_long_is_polled_again_by_the_next_try(segmind_emulator, images, folder):
     segmind_emulator.reset(latency=4.0)
     run = run_tasks(dag_of(folder, images(2), timeout=1.0))
     assert run.state == "failed"
@@ -177,19 +177,19 @@ def test_a_time_out_of_yesterday_is_taken_from_the_history(segmind_emulator, ima
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "garbage", "missing_fields"])
-def test_a_lost_answer_is_found_in_the_history(segmind_emulator, images, folder, fault):
+def test_a_lost_response_is_found_in_the_history(segmind_emulator, images, folder, fault):
     segmind_emulator.faults.add("submit", fault, times=2)
     run = run_tasks(dag_of(folder, images(5)))
     assert run.state == "success"
     assert segmind_emulator.stats.submits_accepted == 5
 
 
-def test_a_lost_answer_that_nobody_knows_is_left_to_a_person(segmind_emulator, images, folder):
+def test_a_lost_response_that_nobody_knows_is_left_to_a_person(segmind_emulator, images, folder):
     segmind_emulator.faults.add("submit", "drop_before", times=1)
     run = run_tasks(dag_of(folder, images(3), max_failures=1))
     assert run.state == "success"
     [lost] = [row for row in rows_of(folder) if row["state"] == "failed"]
-    assert lost["error"]["type"] == "SegmindAnswerLostError"
+    assert lost["error"]["type"] == "SegmindUnknownOutcomeError"
     assert segmind_emulator.stats.submits_accepted == 2
     assert run.again("upscale").xcom("upscale")["failed"] == 1  # it is looked for again, and not submitted
     assert segmind_emulator.stats.submits_accepted == 2
@@ -220,7 +220,7 @@ def test_a_retry_goes_on_where_the_last_try_was_interrupted(segmind_emulator, im
     assert run.state == "success"
     assert run.task("upscale").try_number == 2
     assert segmind_emulator.stats.submits_accepted == 8
-    assert len(pictures_in(folder)) == 8
+    assert len(images_in(folder)) == 8
 
 
 def test_a_try_that_dies_while_storing_fetches_again_and_pays_nothing(segmind_emulator, images, folder, monkeypatch):
@@ -246,13 +246,13 @@ def test_without_a_store_the_event_remembers(segmind_emulator, images, folder):
 
 def test_a_manifest_that_goes_missing_while_it_is_needed(segmind_emulator, images, folder, monkeypatch):
     """What was stored would be paid for again: better to stop, and say so."""
-    original = waiting.Watch.steps
+    original = loop.Watch.steps
 
     def and_someone_cleans_up(self, clock):
         (folder / "upscale.manifest.jsonl").unlink(missing_ok=True)
         return original(self, clock)
 
-    monkeypatch.setattr(waiting.Watch, "steps", and_someone_cleans_up)
+    monkeypatch.setattr(loop.Watch, "steps", and_someone_cleans_up)
     run = run_tasks(dag_of(folder, images(2)))
     assert run.state == "failed"
     assert "has gone since the batch began" in run.log

@@ -21,7 +21,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
-from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.polling.loop import Watch
 from tests.task_runner import run_tasks
 
 DOWN = ("status:500", "status:502", "status:503", "status:504", "status:429", "garbage", "drop_before")
@@ -38,7 +38,7 @@ class Case:
     state: str = "success"
     size: tuple[int, int] | None = None
     content_type: str = "image/jpeg"
-    says: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
     tries: int = 1
     submits: int = 1
     billed: int = 1
@@ -63,44 +63,50 @@ CASES = {
     "result that fails": Case(faults=[("result", "status:504", 1)], size=(600, 400)),
     "download that breaks": Case(faults=[("output", "truncate", 1)], size=(600, 400)),
     "lost answer": Case(
-        faults=[("submit", "drop_after", 1)], size=(600, 400), says=("of an earlier submit: nothing is billed again",)
+        faults=[("submit", "drop_after", 1)],
+        size=(600, 400),
+        reports=("of an earlier submit: nothing is billed again",),
     ),
     "no request id": Case(faults=[("submit", "missing_fields", 1)], size=(600, 400)),
     "lost before it was accepted": Case(
         arguments={"lost_submit_wait": 0.0, "on_lost_submit": "resubmit"},
         faults=[("submit", "drop_before", 1)],
         size=(600, 400),
-        says=("Submitting again: on_lost_submit='resubmit'",),
+        reports=("Submitting again: on_lost_submit='resubmit'",),
     ),
     "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
     # --- what a retry cannot mend: one try, whatever the task's retries
-    "bad key": Case(faults=[("submit", "status:401", None)], state="failed", says=("refused the API key",), billed=0),
-    "no credits": Case(emulator={"credits": 0.0}, state="failed", says=("Not enough Segmind credits",), billed=0),
-    "not allowed": Case(faults=[("submit", "status:403", None)], state="failed", says=("may not do that",), billed=0),
-    "retired": Case(faults=[("submit", "status:410", None)], state="failed", says=("retired",), billed=0),
-    "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", says=("CUDA error",), billed=0),
+    "bad key": Case(
+        faults=[("submit", "status:401", None)], state="failed", reports=("refused the API key",), billed=0
+    ),
+    "no credits": Case(emulator={"credits": 0.0}, state="failed", reports=("Not enough Segmind credits",), billed=0),
+    "not allowed": Case(
+        faults=[("submit", "status:403", None)], state="failed", reports=("may not do that",), billed=0
+    ),
+    "retired": Case(faults=[("submit", "status:410", None)], state="failed", reports=("retired",), billed=0),
+    "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", reports=("CUDA error",), billed=0),
     "blocked": Case(
         faults=[("submit", "fail:content moderation flagged it", None)],
         state="failed",
-        says=("Segmind blocked the content", "will be blocked again"),
+        reports=("Segmind blocked the content", "will be blocked again"),
         billed=0,
     ),
-    "unknown status": Case(faults=[("submit", "unknown_status", None)], state="failed", says=("PAUSED",), billed=0),
-    "no output": Case(faults=[("submit", "no_output", None)], state="failed", says=("without a usable output",)),
+    "unknown status": Case(faults=[("submit", "unknown_status", None)], state="failed", reports=("PAUSED",), billed=0),
+    "no output": Case(faults=[("submit", "no_output", None)], state="failed", reports=("without a usable output",)),
     "lost answer that nobody knows": Case(
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        says=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
+        reports=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
         tries=2,  # the next try searches again
     ),
-    "not a picture": Case(faults=[("output", "html", None)], state="failed", says=("cannot be",)),
+    "not a picture": Case(faults=[("output", "html", None)], state="failed", reports=("cannot be",)),
     # --- what may pass: left to the task's retries
     "too slow": Case(
         arguments={"timeout": 1.2},
         faults=[("submit", "stuck", None)],
         state="failed",
-        says=("did not finish in time", "no cancel call"),
+        reports=("did not finish in time", "no cancel call"),
         tries=2,
         billed=0,
     ),
@@ -118,7 +124,7 @@ def test_case(airflow_db, segmind_emulator, photos, tmp_path, case, deferrable):
     for route, fault, times in case.faults:
         segmind_emulator.faults.add(route, fault, times=times)
     arguments = {
-        "image": segmind_emulator.add_picture(photos / "cat.jpg"),
+        "image": segmind_emulator.add_image(photos / "cat.jpg"),
         "destination": f"file://{tmp_path}/out/",
         "poll_interval": 0.25,
         "timeout": 20,
@@ -135,7 +141,7 @@ def test_case(airflow_db, segmind_emulator, photos, tmp_path, case, deferrable):
     assert run.task("upscale").try_number == case.tries
     assert stats.submits_accepted <= case.submits
     assert stats.billed == case.billed
-    for words in case.says:
+    for words in case.reports:
         assert words in run.log
     assert segmind_emulator.api_key not in run.log
     assert stats.keys_seen_on_downloads == 0
@@ -164,9 +170,9 @@ def check_result(value: dict[str, Any], case: Case, emulator: Any) -> None:
     assert (len(content), hashlib.sha256(content).hexdigest()) == (stored["bytes"], stored["sha256"])
     assert (stored["width"], stored["height"]) == case.size
     assert stored["content_type"] == case.content_type
-    with Image.open(io.BytesIO(content)) as picture:
-        picture.load()
-        assert picture.size == case.size
+    with Image.open(io.BytesIO(content)) as photo:
+        photo.load()
+        assert photo.size == case.size
     assert [file.name for file in path.parent.iterdir()] == [path.name], "no temporary file stays"
     assert path.stem == "upscale"
 
@@ -188,7 +194,7 @@ def test_the_request_id_is_known_while_the_task_waits(airflow_db, segmind_emulat
     assert segmind_emulator.stats.polls == 0
 
 
-def test_a_short_look_spares_the_deferral(airflow_db, segmind_emulator):
+def test_a_short_poll_spares_the_deferral(airflow_db, segmind_emulator):
     with DAG("short_look", schedule=None) as dag:
         SegmindRunModelOperator(
             task_id="quick",
@@ -203,7 +209,7 @@ def test_a_short_look_spares_the_deferral(airflow_db, segmind_emulator):
     assert run.deferrals == 0
 
 
-def test_after_a_short_look_in_vain_it_defers(airflow_db, segmind_emulator):
+def test_after_a_short_poll_in_vain_it_defers(airflow_db, segmind_emulator):
     segmind_emulator.reset(latency=1.5)
     with DAG("look_in_vain", schedule=None) as dag:
         SegmindRunModelOperator(
@@ -220,9 +226,9 @@ def test_after_a_short_look_in_vain_it_defers(airflow_db, segmind_emulator):
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_no_look_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
+def test_no_poll_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
     """Bria takes 12 s by its page: a look after one second would be a poll for nothing."""
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     operator = SegmindBriaIncreaseResolutionOperator(
         task_id="x", image=image, deferrable=True, defer_after=1.0, segmind_conn_id="segmind_default"
     )
@@ -243,8 +249,8 @@ def test_no_look_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
         ({"outlets": [Asset("pictures")]}, "no asset events"),
     ],
 )
-def test_end_from_trigger_refuses_what_would_be_missing(arguments, said):
-    with pytest.raises(SegmindConfigError, match=said):
+def test_end_from_trigger_refuses_what_would_be_missing(arguments, reported):
+    with pytest.raises(SegmindConfigError, match=reported):
         SegmindEsrganOperator(
             **{"task_id": "t", "image": "https://x.example/a.png", "deferrable": True, **arguments},
             end_from_trigger=True,

@@ -17,8 +17,8 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
-from airflow_provider_segmind.protocol.answers import clean
-from airflow_provider_segmind.storage.inputs import Picture
+from airflow_provider_segmind.protocol.responses import clean
+from airflow_provider_segmind.storage.inputs import InputImage
 from tests.airflow_versions import forget_stores
 from tests.buckets import BUCKET, CONN
 from tests.task_runner import run_tasks
@@ -86,13 +86,13 @@ def test_ways(upscale, bucket, photos, segmind_emulator, airflow_db, deferrable,
             assert signature.encode() not in file.read_bytes()
 
 
-def test_auto_is_data_for_small_pictures_only(upscale, tmp_path, segmind_emulator):
+def test_auto_is_data_for_small_images_only(upscale, tmp_path, segmind_emulator):
     (tmp_path / "large.png").write_bytes(noise(600))
     assert upscale(NOMOS, input_path=f"file://{tmp_path}/large.png").state == "success"
     assert segmind_emulator.stats.uploads == 1
 
 
-def test_a_lost_answer_is_found_by_the_address_without_its_signature(upscale, bucket, photos, segmind_emulator):
+def test_a_lost_response_is_found_by_the_address_without_its_signature(upscale, bucket, photos, segmind_emulator):
     bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     run = upscale(input_path=f"s3://{CONN}@{BUCKET}/cat.jpg", input_transport="presign")
@@ -101,7 +101,7 @@ def test_a_lost_answer_is_found_by_the_address_without_its_signature(upscale, bu
     assert segmind_emulator.stats.billed == 1
 
 
-def test_a_lost_answer_that_nobody_knows_is_told_without_the_signature(upscale, bucket, photos, segmind_emulator):
+def test_a_lost_response_that_nobody_knows_is_reported_without_the_signature(upscale, bucket, photos, segmind_emulator):
     bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     segmind_emulator.faults.add("submit", "drop_after")
     segmind_emulator.faults.add("history", "status:500")
@@ -134,7 +134,7 @@ def test_the_vendors_words_lose_signatures(words):
         ({"input_path": "file://{tmp}/text.png"}, "no whole picture"),
         ({"input_path": "file://{tmp}/half.png"}, "no whole picture"),
         ({"input_path": "file://{tmp}/gone.png"}, "FileNotFoundError"),
-        ({"input_path": "file://{tmp}"}, "is a folder: list_pictures()"),
+        ({"input_path": "file://{tmp}"}, "is a folder: list_images()"),
         ({"input_path": "s3://pictures/gone.png", "input_conn_id": CONN}, "FileNotFoundError"),
         ({"input_path": "s3://no-such-bucket/cat.png", "input_conn_id": CONN}, "FileNotFoundError"),
         ({"input_path": "s3://pictures/cat.png", "input_conn_id": "not_there"}, "not_there"),
@@ -146,14 +146,16 @@ def test_the_vendors_words_lose_signatures(words):
         ({"input_path": "s3://{{{{ '' }}}}/"}, "names nothing"),
     ],
 )
-def test_what_is_wrong_costs_nothing(upscale, bucket, photos, tmp_path, segmind_emulator, arguments, says, deferrable):
+def test_what_is_wrong_costs_nothing(
+    upscale, bucket, photos, tmp_path, segmind_emulator, arguments, reports, deferrable
+):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "half.png").write_bytes((photos / "astronaut.png").read_bytes()[:5000])
     arguments = arguments | {"input_path": arguments["input_path"].format(photos=photos, tmp=tmp_path)}
     run = upscale(deferrable=deferrable, **arguments)
     assert run.state == "failed"
-    assert says in run.log
+    assert reports in run.log
     assert run.task("t").try_number == 1, "a retry cannot mend it"
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.uploads) == (0, 0)
@@ -178,8 +180,8 @@ def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
         (NOMOS, {"max_input_bytes": 0}, "max_input_bytes must be a whole number above 0"),
     ],
 )
-def test_what_is_wrong_as_a_literal_breaks_the_import(operator, arguments, says):
-    with pytest.raises(SegmindConfigError, match=says):
+def test_what_is_wrong_as_a_literal_breaks_the_import(operator, arguments, reports):
+    with pytest.raises(SegmindConfigError, match=reports):
         operator(task_id="t", input_path="file:///x.png", **arguments)
 
 
@@ -201,4 +203,4 @@ def test_a_store_without_a_key_cannot_sign(bucket, s3_server, monkeypatch):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     path = object_path(f"s3://{BUCKET}/cat.jpg", None)
     with pytest.raises(SegmindConfigError, match="cannot be presigned: no key to sign with"):
-        Picture(path, b"", (1, 1)).sign(60)
+        InputImage(path, b"", (1, 1)).sign(60)

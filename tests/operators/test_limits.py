@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_segmind.hooks import gate
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
-from airflow_provider_segmind.protocol import waiting
+from airflow_provider_segmind.polling import loop, rate_limiter
 from tests.airflow_versions import no_new_try
 from tests.task_runner import run_tasks
 
@@ -20,7 +19,7 @@ both = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "
 @pytest.fixture(autouse=True)
 def own_notes(tmp_path, monkeypatch):
     """Notes about limits are per machine; a test has its own."""
-    monkeypatch.setattr(gate.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(rate_limiter.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 def echo(**arguments):
@@ -52,7 +51,7 @@ def test_a_limit_is_waited_out_without_a_retry(airflow_db, segmind_emulator, def
 
 
 @both
-def test_a_limit_beyond_the_time_out_is_said_at_once(airflow_db, segmind_emulator, deferrable):
+def test_a_limit_beyond_the_time_out_is_reported_at_once(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.faults.add("submit", "status:429", headers={"retry-after": "500"})
     with DAG("limit_too_long", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0, timeout=5)
@@ -62,7 +61,7 @@ def test_a_limit_beyond_the_time_out_is_said_at_once(airflow_db, segmind_emulato
     assert segmind_emulator.stats.submits_attempted == 1
 
 
-def test_other_tasks_of_the_machine_do_not_knock_at_a_closed_gate(airflow_db, segmind_emulator):
+def test_other_tasks_of_the_machine_do_not_submit_at_a_closed_gate(airflow_db, segmind_emulator):
     segmind_emulator.faults.add("submit", "status:429", times=1, headers={"retry-after": "2"})
     with DAG("closed_gate", schedule=None) as dag:
         for n in range(3):
@@ -124,20 +123,20 @@ def test_a_budget_is_checked_before_the_submit(airflow_db, segmind_emulator, mon
 
 def test_the_trigger_of_another_version_is_refused(airflow_db):
     from airflow_provider_segmind.exceptions import SegmindEventError
-    from airflow_provider_segmind.protocol.events import read_gate_event
+    from airflow_provider_segmind.protocol.events import read_rate_limit_event
 
     for payload in (None, {}, {"version": 2, "kind": "gate", "started_at": 0, "returns": 0}, {"kind": "fetch"}):
         with pytest.raises(SegmindEventError):
-            read_gate_event(payload)
+            read_rate_limit_event(payload)
 
 
-def test_a_cleared_task_with_a_changed_picture_sends_the_new_one(airflow_db, segmind_emulator, photos, tmp_path):
-    picture = tmp_path / "in.png"
-    picture.write_bytes((photos / "astronaut.png").read_bytes())
+def test_a_cleared_task_with_a_changed_image_sends_the_new_one(airflow_db, segmind_emulator, photos, tmp_path):
+    photo = tmp_path / "in.png"
+    photo.write_bytes((photos / "astronaut.png").read_bytes())
     with DAG("changed", schedule=None) as dag:
-        SegmindEsrganOperator(task_id="t", input_path=f"file://{picture}", poll_interval=0.25)
+        SegmindEsrganOperator(task_id="t", input_path=f"file://{photo}", poll_interval=0.25)
     run = run_tasks(dag)
-    picture.write_bytes((photos / "portrait-alpha.png").read_bytes())
+    photo.write_bytes((photos / "portrait-alpha.png").read_bytes())
     again = run.again("t")
     assert (run.state, again.state) == ("success", "success")
     first, second = segmind_emulator.requests
@@ -145,7 +144,7 @@ def test_a_cleared_task_with_a_changed_picture_sends_the_new_one(airflow_db, seg
     assert segmind_emulator.stats.uploads == 2
 
 
-def test_lost_answers_do_not_buy_without_end(airflow_db, segmind_emulator):
+def test_lost_responses_do_not_buy_without_end(airflow_db, segmind_emulator):
     segmind_emulator.faults.add("submit", "drop_before")
     with DAG("lost_twice", schedule=None) as dag:
         echo(retries=0, on_lost_submit="resubmit", lost_submit_wait=0)
@@ -159,11 +158,11 @@ def test_a_request_that_expires_in_the_wait_is_recovered_from_the_history(
     airflow_db, segmind_emulator, monkeypatch, deferrable
 ):
     segmind_emulator.faults.add("status", "status:404")
-    monkeypatch.setattr(waiting, "RECORD_LIVES", 0.0)
+    monkeypatch.setattr(loop, "RECORD_LIVES", 0.0)
     with DAG("expires", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="t",
-            image=segmind_emulator.add_picture(photo()),
+            image=segmind_emulator.add_image(photo()),
             deferrable=deferrable,
             retries=0,
             poll_interval=1.0,

@@ -14,7 +14,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
 )
-from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.storage.names import check_placeholders, fill, safe, stem_of
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.buckets import BUCKET, CONN
@@ -40,7 +40,7 @@ def test_every_placeholder(upscale, tmp_path, segmind_emulator, deferrable):
     assert run.xcom("t")["stored"][0]["uri"] == f"file://{tmp_path}/{files(tmp_path)[0]}"
 
 
-def test_mapped_pictures_keep_their_names(upscale, tmp_path, photos, deferrable):
+def test_mapped_images_keep_their_names(upscale, tmp_path, photos, deferrable):
     run = upscale(
         SegmindNomosUpscalerOperator,
         expand={"input_path": [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]},
@@ -100,8 +100,8 @@ def test_unknown_placeholders():
         ({"if_exists": "fail"}, "need a destination"),
     ],
 )
-def test_what_is_wrong_as_a_literal_breaks_the_import(arguments, says):
-    with pytest.raises(SegmindConfigError, match=says):
+def test_what_is_wrong_as_a_literal_breaks_the_import(arguments, reports):
+    with pytest.raises(SegmindConfigError, match=reports):
         ESRGAN(task_id="t", image=URL, **arguments)
 
 
@@ -163,11 +163,11 @@ def test_sidecar_and_metadata_on_s3(upscale, bucket, photos, segmind_emulator, d
 
 
 def test_what_a_sidecar_shows_of_parameters():
-    picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-    shown = presentable(
+    photo = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    shown = redacted(
         {
-            "image": f"data:image/png;base64,{picture}",
-            "images": [picture, "https://b/k.png?X-Amz-Signature=abc"],
+            "image": f"data:image/png;base64,{photo}",
+            "images": [photo, "https://b/k.png?X-Amz-Signature=abc"],
             "prompt": "a cat",
             "text": "x" * 5000,
             "n": 2,
@@ -195,14 +195,14 @@ def test_what_a_sidecar_shows_of_parameters():
     ],
 )
 def test_a_place_that_cannot_be_written_costs_nothing(
-    upscale, bucket, tmp_path, segmind_emulator, deferrable, destination, says
+    upscale, bucket, tmp_path, segmind_emulator, deferrable, destination, reports
 ):
     (tmp_path / "file").write_text("a file, where a folder should be")
     destination = destination.replace("{tmp}", str(tmp_path)).replace("{{{{", "{{").replace("}}}}", "}}")
     conn = CONN if destination.startswith("s3") else None
     run = upscale(destination=destination, destination_conn_id=conn, deferrable=deferrable)
     assert run.state == "failed"
-    assert re.search(says, run.log)
+    assert re.search(reports, run.log)
     assert run.task("t").try_number == 1, "a retry cannot mend it"
     assert (segmind_emulator.stats.submits_attempted, segmind_emulator.stats.uploads) == (0, 0)
     assert files(tmp_path) == ["file"]
@@ -254,8 +254,8 @@ def test_a_destination_that_renders_to_none_is_not_nowhere(airflow_db, segmind_e
 @pytest.mark.parametrize("place", ["file", "s3"])
 def test_two_mapped_tasks_with_one_target(upscale, bucket, photos, tmp_path, segmind_emulator, deferrable, place):
     base = f"s3://{CONN}@{BUCKET}" if place == "s3" else f"file://{tmp_path}"
-    pictures = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
-    run = upscale(expand={"input_path": pictures}, destination=f"{base}/same.jpg", deferrable=deferrable)
+    photos = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
+    run = upscale(expand={"input_path": photos}, destination=f"{base}/same.jpg", deferrable=deferrable)
     assert sorted(run.states()["t"]) == ["failed", "success"]
     assert re.search(r"the mapped tasks \d and \d have the same destination: .*same\.jpg", run.log)
     first = run.states()["t"].index("success")  # whichever came first
@@ -267,15 +267,15 @@ def test_two_mapped_tasks_with_one_target(upscale, bucket, photos, tmp_path, seg
 
 
 def test_the_first_keeps_its_target_when_it_is_cleared(upscale, photos, tmp_path, segmind_emulator):
-    pictures = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
-    run = upscale(expand={"input_path": pictures}, destination=f"file://{tmp_path}/same.jpg")
+    photos = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
+    run = upscale(expand={"input_path": photos}, destination=f"file://{tmp_path}/same.jpg")
     assert sorted(run.states()["t"]) == ["failed", "success"]
     assert run.again("t").states() == run.states()
 
 
-def test_an_existing_folder_without_a_slash_is_no_conflict(upscale, photos, tmp_path):
-    pictures = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
-    assert upscale(expand={"input_path": pictures}, destination=f"file://{tmp_path}").state == "success"
+def test_an_existing_folder_without_a_slash_is_not_a_conflict(upscale, photos, tmp_path):
+    photos = [f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")]
+    assert upscale(expand={"input_path": photos}, destination=f"file://{tmp_path}").state == "success"
     assert files(tmp_path) == ["t_0.jpg", "t_1.jpg"]
 
 
@@ -296,7 +296,7 @@ def test_a_large_object_on_s3_keeps_its_attributes(airflow_db, segmind_emulator,
 
     file = io.BytesIO()
     Image.new("RGB", (4200, 4200)).save(file, "PNG", compress_level=0)
-    url = segmind_emulator.add_picture(file.getvalue(), name="large.png")
+    url = segmind_emulator.add_image(file.getvalue(), name="large.png")
     with SegmindHook() as hook:
         result = Result(request_id="r-1", model="esrgan", output=url)
         [stored] = store_result(hook, result, f"s3://{CONN}@{BUCKET}/large.png", name="t")
@@ -309,13 +309,13 @@ def test_a_large_object_on_s3_keeps_its_attributes(airflow_db, segmind_emulator,
 
 @pytest.mark.parametrize("base", ["file", "memory", "s3"])
 @pytest.mark.parametrize("name", ["[1]/a [2].png", "a*b.png", "c?.png"])
-def test_names_that_look_like_patterns(airflow_db, segmind_emulator, bucket, tmp_path, photos, base, name):
+def test_names_that_poll_like_patterns(airflow_db, segmind_emulator, bucket, tmp_path, photos, base, name):
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
     from airflow_provider_segmind.storage import object_path, store_result
 
     folder = {"file": f"file://{tmp_path}", "memory": f"memory://{tmp_path.name}", "s3": f"s3://{CONN}@{BUCKET}"}[base]
-    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    url = segmind_emulator.add_image(photos / "cat.jpg")
     with SegmindHook() as hook:
         result = Result(request_id="r", model="esrgan", output=url)
         [stored] = store_result(hook, result, f"{folder}/{name}", name="t")

@@ -46,7 +46,7 @@ def test_skip_existing(upscale, bucket, photos, tmp_path, segmind_emulator, defe
     assert segmind_emulator.stats.submits_accepted == (3 if place == "s3" else 4)
 
 
-def test_an_object_without_a_readable_sidecar_is_made_anew(upscale, tmp_path, segmind_emulator):
+def test_an_object_without_a_readable_sidecar_is_made_again(upscale, tmp_path, segmind_emulator):
     arguments = {"destination": f"file://{tmp_path}/x.jpg", "if_exists": "skip"}
     (tmp_path / "x.jpg").write_bytes(b"something")
     for sidecar in (None, "no JSON", '{"version": 2}', "[]"):
@@ -91,15 +91,15 @@ def test_fail_lets_a_retry_finish_its_own_object(upscale, tmp_path, segmind_emul
 
 
 def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_emulator, monkeypatch):
-    from airflow_provider_segmind.execution.delivery import Delivery
+    from airflow_provider_segmind.execution.destination import Destination
 
-    probe = Delivery.probe
+    probe = Destination.probe
 
     def somebody_else(self):
         probe(self)
         (tmp_path / "x.jpg").write_text("somebody else's")
 
-    monkeypatch.setattr(Delivery, "probe", somebody_else)
+    monkeypatch.setattr(Destination, "probe", somebody_else)
     run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
     assert run.state == "failed"
     assert "another object is there already" in run.log
@@ -124,7 +124,7 @@ def test_fail_considers_all_extensions(upscale, tmp_path, segmind_emulator, plac
     assert list(tmp_path.iterdir()) == [there]
 
 
-def test_bria_is_found_whatever_its_ending(upscale, tmp_path, segmind_emulator):
+def test_bria_is_found_whatever_its_extension(upscale, tmp_path, segmind_emulator):
     arguments = {"destination": f"file://{tmp_path}/{{stem}}.{{ext}}", "skip_existing": True}
     assert "skipped" not in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")
     assert "skipped" in upscale(SegmindBriaIncreaseResolutionOperator, **arguments).xcom("t")

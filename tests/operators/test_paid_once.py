@@ -15,7 +15,7 @@ from airflow_provider_segmind.emulator import state
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
 from tests.airflow_versions import needs_task_state_store
-from tests.operators.batches import dag_of, pictures_in
+from tests.operators.batches import dag_of, images_in
 from tests.task_runner import run_tasks
 
 pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
@@ -146,11 +146,11 @@ def test_a_mapped_run_is_cleared_after_its_order_changed(segmind_emulator, image
     with DAG("order", schedule=None) as dag:
 
         @task
-        def pictures():
+        def photos():
             return listing
 
         partial = SegmindEsrganOperator.partial(task_id="t", deferrable=deferrable, poll_interval=0.25)
-        partial.expand_kwargs(pictures())
+        partial.expand_kwargs(photos())
     run = run_tasks(dag)
     assert run.state == "success"
     listing.reverse()
@@ -189,7 +189,7 @@ def test_a_batch_knows_its_items_whatever_their_signatures(segmind_emulator, ima
     # In one batch they are one image, and another query that is no signature is another one.
     third = run_tasks(dag_of(folder, [*sign(3), *sign(4), f"{found[0]}?v=2&{signature.format(n=3)}"]))
     assert (third.xcom("upscale")["total"], third.xcom("upscale")["reused"]) == (3, 2)
-    assert len(pictures_in(folder)) == 3
+    assert len(images_in(folder)) == 3
 
 
 def test_a_lost_response_is_found_by_a_url_signed_again(segmind_emulator, images, folder):
@@ -286,7 +286,7 @@ def test_a_lost_submit_is_found_when_its_input_goes_in_another_way(upscale, segm
     segmind_emulator.faults.clear()
     segmind_emulator.advance(60)
     with SegmindHook() as hook:
-        hook.submit("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")})
+        hook.submit("esrgan", {"image": segmind_emulator.add_image(photos / "cat.jpg")})
     run.dag.task_dict["t"].input_transport = then
     again = run.again("t")
     assert again.state == "success", again.log

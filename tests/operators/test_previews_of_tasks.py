@@ -11,9 +11,9 @@ from airflow.providers.common.compat.sdk import DAG
 from PIL import Image
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
-from airflow_provider_segmind.protocol.pictures import data_uri
+from airflow_provider_segmind.protocol.content_types import data_uri
 from airflow_provider_segmind.protocol.previews import Reference, is_genuine
-from airflow_provider_segmind.storage import list_pictures
+from airflow_provider_segmind.storage import list_images
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.buckets import BUCKET, CONN
 from tests.task_runner import run_tasks
@@ -40,14 +40,14 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos):
 
 def check(content: bytes, reference: dict[str, Any], size: tuple[int, int], dag_id: str = "previews") -> None:
     assert is_genuine(content, Reference.model_validate(reference), dag_id)
-    with Image.open(io.BytesIO(content)) as picture:
-        picture.load()
-        assert picture.format == "WEBP"
-        assert picture.size == (reference["width"], reference["height"]) == size
+    with Image.open(io.BytesIO(content)) as photo:
+        photo.load()
+        assert photo.format == "WEBP"
+        assert photo.size == (reference["width"], reference["height"]) == size
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_both_pictures(on, upscale, tmp_path, deferrable):
+def test_both_images(on, upscale, tmp_path, deferrable):
     run = upscale(destination=f"file://{tmp_path}/x.jpg", sidecar=True, deferrable=deferrable)
     assert run.state == "success"
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -74,7 +74,7 @@ def test_off_by_default(upscale, tmp_path):
 
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_url_is_not_fetched_and_text_is_at_hand(on, upscale, tmp_path, segmind_emulator, photos, deferrable):
-    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    url = segmind_emulator.add_image(photos / "cat.jpg")
     run = upscale(image=url, destination=f"file://{tmp_path}/x.jpg", deferrable=deferrable)
     preview = run.xcom("t")["stored"][0]["preview"]
     assert preview["before"] is None
@@ -104,11 +104,11 @@ def test_in_a_bucket_with_its_connection(on, upscale, bucket, photos):
     check(bucket.read("out/cat.jpg.before.webp"), preview["before"], (300, 200))
     head = bucket.client.head_object(Bucket=BUCKET, Key="out/cat.jpg.preview.webp")
     assert head["ContentType"] == "image/webp"
-    assert list_pictures(f"s3://{CONN}@{BUCKET}/out/") == [f"s3://{CONN}@{BUCKET}/out/cat.jpg"]  # no previews
+    assert list_images(f"s3://{CONN}@{BUCKET}/out/") == [f"s3://{CONN}@{BUCKET}/out/cat.jpg"]  # no previews
 
 
 def test_the_transfer(on, upscale, tmp_path, segmind_emulator, photos):
-    url = segmind_emulator.add_picture(photos / "cat.jpg")
+    url = segmind_emulator.add_image(photos / "cat.jpg")
     run = upscale(image=url, transfer=f"file://{tmp_path}/")
     [stored] = run.xcom("store")["stored"]
     assert stored["preview"]["before"] is None
@@ -142,15 +142,15 @@ def test_a_preview_that_fails_fails_no_task(on, upscale, tmp_path):
 def test_an_input_that_has_changed_is_not_shown(on, upscale, tmp_path, photos, monkeypatch):
     source = tmp_path / "in.jpg"
     source.write_bytes((photos / "cat.jpg").read_bytes())
-    from airflow_provider_segmind.execution import delivery
+    from airflow_provider_segmind.execution import destination
 
-    stored = delivery.store_result
+    stored = destination.store_result
 
     def changed(*arguments, **named):
         source.write_bytes((photos / "astronaut.png").read_bytes())
         return stored(*arguments, **named)
 
-    monkeypatch.setattr(delivery, "store_result", changed)
+    monkeypatch.setattr(destination, "store_result", changed)
     run = upscale(input_path=f"file://{source}", destination=f"file://{tmp_path}/x.jpg")
     preview = run.xcom("t")["stored"][0]["preview"]
     assert preview["before"] is None

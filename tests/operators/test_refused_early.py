@@ -31,11 +31,11 @@ def test_a_mapped_destination_that_is_none_for_one_index(segmind_emulator, image
     with DAG("mapped_none", schedule=None) as dag:
 
         @task
-        def pictures():
+        def photos():
             return listing
 
         partial = SegmindEsrganOperator.partial(task_id="t", deferrable=deferrable, poll_interval=0.25, retries=2)
-        partial.expand_kwargs(pictures() if rendered else listing)
+        partial.expand_kwargs(photos() if rendered else listing)
     run = run_tasks(dag)
     assert run.states()["t"] == ["success", "failed"]
     assert "destination of the mapped task 1 is None: nothing would be stored" in run.log
@@ -126,8 +126,8 @@ def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
         ({"lost_submit_wait": math.nan}, "lost_submit_wait must be"),
     ],
 )
-def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, says):
-    with pytest.raises(SegmindConfigError, match=says):
+def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, reports):
+    with pytest.raises(SegmindConfigError, match=reports):
         dag_of(folder, [], **arguments)
 
 
@@ -143,12 +143,12 @@ def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, says):
         ({"lost_submit_wait": None}, "lost_submit_wait must be"),
     ],
 )
-def test_a_model_refuses_numbers_that_are_no_guard(arguments, says):
-    with pytest.raises(SegmindConfigError, match=says):
+def test_a_model_refuses_numbers_that_are_no_guard(arguments, reports):
+    with pytest.raises(SegmindConfigError, match=reports):
         SegmindRunModelOperator(task_id="t", model="echo-model", **arguments)
 
 
-def test_a_mapped_number_that_is_no_guard_costs_nothing(upscale, segmind_emulator, images):
+def test_a_mapped_number_that_is_not_a_guard_costs_nothing(upscale, segmind_emulator, images):
     [image] = images(1)
     run = upscale(image=image, retries=0, expand={"min_remaining_credits": [math.nan]})
     assert run.states()["t"] == ["failed"]
@@ -156,5 +156,5 @@ def test_a_mapped_number_that_is_no_guard_costs_nothing(upscale, segmind_emulato
 
 
 @pytest.mark.parametrize("name", ["poll_interval", "expected_duration", "queue_timeout", "min_remaining_credits"])
-def test_none_is_the_default_where_the_signature_says_so(name):
+def test_none_is_the_default_where_the_signature_reports_so(name):
     SegmindRunModelOperator(task_id="t", model="echo-model", **{name: None})

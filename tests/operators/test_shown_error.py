@@ -20,18 +20,18 @@ pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
 def failed_with(emulator: Emulator, photos: Path, **arguments: Any) -> Any:
     """Run one task that fails, and return what it left for the tab."""
     with DAG("shown_error", schedule=None) as dag:
-        SegmindEsrganOperator(task_id="fails", image=emulator.add_picture(photos / "cat.jpg"), **arguments)
+        SegmindEsrganOperator(task_id="fails", image=emulator.add_image(photos / "cat.jpg"), **arguments)
     run = run_tasks(dag)
     assert run.state == "failed"
     return run.xcom("fails", key=ERROR_KEY)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_failed_request_is_told(segmind_emulator: Emulator, photos: Path, deferrable: bool) -> None:
+def test_a_failed_request_is_reported(segmind_emulator: Emulator, photos: Path, deferrable: bool) -> None:
     segmind_emulator.faults.add("submit", "fail:Out of memory")
-    said = failed_with(segmind_emulator, photos, deferrable=deferrable)
+    reported = failed_with(segmind_emulator, photos, deferrable=deferrable)
     [request] = segmind_emulator.requests
-    assert said == {
+    assert reported == {
         "type": "SegmindRequestFailedError",
         "title": SegmindRequestFailedError.what,
         "message": "Out of memory",
@@ -45,8 +45,8 @@ def test_a_failed_request_is_told(segmind_emulator: Emulator, photos: Path, defe
 def test_a_key_in_the_vendors_words_is_blotted_out(segmind_emulator: Emulator, photos: Path) -> None:
     key = segmind_emulator.api_key
     segmind_emulator.faults.add("submit", "status:400", body={"error": f"no parameter may be {key}"})
-    said = failed_with(segmind_emulator, photos)
-    assert said["message"] == "no parameter may be ***"
+    reported = failed_with(segmind_emulator, photos)
+    assert reported["message"] == "no parameter may be ***"
 
 
 def test_nothing_is_written_where_no_xcom_is_wanted(segmind_emulator: Emulator, photos: Path) -> None:

@@ -38,7 +38,7 @@ def contents(stored):
 
 
 def test_its_outputs_have_names(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_workflow(
         deferrable,
         inputs={"image": image, "prompt": "{{ params.prompt }}"},
@@ -55,8 +55,8 @@ def test_its_outputs_have_names(airflow_db, segmind_emulator, photos, tmp_path, 
         "caption": "flow_caption.txt",
     }
     assert paths["caption"].read_text() == "echo: a cat"
-    picture, caption = value["stored"]
-    assert (picture["content_type"], picture["width"], picture["height"]) == ("image/png", 600, 400)
+    photo, caption = value["stored"]
+    assert (photo["content_type"], photo["width"], photo["height"]) == ("image/png", 600, 400)
     assert (caption["content_type"], caption["bytes"], caption["width"]) == ("text/plain", 11, None)
     for item in value["stored"]:
         content = Path(item["uri"].removeprefix("file://")).read_bytes()
@@ -67,7 +67,7 @@ def test_its_outputs_have_names(airflow_db, segmind_emulator, photos, tmp_path, 
 
 
 def test_an_object_for_a_single_output(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_workflow(deferrable, inputs={"image": image}, destination=f"file://{tmp_path}/cat.png")
     assert [item["uri"] for item in run.xcom("flow")["stored"]] == [f"file://{tmp_path}/cat.png"]
 
@@ -87,7 +87,7 @@ def test_the_slug_of_a_model_is_a_workflow_all_the_same(airflow_db, segmind_emul
     assert (tmp_path / "flow_text.txt").read_text() == "echo: x"
 
 
-def test_a_lost_answer_is_found_in_the_history(airflow_db, segmind_emulator, deferrable):
+def test_a_lost_response_is_found_in_the_history(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     run = run_workflow(deferrable, inputs={"prompt": "x"})
     assert run.state == "success"
@@ -95,7 +95,7 @@ def test_a_lost_answer_is_found_in_the_history(airflow_db, segmind_emulator, def
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == 1
 
 
-def test_a_lost_answer_that_the_history_does_not_show_asks_a_person(airflow_db, segmind_emulator, deferrable):
+def test_a_lost_response_that_the_history_does_not_show_asks_a_person(airflow_db, segmind_emulator, deferrable):
     """The vendor does not say under which name the history lists a workflow: in doubt nothing is paid twice."""
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     segmind_emulator.faults.add("history", "status:500")
@@ -108,7 +108,7 @@ def test_a_lost_answer_that_the_history_does_not_show_asks_a_person(airflow_db, 
 
 def test_a_retry_takes_over_what_is_there(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
     """The first try cannot store: the second stores what was paid for."""
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     segmind_emulator.faults.add("output", "status:503", times=6)
     run = run_workflow(deferrable, inputs={"image": image}, destination=f"file://{tmp_path}/out/")
     assert run.state == "success"
@@ -119,7 +119,7 @@ def test_a_retry_takes_over_what_is_there(airflow_db, segmind_emulator, photos, 
 
 
 def test_split_mapped_and_stored_by_name(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("split_flow", schedule=None) as dag:
         ids = SegmindRunWorkflowOperator.partial(task_id="submit", workflow="my-flow", wait_for_completion=False)
         submit = ids.expand(inputs=[{"image": image, "prompt": "one"}, {"prompt": "two"}])
@@ -151,13 +151,13 @@ def test_inputs_that_are_no_dict_break_the_import(inputs):
 
 
 @pytest.mark.parametrize("arguments", [{"skip_existing": True}, {"if_exists": "skip"}])
-def test_what_has_no_name_yet_cannot_be_looked_for(arguments):
+def test_what_has_no_name_yet_cannot_be_searched_for(arguments):
     with pytest.raises(SegmindConfigError, match="names its outputs once they are there"):
         SegmindRunWorkflowOperator(task_id="flow", workflow="my-flow", destination="file:///tmp/x/", **arguments)
 
 
 def test_a_sidecar_for_each_output(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_workflow(
         deferrable, inputs={"image": image, "prompt": "x"}, destination=f"file://{tmp_path}/", sidecar=True
     )

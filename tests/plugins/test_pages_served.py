@@ -32,15 +32,15 @@ def get(path: str, root: str = "", **headers: str) -> httpx.Response:
 @pytest.mark.parametrize("root", ["", "/team/segmind"])
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_every_file_is_served_with_a_strict_policy(path: Path, root: str) -> None:
-    answer = get(f"/{path.name}", root)
-    assert answer.status_code == 200
-    assert answer.content == path.read_bytes()
-    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
-    assert answer.headers["cache-control"] == "no-cache"
-    assert answer.headers["x-content-type-options"] == "nosniff"
+    response = get(f"/{path.name}", root)
+    assert response.status_code == 200
+    assert response.content == path.read_bytes()
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["x-content-type-options"] == "nosniff"
     kind = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}[path.suffix]
-    assert answer.headers["content-type"].partition(";")[0] == kind
-    again = get(f"/{path.name}", root, **{"If-None-Match": answer.headers["etag"]})
+    assert response.headers["content-type"].partition(";")[0] == kind
+    again = get(f"/{path.name}", root, **{"If-None-Match": response.headers["etag"]})
     assert again.status_code == 304
 
 
@@ -48,9 +48,9 @@ def test_every_file_is_served_with_a_strict_policy(path: Path, root: str) -> Non
     "path", ["/", "/pages.py", "/../pages.py", "/..%2fpages.py", "/%2e%2e/pages.py", "/nothing.js"]
 )
 def test_nothing_else_is_served(path: str) -> None:
-    answer = get(path)
-    assert answer.status_code == 404
-    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    response = get(path)
+    assert response.status_code == 404
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
 
 
 def test_the_policy_allows_nothing_inline() -> None:

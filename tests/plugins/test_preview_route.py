@@ -78,8 +78,8 @@ def returned(site: Site, task_id: str, map_index: int = -1, dag_id: str = "shown
     return site.api.returned(dag_id, RUN, task_id, map_index)
 
 
-def is_none(answer: httpx.Response) -> None:
-    assert (answer.status_code, answer.json()) == (404, {"detail": "No preview"}), answer.text
+def is_none(response: httpx.Response) -> None:
+    assert (response.status_code, response.json()) == (404, {"detail": "No preview"}), response.text
 
 
 # --- what is served -------------------------------------------------------------------------------------------------
@@ -91,27 +91,27 @@ def is_none(answer: httpx.Response) -> None:
 )
 @pytest.mark.e2e
 def test_a_mapped_task(site: Site, run: Any, index: int, which: str, size: tuple[int, int]) -> None:
-    answer = ask(site, "viewer", map_index=index, which=which)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "image/webp"
-    assert answer.headers["cache-control"] == "private, no-cache"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "default-src 'none'; sandbox" in answer.headers["content-security-policy"]
-    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
-    with Image.open(io.BytesIO(answer.content)) as picture:
-        picture.load()
-        assert (picture.format, picture.size) == ("WEBP", size)
+    response = ask(site, "viewer", map_index=index, which=which)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/webp"
+    assert response.headers["cache-control"] == "private, no-cache"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'; sandbox" in response.headers["content-security-policy"]
+    assert response.headers["cross-origin-resource-policy"] == "same-origin"
+    with Image.open(io.BytesIO(response.content)) as image:
+        image.load()
+        assert (image.format, image.size) == ("WEBP", size)
     reference = returned(site, "mapped", index)["stored"][0]["preview"][which]
-    assert is_genuine(answer.content, Reference.model_validate(reference), "shown")
+    assert is_genuine(response.content, Reference.model_validate(reference), "shown")
 
-    again = ask(site, "viewer", {"If-None-Match": answer.headers["etag"]}, map_index=index, which=which)
+    again = ask(site, "viewer", {"If-None-Match": response.headers["etag"]}, map_index=index, which=which)
     assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.e2e
 def test_from_a_bucket_with_its_connection(site: Site, run: Any) -> None:
-    answer = ask(site, "viewer", task_id="to_bucket", map_index=-1)
-    assert answer.status_code == 200, answer.text
+    response = ask(site, "viewer", task_id="to_bucket", map_index=-1)
+    assert response.status_code == 200, response.text
     assert returned(site, "to_bucket")["stored"][0]["uri"] == "s3://pictures_s3@pictures/out/to_bucket.jpg"
     is_none(ask(site, "viewer", task_id="to_bucket", map_index=-1, which="before"))
 
@@ -135,8 +135,8 @@ def test_who_may_not_read_the_dag_sees_nothing(site: Site, run: Any) -> None:
     assert ask(site, None).status_code == 401
     assert ask(site, None, {"Authorization": "Bearer nonsense"}).status_code in (401, 403)
     for odd in (["shown", "previews_private"], ["previews_private", "shown"]):
-        answer = ask(site, "viewer", **{**private, "dag_id": odd})
-        assert answer.status_code == (403 if odd[-1] == "previews_private" else 404)
+        response = ask(site, "viewer", **{**private, "dag_id": odd})
+        assert response.status_code == (403 if odd[-1] == "previews_private" else 404)
 
 
 @pytest.mark.e2e
@@ -188,20 +188,20 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
     """Every XCom that a task could push to have the API server read something else for it."""
     admin = site.user("admin")
 
-    def answer_to(uri: str, content: bytes, **change: Any) -> httpx.Response:
+    def response_to(uri: str, content: bytes, **change: Any) -> httpx.Response:
         preview = {"uri": f"{uri}.preview.webp", **reference_to(content, **change)}
         value = {"stored": [{"uri": uri, "preview": {"before": None, "after": preview}}]}
         admin.change_result(path_of("shown", "says"), value)
         return ask(site, "admin", task_id="says", map_index=-1)
 
     def refused(uri: str, content: bytes, **change: Any) -> None:
-        is_none(answer_to(uri, content, **change))
+        is_none(response_to(uri, content, **change))
 
     good = Path(str(site.out / "cat.jpg.preview.webp")).read_bytes()
-    with Image.open(io.BytesIO(good)) as picture:
-        size = picture.size
+    with Image.open(io.BytesIO(good)) as image:
+        size = image.size
     # It is a fair trial: the very same reference to the genuine one is served.
-    assert answer_to(f"file://{site.out}/cat.jpg", good, size=size).content == good
+    assert response_to(f"file://{site.out}/cat.jpg", good, size=size).content == good
 
     secret = b"root:x:0:0:root:/:/bin/sh\n"
     (tmp_path / "secret").write_bytes(secret)
@@ -247,9 +247,9 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
     refused("s3://no_such_connection@pictures/x", secret)
     for uri in ("http://127.0.0.1:9/x", "https://example.invalid/x", "memory://x/y", "nowhere://x/y", "s3://"):
         refused(uri, secret)
-    said = site.log()
-    assert "is not the one that DAG shown has stored" in said
-    assert "root:x" not in said
+    reported = site.log()
+    assert "is not the one that DAG shown has stored" in reported
+    assert "root:x" not in reported
 
 
 @pytest.mark.parametrize(
@@ -285,13 +285,13 @@ def test_too_many_at_once(site: Site, run: Any) -> None:
     statuses: list[int] = []
     with closing(Api(site.url, {"_token": site.user("hasty").token})) as client:
         for _ in range(900):
-            answer = client.request("GET", "/segmind/preview", params=query)
-            statuses.append(answer.status_code)
-            if answer.status_code == 429:
+            response = client.request("GET", "/segmind/preview", params=query)
+            statuses.append(response.status_code)
+            if response.status_code == 429:
                 break
     assert statuses[-1] == 429
     assert set(statuses[:-1]) == {404}
-    assert int(answer.headers["retry-after"]) >= 1
+    assert int(response.headers["retry-after"]) >= 1
     assert ask(site, "admin").status_code == 200  # of one user, not of all
 
 

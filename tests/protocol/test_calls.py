@@ -7,24 +7,24 @@ from datetime import UTC, datetime
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindConfigError,
     SegmindConnectionError,
     SegmindContentBlockedError,
     SegmindError,
     SegmindInvalidRequestError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindMissingOutputError,
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
+    SegmindUnknownOutcomeError,
     SegmindUnknownStatusError,
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.calls import Service
 from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.protocol.wire import RequestState
-from tests.wire_examples import answer, wire_answer, wire_body
+from tests.wire_examples import response, wire_body, wire_response
 
 ID = wire_body("submit_queued")["request_id"]
 
@@ -63,27 +63,27 @@ def test_a_slug_that_could_change_the_address_is_refused(bad):
 
 def test_money_rule():
     """GETs are replayed freely; a submit only where it cannot have been accepted, which a 5xx does not prove."""
-    submit, look = calls.submit("esrgan", {}), calls.get_status(ID)
+    submit, poll = calls.submit("esrgan", {}), calls.get_status(ID)
     allowed = {SegmindConnectionError, SegmindRateLimitedError}
     for cls in ERRORS.values():
         assert submit.may_replay(cls("")) is (cls in allowed), cls
-        assert look.may_replay(cls("")) is cls.default_retryable, cls
-    assert isinstance(submit.unanswered("read time-out", sent=True), SegmindAnswerLostError)
-    assert isinstance(submit.unanswered("refused", sent=False), SegmindConnectionError)
-    assert isinstance(look.unanswered("read time-out", sent=True), SegmindConnectionError)
-    assert not submit.may_replay(submit.unanswered("", sent=True))
+        assert poll.may_replay(cls("")) is cls.default_retryable, cls
+    assert isinstance(submit.unresponded("read time-out", sent=True), SegmindUnknownOutcomeError)
+    assert isinstance(submit.unresponded("refused", sent=False), SegmindConnectionError)
+    assert isinstance(poll.unresponded("read time-out", sent=True), SegmindConnectionError)
+    assert not submit.may_replay(submit.unresponded("", sent=True))
 
 
 def test_submit():
-    found = calls.submit("esrgan", {}).parse(wire_answer("submit_queued"))
+    found = calls.submit("esrgan", {}).parse(wire_response("submit_queued"))
     assert (found.request_id, found.status) == (ID, RequestState.QUEUED)
 
 
 @pytest.mark.parametrize("body", [{}, {"request_id": None}, {"request_id": "../../x"}, {"request_id": 5}, [], "x", 7])
-def test_a_submit_without_a_request_id_says_so_and_is_not_sent_again(body):
+def test_a_submit_without_a_request_id_reports_so_and_is_not_sent_again(body):
     call = calls.submit("esrgan", {})
-    with pytest.raises(SegmindMalformedAnswerError, match="no request_id") as caught:
-        call.parse(answer(200, body))
+    with pytest.raises(SegmindMalformedResponseError, match="no request_id") as caught:
+        call.parse(response(200, body))
     assert not caught.value.retryable
     assert not call.may_replay(caught.value)
     assert "second bill" in str(caught.value)
@@ -96,7 +96,7 @@ def test_status():
         ("status_completed", RequestState.COMPLETED),
         ("status_failed_422", RequestState.FAILED),
     ]:
-        found = calls.get_status(ID).parse(wire_answer(name))
+        found = calls.get_status(ID).parse(wire_response(name))
         assert found.state is state
     assert found.error
     assert isinstance(found.failure(), SegmindRequestFailedError)
@@ -105,18 +105,18 @@ def test_status():
 
 def test_an_unknown_status_is_an_error_not_a_wait():
     with pytest.raises(SegmindUnknownStatusError) as caught:
-        calls.get_status(ID).parse(wire_answer("status_unknown"))
+        calls.get_status(ID).parse(wire_response("status_unknown"))
     assert not caught.value.retryable
     for odd in (None, 7, [], {}, True):
-        with pytest.raises(SegmindMalformedAnswerError, match="names no status") as malformed:
-            calls.get_status(ID).parse(answer(200, {"status": odd}))
+        with pytest.raises(SegmindMalformedResponseError, match="names no status") as malformed:
+            calls.get_status(ID).parse(response(200, {"status": odd}))
         assert malformed.value.retryable, "the next look may be whole"
 
 
 def test_an_unknown_request_is_expired():
     for call in (calls.get_status(ID), calls.get_result(ID)):
         with pytest.raises(SegmindRequestExpiredError) as caught:
-            call.parse(wire_answer("error_404_request"))
+            call.parse(wire_response("error_404_request"))
         assert caught.value.request_id == ID
 
 
@@ -133,7 +133,7 @@ def test_an_unknown_request_is_expired():
     ],
 )
 def test_results(name, fetchable):
-    result = calls.get_result(ID, model="esrgan").parse(wire_answer(name))
+    result = calls.get_result(ID, model="esrgan").parse(wire_response(name))
     assert result.status is RequestState.COMPLETED
     assert result.fetchable is fetchable
     shown = result.to_xcom()
@@ -146,7 +146,7 @@ def test_results(name, fetchable):
 
 
 def test_a_base64_output_decodes():
-    result = calls.get_result(ID).parse(wire_answer("result_nomos_base64"))
+    result = calls.get_result(ID).parse(wire_response("result_nomos_base64"))
     content = result.inline_bytes()
     assert content is not None
     assert content[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"RIFF")
@@ -154,9 +154,9 @@ def test_a_base64_output_decodes():
 
 def test_failed_is_read_out_of_a_422():
     with pytest.raises(SegmindRequestFailedError):
-        calls.get_result(ID).parse(wire_answer("result_failed_422"))
+        calls.get_result(ID).parse(wire_response("result_failed_422"))
     with pytest.raises(SegmindContentBlockedError):
-        calls.get_result(ID).parse(wire_answer("result_moderated_422"))
+        calls.get_result(ID).parse(wire_response("result_moderated_422"))
 
 
 @pytest.mark.parametrize("body", [b"<html>no json</html>", {}, [], {"status": "BLOCKED"}, {"error": "moderation"}])
@@ -164,56 +164,56 @@ def test_a_422_that_does_not_report_failed_is_a_refusal(body):
     """A firewall or a proxy may answer so; a request that FAILED is submitted, and may be paid for, again."""
     for call in (calls.get_status(ID), calls.get_result(ID)):
         with pytest.raises(SegmindInvalidRequestError) as caught:
-            call.parse(answer(422, body))
+            call.parse(response(422, body))
         assert caught.value.request_id == ID
 
 
-def test_a_422_on_a_submit_is_no_failed_request():
+def test_a_422_on_a_submit_is_not_a_failed_request():
     with pytest.raises(Exception, match="refused the request"):
-        calls.submit("esrgan", {}).parse(answer(422, {"status": "FAILED", "error": "x"}))
+        calls.submit("esrgan", {}).parse(response(422, {"status": "FAILED", "error": "x"}))
 
 
 @pytest.mark.parametrize("output", [None, "", " ", [], {}, 7, ["ftp://x/y"], {"url": "x"}])
-def test_completed_without_output_is_no_success(output):
+def test_completed_without_output_is_not_a_success(output):
     with pytest.raises(SegmindMissingOutputError):
-        calls.get_result(ID).parse(answer(200, {"status": "COMPLETED", "output": output}))
+        calls.get_result(ID).parse(response(200, {"status": "COMPLETED", "output": output}))
     with pytest.raises(SegmindMissingOutputError):
-        calls.get_result(ID).parse(wire_answer("result_no_output"))
+        calls.get_result(ID).parse(wire_response("result_no_output"))
 
 
 def test_a_result_that_is_not_ready_may_be_asked_for_again():
-    with pytest.raises(SegmindMalformedAnswerError) as caught:
-        calls.get_result(ID).parse(wire_answer("result_processing"))
+    with pytest.raises(SegmindMalformedResponseError) as caught:
+        calls.get_result(ID).parse(wire_response("result_processing"))
     assert caught.value.retryable
 
 
 def test_credits_upload_sync_history():
-    balance = calls.get_credits().parse(wire_answer("credits"))
+    balance = calls.get_credits().parse(wire_response("credits"))
     assert balance.total == balance.credits + balance.free_credits
     for name in ("upload_urls", "upload_file_urls"):
         urls = wire_body(name).get("urls") or wire_body(name).get("file_urls")
-        assert calls.upload(["data:,"] * len(urls)).parse(wire_answer(name)) == urls
-        with pytest.raises(SegmindMalformedAnswerError, match="as many URLs"):
-            calls.upload(["data:,"] * (len(urls) + 1)).parse(wire_answer(name))
-    picture = calls.run_sync("esrgan", {}).parse(
-        answer(200, b"\xff\xd8\xff", content_type="image/jpeg", x_cost="0.5", x_request_id="r", x_seed_value="7")
+        assert calls.upload(["data:,"] * len(urls)).parse(wire_response(name)) == urls
+        with pytest.raises(SegmindMalformedResponseError, match="as many URLs"):
+            calls.upload(["data:,"] * (len(urls) + 1)).parse(wire_response(name))
+    image = calls.run_sync("esrgan", {}).parse(
+        response(200, b"\xff\xd8\xff", content_type="image/jpeg", x_cost="0.5", x_request_id="r", x_seed_value="7")
     )
-    assert (picture.content, picture.cost, picture.request_id, picture.seed) == (b"\xff\xd8\xff", 0.5, "r", "7")
-    with pytest.raises(SegmindMalformedAnswerError):
-        calls.run_sync("esrgan", {}).parse(answer(200, b""))
+    assert (image.content, image.cost, image.request_id, image.seed) == (b"\xff\xd8\xff", 0.5, "r", "7")
+    with pytest.raises(SegmindMalformedResponseError):
+        calls.run_sync("esrgan", {}).parse(response(200, b""))
 
 
 def test_history_is_read_whatever_its_envelope():
     row = wire_body("history_row")
     for body in (row, [row], {"data": [row]}, {"data": {"rows": [row, row]}, "page": 1}, {"items": [7, None, row]}):
-        page = calls.get_history().parse(answer(200, body))
+        page = calls.get_history().parse(response(200, body))
         [found] = page.rows
         assert found.request_id == row["request_id"]
         assert found.model == "esrgan"
         assert found.output == row["generation_url"]
         assert found.parameters == row["request_body"]
         assert found.created_at == "2026-08-01T10:00:00+00:00"
-    page = calls.get_history().parse(wire_answer("history_page"))
+    page = calls.get_history().parse(wire_response("history_page"))
     assert len(page.rows) == page.raw == len(wire_body("history_page")["data"])
 
 
@@ -223,7 +223,7 @@ def test_a_page_of_the_history_counts_its_rows_before_they_are_made_one():
     other = {**row, "request_id": "r-2"}
     for rows, raw, requests in (([], 0, 0), ([row, row, other], 3, 2), ([7, None, row], 3, 1), ([7, {}], 2, 0)):
         for body in (rows, {"data": rows, "page": 1}, {"data": {"rows": rows}}):
-            page = calls.get_history().parse(answer(200, body))
+            page = calls.get_history().parse(response(200, body))
             assert (page.raw, len(page.rows)) == (raw, requests)
 
 
@@ -232,8 +232,8 @@ def test_a_page_of_the_history_counts_its_rows_before_they_are_made_one():
 )
 def test_an_envelope_without_a_list_is_not_an_empty_history(body):
     """Nothing that was not listed was "not found": an unknown outcome stays unknown."""
-    with pytest.raises(SegmindMalformedAnswerError, match="the history is") as caught:
-        calls.get_history().parse(answer(200, body))
+    with pytest.raises(SegmindMalformedResponseError, match="the history is") as caught:
+        calls.get_history().parse(response(200, body))
     assert caught.value.retryable
 
 
@@ -251,18 +251,18 @@ def test_an_envelope_without_a_list_is_not_an_empty_history(body):
 )
 def test_a_relative_output_of_the_history_becomes_absolute(path, url):
     row = {**wire_body("history_row"), "generation_url": path}
-    [found] = calls.get_history().parse(answer(200, [row])).with_absolute("https://images.example").rows
+    [found] = calls.get_history().parse(response(200, [row])).with_absolute("https://images.example").rows
     assert found.output == url
 
 
 def test_the_reset_is_counted_on_the_servers_own_clock():
     call = calls.submit("esrgan", {})
     with pytest.raises(SegmindRateLimitedError) as caught:
-        call.parse(wire_answer("error_429", date="Sat, 01 Aug 2026 10:00:30 GMT"))
+        call.parse(wire_response("error_429", date="Sat, 01 Aug 2026 10:00:30 GMT"))
     assert caught.value.retry_after == 31
     assert caught.value.reset_at == datetime(2026, 8, 1, 10, 1, tzinfo=UTC)
     with pytest.raises(SegmindRateLimitedError) as caught:
-        call.parse(answer(429, {}, retry_after="7"))
+        call.parse(response(429, {}, retry_after="7"))
     assert caught.value.retry_after == 7
 
 
@@ -271,7 +271,7 @@ def test_the_reset_is_counted_on_the_servers_own_clock():
 )
 def test_timestamps_as_vendors_write_them(stamp):
     with pytest.raises(SegmindRateLimitedError) as caught:
-        calls.get_credits().parse(answer(429, {}, x_rate_limit_reset_at_utc=stamp))
+        calls.get_credits().parse(response(429, {}, x_rate_limit_reset_at_utc=stamp))
     assert caught.value.reset_at == datetime(2026, 8, 1, 10, 1, tzinfo=UTC)
 
 
@@ -281,33 +281,33 @@ def test_timestamps_as_vendors_write_them(stamp):
 def test_an_absurd_reset_is_not_believed(headers):
     for date in ({}, {"date": "Sat, 01 Aug 2026 10:00:30 GMT"}):
         with pytest.raises(SegmindRateLimitedError) as caught:
-            calls.get_credits().parse(answer(429, {}, **headers, **date))
+            calls.get_credits().parse(response(429, {}, **headers, **date))
         assert caught.value.wait_seconds(1785578460) is None
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 520])
-def test_a_submit_that_was_answered_by_a_5xx_may_be_billed(status):
+def test_a_submit_that_was_responded_by_a_5xx_may_be_billed(status):
     with pytest.raises(SegmindError) as caught:
-        calls.submit("esrgan", {}).parse(answer(status, {}))
+        calls.submit("esrgan", {}).parse(response(status, {}))
     assert "may have accepted and billed it" in caught.value.next_step
     assert "othing is billed" not in str(caught.value)
     with pytest.raises(SegmindError) as caught:
-        calls.get_credits().parse(answer(status, {}))
+        calls.get_credits().parse(response(status, {}))
     assert "billed" not in str(caught.value)
 
 
 def test_a_body_as_deep_as_the_sea():
     with pytest.raises(SegmindConfigError.__bases__[0]):
-        calls.get_credits().parse(answer(500, b"[" * 500 + b"]" * 500))
+        calls.get_credits().parse(response(500, b"[" * 500 + b"]" * 500))
 
 
 @pytest.mark.parametrize("stamp", ["", "soon", "NaN", "1e400", "99999999999999999999", "2026-13-45", "10:00", "P1D"])
-def test_a_timestamp_that_cannot_be_read_is_no_reset(stamp):
+def test_a_timestamp_that_cannot_be_read_is_not_a_reset(stamp):
     with pytest.raises(SegmindRateLimitedError) as caught:
-        calls.get_credits().parse(answer(429, {}, x_rate_limit_reset_at_utc=stamp, retry_after=stamp))
+        calls.get_credits().parse(response(429, {}, x_rate_limit_reset_at_utc=stamp, retry_after=stamp))
     assert caught.value.wait_seconds(0) is None or caught.value.wait_seconds(0) >= 0
 
 
 def test_redirects_are_refused():
-    with pytest.raises(SegmindMalformedAnswerError, match="the key is not sent there"):
-        calls.get_credits().parse(answer(302, b"", location="https://elsewhere.example/"))
+    with pytest.raises(SegmindMalformedResponseError, match="the key is not sent there"):
+        calls.get_credits().parse(response(302, b"", location="https://elsewhere.example/"))

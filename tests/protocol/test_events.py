@@ -15,13 +15,13 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import ERRORS, CompletedEvent, FetchEvent, event_for, read_event
-from tests.wire_examples import wire_answer, wire_body
+from tests.wire_examples import wire_body, wire_response
 
 ID = wire_body("submit_queued")["request_id"]
 
 
 def test_completed_comes_back_whole():
-    result = calls.get_result(ID, model="esrgan").parse(wire_answer("result_esrgan_completed"))
+    result = calls.get_result(ID, model="esrgan").parse(wire_response("result_esrgan_completed"))
     sent = json.loads(json.dumps(CompletedEvent(request_id=ID, result=result, input_size=(3, 2)).payload()))
     event = read_event(sent, request_id=ID)
     assert isinstance(event, CompletedEvent)
@@ -30,7 +30,7 @@ def test_completed_comes_back_whole():
 
 
 def test_a_base64_output_never_enters_an_event():
-    result = calls.get_result(ID, model="m").parse(wire_answer("result_nomos_base64"))
+    result = calls.get_result(ID, model="m").parse(wire_response("result_nomos_base64"))
     assert result.inline is not None
     assert result.inline not in json.dumps(CompletedEvent(request_id=ID, result=result).payload())
     assert isinstance(read_event(FetchEvent(request_id=ID).payload(), request_id=ID), FetchEvent)

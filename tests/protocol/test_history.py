@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_segmind.protocol.history import (
+    ABSENCE_MARGIN,
     CLOCK_LIMIT,
     POST_WITHIN,
-    PROOF_MARGIN,
     Sought,
     assign,
     created,
     older,
-    proves_absence,
     result_of_row,
+    shows_absence,
 )
 from airflow_provider_segmind.protocol.wire import HistoryRow
 
@@ -177,23 +177,23 @@ def test_every_row_goes_to_one_want_that_it_can_be_and_no_want_goes_without(soug
 @pytest.mark.parametrize(
     ("skew", "at", "proven"),
     [
-        (0.0, PROOF_MARGIN + 1, True),
-        (0.0, PROOF_MARGIN - 1, False),  # the POST leaves within some seconds, and takes its time
-        (-15.0, PROOF_MARGIN - 14, True),
-        (15.0, PROOF_MARGIN + 14, False),
+        (0.0, ABSENCE_MARGIN + 1, True),
+        (0.0, ABSENCE_MARGIN - 1, False),  # the POST leaves within some seconds, and takes its time
+        (-15.0, ABSENCE_MARGIN - 14, True),
+        (15.0, ABSENCE_MARGIN + 14, False),
         (None, 3600.0, False),  # without the clocks' difference nothing is proven
     ],
 )
-def test_a_later_row_proves_that_a_submit_was_never_accepted(skew, at, proven):
+def test_a_later_row_shows_that_a_submit_was_never_accepted(skew, at, verified):
     rows = [row(at=at, parameters={"prompt": "of somebody else"})]
-    assert proves_absence(Sought(BODY, NOW, skew=skew), rows) is proven
-    assert PROOF_MARGIN > POST_WITHIN
+    assert shows_absence(Sought(BODY, NOW, skew=skew), rows) is verified
+    assert ABSENCE_MARGIN > POST_WITHIN
 
 
-def test_an_empty_history_proves_nothing():
-    assert not proves_absence(Sought(BODY, NOW, skew=0.0), [])
-    assert not proves_absence(Sought(BODY, NOW, skew=0.0), [row(at=None)])
-    assert not proves_absence(Sought(BODY, since=NOW, skew=0.0), [row(at=999)])  # its intent is not known
+def test_an_empty_history_shows_nothing():
+    assert not shows_absence(Sought(BODY, NOW, skew=0.0), [])
+    assert not shows_absence(Sought(BODY, NOW, skew=0.0), [row(at=None)])
+    assert not shows_absence(Sought(BODY, since=NOW, skew=0.0), [row(at=999)])  # its intent is not known
 
 
 # --- what a row states ----------------------------------------------------------------------------------------------
@@ -212,5 +212,5 @@ def test_a_row_without_a_time_may_be_of_any_age():
     assert not older(row(at=10), NOW)
 
 
-def test_an_image_is_not_shown_with_what_is_looked_for():
+def test_an_image_is_not_shown_with_what_is_searched_for():
     assert "secret" not in repr(Sought({"image": "secret"}, NOW, upload=b"secret"))

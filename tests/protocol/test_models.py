@@ -74,7 +74,7 @@ def test_what_a_page_does_not_allow_is_refused_by_name(slug, parameters, named):
 
 
 @pytest.mark.parametrize("image", [URL, "http://x/y.png?a=b", DATA_URI])
-def test_where_a_picture_may_come_from(image):
+def test_where_a_image_may_come_from(image):
     for slug in MODELS:
         assert request_body(slug, {"image": image})["image"] == image
 
@@ -126,7 +126,7 @@ def test_what_comes_later_is_not_judged_yet():
         check_known("esrgan", {"scale": 2})
 
 
-def test_a_picture_does_not_land_in_an_error_message():
+def test_a_image_does_not_land_in_an_error_message():
     with pytest.raises(SegmindConfigError) as caught:
         request_body("esrgan", {"image": DATA_URI + "@" * 10_000})
     assert len(str(caught.value)) < 500

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from airflow_provider_segmind.exceptions import SegmindMissingOutputError
-from airflow_provider_segmind.protocol.named import read_named
-from airflow_provider_segmind.protocol.sources import Source, sources_of
+from airflow_provider_segmind.protocol.outputs import OutputFile, output_files
 from airflow_provider_segmind.protocol.wire import Result, read_result
+from airflow_provider_segmind.protocol.workflow_outputs import read_named
 
 URL = "https://images.segmind.com/outputs/{}"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(5000)
@@ -31,8 +31,8 @@ def test_outputs_by_name(as_text):
     assert [file["url"] for file in value["outputs"]] == [URL.format("a.png")]
     assert result.fetchable
     again = Result.model_validate(value)
-    assert sources_of(again) == sources_of(result)
-    assert [(source.suffix, source.announced, source.text) for source in sources_of(result)] == [
+    assert output_files(again) == output_files(result)
+    assert [(source.suffix, source.announced, source.text) for source in output_files(result)] == [
         ("_large", "image/png", None),
         ("_caption", None, "text/plain"),
         ("_score", None, "application/json"),
@@ -48,7 +48,7 @@ def test_models_have_no_names():
     "output",
     ["a text", "[1, 2]", "[]", "[not json", '[{"value": 1}]', '[{"keyname": "x"}]', '{"keyname": "x", "value": 1}', 7],
 )
-def test_what_is_no_workflows_output(output):
+def test_what_is_not_a_workflows_output(output):
     assert read_named(output) == {}
 
 
@@ -57,57 +57,57 @@ def test_names_that_come_twice_and_names_that_are_missing():
     assert read_named(output) == {"x": 1, "x_1": 2, "output": 3, "output_1": 4}
 
 
-def test_null_is_no_output():
+def test_null_is_not_a_output():
     assert workflow(("a", None), ("b", "text")).named == {"b": "text"}
 
 
-def test_a_picture_as_base64_does_not_travel():
+def test_a_image_as_base64_does_not_travel():
     result = workflow(("small", URL.format("a.png")), ("raw", base64.b64encode(PNG).decode()))
     value = result.to_xcom()
     assert value["named"] == {"small": URL.format("a.png"), "raw": None}
     assert len(json.dumps(value)) < 1000
     assert not result.fetchable, "the body has to be fetched for it"
     assert not Result.model_validate(value).fetchable
-    assert sources_of(result)[1].content == PNG
+    assert output_files(result)[1].content == PNG
 
 
 def test_words_that_are_valid_base64_stay_words():
-    [source] = sources_of(workflow(("caption", "butterfly123")))
+    [source] = output_files(workflow(("caption", "butterfly123")))
     assert (source.content, source.text) == (b"butterfly123", "text/plain")
-    [source] = sources_of(workflow(("file", "data:model/gltf-binary;base64,Z2xURg==")))
+    [source] = output_files(workflow(("file", "data:model/gltf-binary;base64,Z2xURg==")))
     assert (source.content, source.text) == (b"glTF", None)
 
 
 def test_a_list_of_addresses_is_as_many_files():
     result = workflow(("frames", [URL.format("1.png"), URL.format("2.png")]), ("film", {"url": URL.format("f.mp4")}))
-    assert [source.suffix for source in sources_of(result)] == ["_frames", "_frames_1", "_film"]
+    assert [source.suffix for source in output_files(result)] == ["_frames", "_frames_1", "_film"]
     assert len(result.outputs) == 2
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", "..", "", "x" * 500, "größe 1", "a\nb"])
 def test_a_name_cannot_leave_its_folder(name):
-    [source] = sources_of(workflow((name, URL.format("a.png"))))
+    [source] = output_files(workflow((name, URL.format("a.png"))))
     assert source.suffix.startswith("_")
     assert not set(source.suffix) & set("/.\\\n ")
     assert 1 < len(source.suffix) <= 81
 
 
-def test_names_that_look_the_same_as_files_do_not_meet():
+def test_names_that_poll_the_same_as_files_do_not_meet():
     result = workflow(("a b", URL.format("1.png")), ("a/b", URL.format("2.png")))
-    assert [source.suffix for source in sources_of(result)] == ["_a_b", "_a_b_1"]
+    assert [source.suffix for source in output_files(result)] == ["_a_b", "_a_b_1"]
 
 
 def test_outputs_of_models_are_numbered():
     body = {"status": "COMPLETED", "output": URL.format("a.mp4"), "images": [{"url": URL.format("a")}]}
     body["images"][0]["content_type"] = "image/webp"
     result = read_result(body, request_id="r-1", model="x")
-    assert sources_of(result) == [
-        Source(URL.format("a"), "", "image/webp"),
-        Source(URL.format("a.mp4"), "_1", "video/mp4"),
+    assert output_files(result) == [
+        OutputFile(URL.format("a"), "", "image/webp"),
+        OutputFile(URL.format("a.mp4"), "_1", "video/mp4"),
     ]
 
 
 def test_nothing_to_store():
     result = read_result({"status": "COMPLETED", "output": "a text"}, request_id="r-1", model="x")
     with pytest.raises(SegmindMissingOutputError):
-        sources_of(result)
+        output_files(result)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_segmind.protocol.polling import (
+from airflow_provider_segmind.polling.schedule import (
     LONGEST,
     SHORTEST,
     Durations,
@@ -58,7 +58,7 @@ def test_a_given_interval_is_kept():
     assert [schedule.first(0.0), *(schedule.next(t) for t in (3, 100))] == [5, 5, 5]
 
 
-def test_requests_of_one_moment_are_looked_at_in_different_moments():
+def test_requests_of_one_moment_are_polled_in_different_moments():
     firsts = [PollSchedule(Known(12.0), phase=phase_of(f"request-{i}")).first(0.0) for i in range(1000)]
     tenths = {round(first, 1) for first in firsts}
     assert max(firsts) - min(firsts) > 1.0
@@ -66,13 +66,13 @@ def test_requests_of_one_moment_are_looked_at_in_different_moments():
     assert max(sum(1 for first in firsts if round(first, 1) == tenth) for tenth in tenths) < 200
 
 
-def test_where_durations_are_all_alike_the_first_look_is_hardly_moved():
+def test_where_durations_are_all_alike_the_first_poll_is_hardly_moved():
     alike = Known(30.0, 0.03)
     firsts = [PollSchedule(alike, phase=phase).first(0.0) for phase in (0.0, 0.5, 1.0)]
     assert firsts == pytest.approx([alike.first - alike.step / 2, alike.first, alike.first + alike.step / 2])
 
 
-def test_waits_that_are_taken_up_late_look_soon_but_not_all_at_once():
+def test_waits_that_are_taken_up_late_poll_soon_but_not_all_at_once():
     """A triggerer that was restarted takes up all of its waits in one moment."""
     known = Known(12.0)
     firsts = [PollSchedule(known, phase=phase_of(f"request-{i}")).first(60.0) for i in range(1000)]
@@ -86,7 +86,7 @@ def test_a_phase_is_the_requests_own_and_stays():
     assert 0 <= phase_of("a") < 1
 
 
-def test_what_is_learned_later_moves_the_next_look():
+def test_what_is_learned_later_moves_the_next_poll():
     """A first look by a wrong prior, and by then others have shown that the model takes a minute."""
     durations = Durations()
     before = PollSchedule(known_of(durations, 2.0)).next(2.0)
@@ -107,13 +107,13 @@ def test_a_prior_stands_for_itself():
 
 
 @pytest.mark.parametrize("odd", [None, 0.0, -1.0, math.nan, math.inf])
-def test_what_is_no_duration_teaches_nothing(odd):
+def test_what_is_not_a_duration_teaches_nothing(odd):
     durations = Durations()
     durations.learn(odd, submitted_at=0.0, now=LATER)
     assert known_of(durations, None) is None
 
 
-def test_the_first_request_counts_where_there_is_no_prior():
+def test_the_first_request_counts_where_there_is_not_a_prior():
     durations = Durations()
     durations.learn(30.0, submitted_at=0.0, now=LATER)
     assert known_of(durations, None).median == pytest.approx(30.0)
@@ -196,7 +196,7 @@ def test_clocks_that_differ_by_half_a_minute_still_teach(ahead):
 # --- looks and delay -----------------------------------------------------------------------------------------------
 
 
-def looks(schedule: PollSchedule, duration: float) -> tuple[int, float]:
+def polls(schedule: PollSchedule, duration: float) -> tuple[int, float]:
     """Return how many looks a job of this duration takes, and how late its end is seen."""
     now, count = schedule.first(0.0), 1
     while now < duration:
@@ -212,7 +212,7 @@ def simulate(sigma: float, *, prior: float | None, learning: bool, jobs: int = 4
     for _ in range(jobs):
         duration = rng.lognormvariate(math.log(12.0), sigma)
         schedule = PollSchedule(known_of(durations, prior), phase=rng.random())
-        count, late = looks(schedule, duration)
+        count, late = polls(schedule, duration)
         counts.append(count)
         delays.append(late / duration)
         if learning:
@@ -233,25 +233,25 @@ def simulate(sigma: float, *, prior: float | None, learning: bool, jobs: int = 4
         (0.4, None, True, 5.0, 0.11),
     ],
 )
-def test_few_looks_and_little_delay(sigma, prior, learning, most_looks, most_delay):
+def test_few_polls_and_little_delay(sigma, prior, learning, most_polls, most_delay):
     """For comparison (sigma 0.2): a look a second takes 12.8 for 4.1 %, one every two seconds 6.6 for 8.2 %."""
-    mean_looks, mean_delay = simulate(sigma, prior=prior, learning=learning)
-    assert mean_looks <= most_looks
+    mean_polls, mean_delay = simulate(sigma, prior=prior, learning=learning)
+    assert mean_polls <= most_polls
     assert mean_delay <= most_delay
 
 
 def test_where_nothing_is_known_and_nothing_is_learned_it_still_works():
-    mean_looks, mean_delay = simulate(0.2, prior=None, learning=False)
-    assert mean_looks < 14
+    mean_polls, mean_delay = simulate(0.2, prior=None, learning=False)
+    assert mean_polls < 14
     assert mean_delay < 0.06
 
 
-def test_an_estimate_that_is_far_too_short_costs_no_more_looks_than_none():
+def test_an_estimate_that_is_far_too_short_costs_no_more_polls_than_none():
     """A model that was quick until now, and takes twenty times as long today."""
     schedule = PollSchedule(Known(0.5, 0.03))
-    assert looks(schedule, 10.0)[0] <= looks(PollSchedule(), 10.0)[0] + 2
+    assert polls(schedule, 10.0)[0] <= polls(PollSchedule(), 10.0)[0] + 2
 
 
-def test_an_overdue_request_is_looked_at_less_and_less_often():
+def test_an_overdue_request_is_polled_less_and_less_often():
     schedule = PollSchedule(Known(12.0, 0.05))
     assert schedule.next(13.0) < 1 < schedule.next(60.0) < schedule.next(200.0) < schedule.next(1000.0) == LONGEST

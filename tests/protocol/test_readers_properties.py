@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.protocol import calls
-from airflow_provider_segmind.protocol.answers import Answer, vendor_words
 from airflow_provider_segmind.protocol.events import read_event
+from airflow_provider_segmind.protocol.responses import Response, vendor_text
 from airflow_provider_segmind.protocol.wire import RequestState
 
 ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
@@ -65,14 +65,14 @@ headers = st.dictionaries(
     st.sampled_from(["date", "retry-after", "x-rate-limit-reset-at-utc", "location", "content-type", "x-cost"]),
     header_values,
 )
-answers = st.builds(Answer, st.integers(100, 599), headers, bodies)
+received = st.builds(Response, st.integers(100, 599), headers, bodies)
 
 
-@given(answers)
-def test_every_answer_to_every_call(answer):
+@given(received)
+def test_every_response_to_every_call(response):
     for call in CALLS:
         try:
-            found = call.parse(answer)
+            found = call.parse(response)
         except SegmindError as error:
             assert str(error)
             assert isinstance(error.retryable, bool)
@@ -81,19 +81,19 @@ def test_every_answer_to_every_call(answer):
             assert found is not None
 
 
-@given(answers)
-def test_completed_is_only_what_says_so(answer):
+@given(received)
+def test_completed_is_only_what_reports_so(response):
     with contextlib.suppress(SegmindError):
-        result = calls.get_result(ID, model="m").parse(answer)
-        assert 200 <= answer.status < 300
-        assert str(json.loads(answer.content)["status"]).upper() == RequestState.COMPLETED
+        result = calls.get_result(ID, model="m").parse(response)
+        assert 200 <= response.status < 300
+        assert str(json.loads(response.content)["status"]).upper() == RequestState.COMPLETED
         assert result.fetchable or result.inline
         json.dumps(result.to_xcom(), allow_nan=False)
 
 
-@given(answers)
-def test_the_vendors_words_are_one_short_line(answer):
-    words = vendor_words(answer)
+@given(received)
+def test_the_vendors_words_are_one_short_line(response):
+    words = vendor_text(response)
     assert len(words) <= 2000 * 6
     assert "\n" not in words
     assert "\x00" not in words

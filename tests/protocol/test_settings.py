@@ -144,13 +144,13 @@ def test_public_addresses(address):
     assert check_addresses("h.example", [address]) == address
 
 
-def test_no_address_is_no_permission():
+def test_no_address_is_not_a_permission():
     with pytest.raises(SegmindForbiddenHostError, match="no address"):
         check_addresses("h.example", [])
 
 
 @given(st.text(max_size=30))
-def test_what_is_no_address_is_not_public(text):
+def test_what_is_not_a_address_is_not_public(text):
     assert is_public(text) in (True, False)
 
 

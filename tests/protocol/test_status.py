@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerError,
     SegmindAuthError,
     SegmindContentBlockedError,
     SegmindContentTypeError,
@@ -18,6 +17,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
+    SegmindResponseError,
     SegmindRetiredModelError,
     SegmindServerError,
     SegmindSpendLimitError,
@@ -25,7 +25,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.status import error_class, failed_class
-from tests.wire_examples import answer, wire_answer
+from tests.wire_examples import response, wire_response
 
 ERROR_TABLE = {
     "error_400": (SegmindInvalidRequestError, False),
@@ -53,10 +53,10 @@ ERROR_TABLE = {
 def test_each_row_of_the_error_table(name):
     expected, retryable = ERROR_TABLE[name]
     with pytest.raises(SegmindError) as caught:
-        calls.submit("esrgan", {}).parse(wire_answer(name))
+        calls.submit("esrgan", {}).parse(wire_response(name))
     assert type(caught.value) is expected
     assert caught.value.retryable is retryable
-    assert caught.value.status == wire_answer(name).status
+    assert caught.value.status == wire_response(name).status
     assert caught.value.detail
     assert "<" not in caught.value.detail, "tags of an HTML page have no place in a message"
 
@@ -68,7 +68,7 @@ def test_the_table_is_total():
             if not 200 <= status < 300:
                 with pytest.raises(SegmindError):
                     call = {"model": calls.submit("m", {}), "request": calls.get_status("r"), "account": None}[about]
-                    (call or calls.get_credits()).parse(answer(status, b"\xff\x00"))
+                    (call or calls.get_credits()).parse(response(status, b"\xff\x00"))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_404_depends_on_what_was_asked():
         ("trait mismatch in braid", False),
     ],
 )
-def test_content_blocks_are_told_by_their_words(words, blocked):
+def test_content_blocks_are_reported_by_their_words(words, blocked):
     assert failed_class(words) is (SegmindContentBlockedError if blocked else SegmindRequestFailedError)
 
 
 def test_spend_limit_is_a_kind_of_missing_credits():
     assert issubclass(SegmindSpendLimitError, SegmindInsufficientCreditsError)
-    assert issubclass(SegmindInsufficientCreditsError, SegmindAnswerError)
+    assert issubclass(SegmindInsufficientCreditsError, SegmindResponseError)

@@ -9,17 +9,17 @@ from airflow_provider_segmind.exceptions import (
     SegmindConnectionError,
     SegmindError,
     SegmindGatewayError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindMissingOutputError,
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindUnknownStatusError,
 )
+from airflow_provider_segmind.polling.loop import Pause, Watch
+from airflow_provider_segmind.polling.schedule import Durations
 from airflow_provider_segmind.protocol import calls
-from airflow_provider_segmind.protocol.polling import Durations
-from airflow_provider_segmind.protocol.waiting import Pause, Watch
 from airflow_provider_segmind.protocol.wire import Metrics, RequestState, RequestStatus
-from tests.wire_examples import answer, wire_answer, wire_body
+from tests.wire_examples import response, wire_body, wire_response
 
 ID = wire_body("submit_queued")["request_id"]
 NOW = 1_800_000_000.0
@@ -56,7 +56,7 @@ def status(state, error=""):
 
 
 def result(name="result_esrgan_completed"):
-    return calls.get_result(ID, model="esrgan").parse(wire_answer(name))
+    return calls.get_result(ID, model="esrgan").parse(wire_response(name))
 
 
 def test_queued_processing_completed():
@@ -112,9 +112,9 @@ def test_a_request_that_is_older_than_its_record_is_expired_at_once():
 # --- refusals of a request that is paid for (issue 13, row 20) -----------------------------------------------------
 
 REFUSALS = {
-    **{str(number): answer(number, {"error": "no"}) for number in (400, 401, 403, 404, 405, 406, 410, 422)},
-    "422 of a firewall": answer(422, b"<html>Unprocessable</html>"),
-    "422 with another status": answer(422, {"status": "BLOCKED"}),
+    **{str(number): response(number, {"error": "no"}) for number in (400, 401, 403, 404, 405, 406, 410, 422)},
+    "422 of a firewall": response(422, b"<html>Unprocessable</html>"),
+    "422 with another status": response(422, {"status": "BLOCKED"}),
 }
 
 
@@ -180,7 +180,7 @@ def test_the_deadline_ends_refusals_too():
 
 @pytest.mark.parametrize("number", [400, 406, 422])
 def test_failed_is_not_a_refusal(number):
-    failed = answer(number, {"status": "FAILED", "error": "out of memory"})
+    failed = response(number, {"status": "FAILED", "error": "out of memory"})
     drive = Drive([calls.get_status(ID).parse(failed)])
     assert drive.run()["kind"] == "failed"
     with pytest.raises(SegmindError) as caught:
@@ -209,7 +209,7 @@ def test_even_a_first_poll_that_is_due_too_late_comes_at_the_deadline():
 
 
 def test_trouble_is_borne_until_it_passes():
-    trouble = [SegmindGatewayError("502"), SegmindConnectionError("reset"), SegmindMalformedAnswerError("garbage")]
+    trouble = [SegmindGatewayError("502"), SegmindConnectionError("reset"), SegmindMalformedResponseError("garbage")]
     drive = Drive([*trouble, status("COMPLETED"), SegmindGatewayError("504"), status("COMPLETED"), result()])
     assert drive.run()["kind"] == "completed"
     assert drive.pauses[1:4] == sorted(drive.pauses[1:4])
@@ -238,7 +238,7 @@ def test_even_a_rate_limit_does_not_move_the_deadline():
     assert "slow" in payload["error"]["detail"]
 
 
-def test_a_deadline_that_passed_meanwhile_allows_one_last_look():
+def test_a_deadline_that_passed_meanwhile_allows_one_last_poll():
     late = {"timeout": 60, "now": NOW + 5000}
     drive = Drive([status("COMPLETED"), result()], **late)
     assert drive.run()["kind"] == "completed"

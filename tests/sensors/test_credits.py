@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindEventError
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator, check_credits
 from airflow_provider_segmind.protocol.credits import read_credits_event
-from airflow_provider_segmind.sensors import common
+from airflow_provider_segmind.sensors import base
 from airflow_provider_segmind.sensors.segmind import SegmindCreditsSensor
 from airflow_provider_segmind.triggers.credits import SegmindCreditsTrigger
 from tests.airflow_versions import no_reschedule
@@ -27,7 +27,7 @@ MODES = {
 
 @pytest.fixture(params=[pytest.param(name, marks=no_reschedule if name == "reschedule" else ()) for name in MODES])
 def mode(request, quick_retries, monkeypatch):
-    monkeypatch.setattr(common, "not_before", lambda: 0.0)  # no scheduler here that could be too late
+    monkeypatch.setattr(base, "not_before", lambda: 0.0)  # no scheduler here that could be too late
     return MODES[request.param]
 
 
@@ -67,7 +67,7 @@ def test_it_waits_for_a_top_up(airflow_db, segmind_emulator, mode):
     assert segmind_emulator.stats.credits_reads >= 2
 
 
-def test_no_balance_record_is_no_credits(airflow_db, segmind_emulator, mode):
+def test_no_balance_record_is_not_a_credits(airflow_db, segmind_emulator, mode):
     segmind_emulator.reset(balance_record=False)
     assert wait_for(0, mode).xcom("wait") == 0.0
     assert wait_for(1, mode, timeout=0.5).state == "failed"
@@ -106,7 +106,7 @@ def test_a_refused_key(airflow_db, segmind_emulator, mode, soft_fail, times):
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), None, True])
-def test_what_is_no_balance_breaks_the_import(wrong):
+def test_what_is_not_a_balance_breaks_the_import(wrong):
     with pytest.raises(SegmindConfigError, match="at_least must be a number of credits"):
         SegmindCreditsSensor(task_id="wait", at_least=wrong)
 
@@ -155,16 +155,16 @@ def test_check_credits_lets_through(airflow_db, segmind_emulator):
     ("settings", "says"),
     [({"credits": 3.0}, "the balance is 3 credits, at_least asks for 99"), ({"balance_record": False}, "is 0 credits")],
 )
-def test_check_credits_fails_for_good(airflow_db, segmind_emulator, settings, says):
+def test_check_credits_fails_for_good(airflow_db, segmind_emulator, settings, reports):
     segmind_emulator.reset(**settings)
     run = check_then_run(at_least=99)
     assert run.states() == {"check_credits": ["failed"], "run": ["upstream_failed"]}
     assert run.task("check_credits").try_number == 1
-    assert says in run.log
+    assert reports in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 
-def test_check_credits_that_cannot_look_is_tried_again(airflow_db, segmind_emulator, quick_retries):
+def test_check_credits_that_cannot_poll_is_tried_again(airflow_db, segmind_emulator, quick_retries):
     segmind_emulator.faults.add("credits", "status:503", times=6)
     run = check_then_run(at_least=1)
     assert run.task("check_credits").try_number == 2

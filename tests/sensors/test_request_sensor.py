@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
-from airflow_provider_segmind.sensors import common
+from airflow_provider_segmind.sensors import base
 from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
@@ -31,7 +31,7 @@ MODES = {
 def mode(request, quick_polls, quick_retries, monkeypatch):
     monkeypatch.setattr(sensors, "_REFUSED_FIRST", 0.1)
     # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
-    monkeypatch.setattr(common, "not_before", lambda: 0.0)
+    monkeypatch.setattr(base, "not_before", lambda: 0.0)
     return MODES[request.param]
 
 
@@ -43,7 +43,7 @@ def short_tolerance(segmind_emulator, monkeypatch):
 
 def submitted(emulator, photos, model="esrgan", **parameters):
     """Submit a request, as another DAG did."""
-    image = emulator.add_picture(photos / "cat.jpg")
+    image = emulator.add_image(photos / "cat.jpg")
     with SegmindHook() as hook:
         request_id = hook.submit(model, {"image": image, **parameters}).request_id
     emulator.state.wait_for_pixels()
@@ -81,7 +81,7 @@ def test_it_returns_what_the_operator_returns(airflow_db, segmind_emulator, phot
 @pytest.mark.parametrize("mapped", [False, True], ids=["one", "mapped"])
 def test_submit_wait_and_store_in_three_tasks(airflow_db, segmind_emulator, photos, tmp_path, mode, mapped):
     segmind_emulator.reset(latency=0.7)
-    images = [segmind_emulator.add_picture(photos / name) for name in ("cat.jpg", "astronaut.png")]
+    images = [segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png")]
     store = {"task_id": "store", "destination": f"file://{tmp_path}/out/"}
     submit = {"task_id": "submit", "wait_for_completion": False}
     wait = {"task_id": "wait", "model": "esrgan", **mode}
@@ -105,7 +105,7 @@ def test_submit_wait_and_store_in_three_tasks(airflow_db, segmind_emulator, phot
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == count
 
 
-def test_a_record_that_is_gone_is_looked_up_in_the_history(airflow_db, segmind_emulator, photos, mode):
+def test_a_record_that_is_gone_is_searched_in_the_history(airflow_db, segmind_emulator, photos, mode):
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.advance(HOUR)
     run = wait_for(request_id, mode)
@@ -146,7 +146,7 @@ def test_a_request_that_failed(airflow_db, segmind_emulator, photos, mode, soft_
         assert "The request ran and failed (HTTP 422): CUDA error" in run.log
 
 
-def test_a_failed_request_past_its_hour_is_said_to_have_failed(airflow_db, segmind_emulator, photos, mode):
+def test_a_failed_request_past_its_hour_is_reported_to_have_failed(airflow_db, segmind_emulator, photos, mode):
     segmind_emulator.faults.add("submit", "fail:CUDA error")
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.advance(HOUR)
@@ -210,7 +210,7 @@ def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, 
 
 
 @pytest.mark.parametrize("wrong", ["", "../../v1/get-user-credits", {"request_id": "x"}, None])
-def test_what_is_no_request_id_is_refused_before_anything_is_asked(airflow_db, segmind_emulator, wrong):
+def test_what_is_not_a_request_id_is_refused_before_anything_is_asked(airflow_db, segmind_emulator, wrong):
     with pytest.raises(SegmindConfigError, match="is no Segmind request id"):
         SegmindRequestSensor(task_id="wait", request_id=wrong)
 
@@ -256,7 +256,7 @@ def test_the_transfer_fetches_by_request_id(airflow_db, segmind_emulator, photos
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["store.jpg"]
 
 
-def test_the_transfer_says_what_nobody_knows(airflow_db, segmind_emulator, tmp_path):
+def test_the_transfer_reports_what_nobody_knows(airflow_db, segmind_emulator, tmp_path):
     run = stored_by_id("00000000-0000-4000-8000-000000000000", tmp_path)
     assert run.state == "failed"
     assert run.task("store").try_number == 1

@@ -124,7 +124,7 @@ class Task:
         self._end_the_others()
         process = Process(self, self.token, self.world.pick("a worker's clock", (0.0, 0.0, 40.0, -40.0)))
         self.processes.append(process)
-        self.world.tell(process.name, "is resumed" if resumed else "starts, try {}", self.try_number)
+        self.world.report(process.name, "is resumed" if resumed else "starts, try {}", self.try_number)
         self.world.spawn(lambda: process.run(event))
 
     def _end_the_others(self) -> None:
@@ -145,7 +145,7 @@ class Task:
         self._end_the_others()
         self.error = error
         permanent = isinstance(error, SegmindError) and not error.retryable
-        self.world.tell(process.name, "fails: {!r:.160}", error)
+        self.world.report(process.name, "fails: {!r:.160}", error)
         if self.tries_left and not permanent:
             self.tries_left -= 1
             self.state = "up_for_retry"
@@ -174,7 +174,7 @@ class Task:
 
             def clear() -> None:
                 if self.token == token:
-                    self.world.tell("user", "clears {}", self.name)
+                    self.world.report("user", "clears {}", self.name)
                     self._maybe_wiped(delay)
                     self._maybe_changed()
                     self._maybe_unlucky()
@@ -186,7 +186,7 @@ class Task:
         """Clear it while it runs or waits, as a user may: Airflow ends its process, and begins another try."""
         if self.state not in ("running", "deferred") or self.world.calm:
             return
-        self.world.tell("user", "clears {}, which is {}", self.name, self.state)
+        self.world.report("user", "clears {}, which is {}", self.name, self.state)
         self.token += 1
         self.state = "restarting"
         for process in self.processes:
@@ -228,7 +228,7 @@ class Task:
         self.delivered.append((self.generation, value))
         if not self.stores and not self.gateway.is_alive(value["request_id"]):
             self.dead_urls.append(value["request_id"])
-        self.world.tell(process.name, "succeeds with {!r:.120}", value)
+        self.world.report(process.name, "succeeds with {!r:.120}", value)
 
     def _check_leaks(self, what: str, value: Any) -> None:
         if SECRET in str(value):

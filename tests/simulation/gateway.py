@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerLostError,
     SegmindConnectionError,
     SegmindDownloadError,
     SegmindError,
@@ -17,6 +16,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindServerError,
+    SegmindUnknownOutcomeError,
 )
 from airflow_provider_segmind.protocol.wire import (
     HistoryPage,
@@ -47,7 +47,7 @@ class Request:
     :param resubmits: the task was allowed to submit again what is lost.
     :param forgetful: the task's store was gone, or it has none.
     :param run: the task instance.
-    :param answered: how its submit was answered: ``id``, ``lost``, ``error`` or, where its process died, ``dead``.
+    :param outcome: how its submit was answered: ``id``, ``lost``, ``error`` or, where its process died, ``dead``.
     """
 
     request_id: str
@@ -57,7 +57,7 @@ class Request:
     fails: bool = False
     want: tuple[str, int, str] | None = None
     ours: bool = True
-    answered: str = "dead"
+    outcome: str = "dead"
     deleted: bool = False
     asked_for: bool = False
     inline: bool = False
@@ -115,7 +115,7 @@ class Gateway:
             inline=parameters.get("base64") is True,
         )  # fmt: skip
         self.requests.append(made)
-        world.tell("segmind", "accepts {} of {}", made.request_id, want or "somebody")
+        world.report("segmind", "accepts {} of {}", made.request_id, want or "somebody")
         return made
 
     def find(self, request_id: str) -> Request | None:
@@ -248,7 +248,7 @@ class SegmindPort:
         if response == "400":
             return SegmindInvalidRequestError("bad", status=400)
         if response == "lost before":
-            return SegmindAnswerLostError("lost")
+            return SegmindUnknownOutcomeError("lost")
         if response == "5xx":
             return SegmindServerError("boom", status=500)
         request = gateway.accept(body, process.want_of(body))
@@ -256,9 +256,9 @@ class SegmindPort:
         request.run = process.task.name
         request.forgetful = process.task.wiped or not process.task.has_store
         process.port("accepted")
-        request.answered = {"id": "id", "lost after": "lost", "5xx after": "error"}[response]
+        request.outcome = {"id": "id", "lost after": "lost", "5xx after": "error"}[response]
         if response == "lost after":
-            return SegmindAnswerLostError("lost")
+            return SegmindUnknownOutcomeError("lost")
         if response == "5xx after":
             return SegmindGatewayError("late", status=504)
         return request.request_id
@@ -339,7 +339,7 @@ class StoragePort:
         name = key if self._task.batch else f"{self._task.name}/{key}"
         process.port("store")
         self._task.objects[name] = result.request_id
-        process.world.tell(process.name, "stores {} of {}", name, result.request_id)
+        process.world.report(process.name, "stores {} of {}", name, result.request_id)
         return [{"uri": name, "bytes": 1, "request_id": result.request_id}]
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:

@@ -123,14 +123,14 @@ def _until_a_short_page(segmind: Any, since: float, *, all_models: bool) -> list
     return list(rows.values())
 
 
-def _proof_without_dates(self: Sought) -> float | None:
-    return None if self.intended_at is None else self.intended_at + (self.skew or 0.0) + history.PROOF_MARGIN
+def _absence_without_dates(self: Sought) -> float | None:
+    return None if self.intended_at is None else self.intended_at + (self.skew or 0.0) + history.ABSENCE_MARGIN
 
 
-def _unanswered_is_absent(right: Any, segmind: Any, clock: Any, model: str, sought: Any, **kw: Any) -> Any:
+def _unresponded_is_absent(right: Any, segmind: Any, clock: Any, model: str, sought: Any, **kw: Any) -> Any:
     absent = resolve.Verdict(resolve.Outcome.NEVER_ACCEPTED)
     return [
-        absent if verdict.outcome is resolve.Outcome.NO_ANSWER else verdict
+        absent if verdict.outcome is resolve.Outcome.NO_RESPONSE else verdict
         for verdict in right(segmind, clock, model, sought, **kw)
     ]
 
@@ -230,7 +230,7 @@ def _ignores_the_unreadable(right: Any, self: TaskStateRecords) -> Any:
     return found
 
 
-def _any_mark_proves(self: Engine, wants: Sequence[Any]) -> None:
+def _any_mark_is_absence(self: Engine, wants: Sequence[Any]) -> None:
     for want in wants:
         if want.record.mark is not None and self._is_doubtful(want):
             want.record.withdraw()
@@ -270,13 +270,13 @@ MUTANTS = (
     Mutant("7: the clock of Segmind is taken for ours", _around(RequestRecord, "intend", _skew_of_nothing)),
     Mutant(
         "17: rows prove without a Date header",
-        _replaced(Sought, "proof_from", property(_proof_without_dates)),
+        _replaced(Sought, "proof_from", property(_absence_without_dates)),
         found_by=631,
     ),
     Mutant("17: any row since the intent proves", _margin(-600.0)),
     Mutant(
         "a history that does not answer proves absence",
-        _around(engine, "resolve", _unanswered_is_absent),
+        _around(engine, "resolve", _unresponded_is_absent),
         found_by=2298,
     ),
     Mutant("a history that does not show it proves absence", _around(engine, "resolve", _not_shown_is_absent)),
@@ -314,7 +314,7 @@ MUTANTS = (
         _around(TaskStateRecords, "read", _ignores_the_unreadable),
         found_by=1864,
     ),
-    Mutant("marks: one that is not there proves as well", _replaced(Engine, "_settle_here", _any_mark_proves)),
+    Mutant("marks: one that is not there proves as well", _replaced(Engine, "_settle_here", _any_mark_is_absence)),
     Mutant("marks: a POST leaves without its mark", _around(Submitter, "_send", _needs_no_mark)),
     Mutant(
         "a paid request needs its input", _replaced(process, "submitted_before", _nothing_without_input), found_by=320

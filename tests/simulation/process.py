@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: What signs a URL; nothing that leaves a process may hold it.
 SECRET = "s3cr3t"
 #: The argument lost_submit_wait (seconds).
-PATIENCE = 3.0
+TIMEOUT = 3.0
 #: Bytes of an XCom at most.
 _XCOM = 4096
 
@@ -86,7 +86,7 @@ class Process:
         world.pass_(CALL)
         if self.dead:
             raise Killed
-        world.tell(self.name, "{}", name)
+        world.report(self.name, "{}", name)
 
     def now(self) -> float:
         """The clock of this worker."""
@@ -150,7 +150,7 @@ class Process:
         try:
             self._execute(event)
         except Killed:
-            self.world.tell(self.name, "is dead")
+            self.world.report(self.name, "is dead")
         except (SegmindError, StoreError) as error:
             if self.task.folder and self.task.owns(self) and not self.met_bad_storage:
                 self.task.leaks += self.task.folder.claimed_by(self)
@@ -164,7 +164,7 @@ class Process:
         rules = Rules(
             MODEL,
             on_lost_submit=task.on_lost_submit,  # type: ignore[arg-type]
-            lost_submit_wait=PATIENCE,
+            lost_submit_wait=TIMEOUT,
             ran_before=self.number > 1,
             owner=task.name,
             try_number=self.number,

@@ -49,7 +49,7 @@ def silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def run(seed: int, script: Sequence[int] | None = None, *, tells: bool = False) -> Outcome:
+def run(seed: int, script: Sequence[int] | None = None, *, reports: bool = False) -> Outcome:
     """
     Run one schedule.
 
@@ -57,7 +57,7 @@ def run(seed: int, script: Sequence[int] | None = None, *, tells: bool = False) 
     :param script: its decisions, instead.
     :param tells: keep its story.
     """
-    world = World(seed, script, tells=tells)
+    world = World(seed, script, reports=reports)
     outcome = Outcome(world)
     gateway, tasks = _draw(world)
     try:
@@ -197,7 +197,7 @@ def _noise(world: World, gateway: Gateway) -> None:
 def _calm(world: World, gateway: Gateway, tasks: Sequence[Task]) -> None:
     """Let faults stop, and the user clear what has failed: first as it is, then with the documented argument."""
     world.calm = True
-    world.tell("world", "faults stop")
+    world.report("world", "faults stop")
     for task in tasks:
         task.retries = 0
     for number in range(_CALM_ROUNDS):
@@ -255,7 +255,7 @@ def _excuse(gateway: Gateway, earlier: Request, later: Request) -> str | None:
     before = [one for one in gateway.requests if one.want == later.want and one.accepted_at < later.accepted_at]
     if apart > 7 * DAY - HOUR:
         return "the output was deleted before it could be delivered"
-    if hidden and any(one.answered == "error" for one in before):
+    if hidden and any(one.outcome == "error" for one in before):
         return "Segmind billed a submit that it answered with an error, and listed it late"
     if hidden and later.resubmits:
         return "on_lost_submit='resubmit', and the history was later than lost_submit_wait"

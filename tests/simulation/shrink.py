@@ -30,4 +30,4 @@ def shrunk(seed: int) -> Outcome:
                     script = zeros
                 start += size
             size //= 2
-    return run(0, script, tells=True)
+    return run(0, script, reports=True)

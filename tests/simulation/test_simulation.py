@@ -32,21 +32,21 @@ def test_there_are_enough_mutants():
 
 
 def test_a_seed_replays_a_schedule_exactly():
-    first, second = run(7, tells=True), run(7, tells=True)
+    first, second = run(7, reports=True), run(7, reports=True)
     assert first.world is not None
     assert second.world is not None
     assert first.world.story == second.world.story
     assert first.world.decisions == second.world.decisions
-    replayed = run(0, first.world.decisions, tells=True)
+    replayed = run(0, first.world.decisions, reports=True)
     assert replayed.world is not None
     assert replayed.world.story == first.world.story
 
 
-def test_a_failing_schedule_is_shrunk_and_told():
+def test_a_failing_schedule_is_shrunk_and_reported():
     [mutant] = [mutant for mutant in MUTANTS if mutant.name == "14: a 5xx counts as refused"]
     with silence(), mutant.mutation():
         seed = next(seed for seed in range(SCHEDULES) if run(seed).violations)
-        told = story(seed)
-    assert "5xx after" in told
-    assert told.splitlines()[-1].startswith("VIOLATED I1")
-    assert len(told.splitlines()) < 150
+        reported = story(seed)
+    assert "5xx after" in reported
+    assert reported.splitlines()[-1].startswith("VIOLATED I1")
+    assert len(reported.splitlines()) < 150

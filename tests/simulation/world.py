@@ -35,10 +35,10 @@ class World:
     :param tells: keep a readable story.
     """
 
-    def __init__(self, seed: int, script: Sequence[int] | None = None, *, tells: bool = False) -> None:
+    def __init__(self, seed: int, script: Sequence[int] | None = None, *, reports: bool = False) -> None:
         self._random = random.Random(seed).random
         self._script = script
-        self._tells = tells
+        self._reports = reports
         self.now = 1_800_000_000.0
         self.decisions: list[int] = []
         self.story: list[str] = []
@@ -63,7 +63,7 @@ class World:
         self.decisions.append(taken)
         if taken:
             self.faults[label] += 1
-            self.tell("!!", "{}{}", label, where)
+            self.report("!!", "{}{}", label, where)
         return bool(taken)
 
     def pick(self, label: str, options: Sequence[T]) -> T:
@@ -77,12 +77,12 @@ class World:
             taken = min(self._script[at], len(options) - 1) if at < len(self._script) else 0
         self.decisions.append(taken)
         if taken:
-            self.tell("..", "{}: {}", label, options[taken])
+            self.report("..", "{}: {}", label, options[taken])
         return options[taken]
 
-    def tell(self, who: str, what: str, *values: Any) -> None:
+    def report(self, who: str, what: str, *values: Any) -> None:
         """Add a line to the story; the values are put into the text only if somebody reads it."""
-        if self._tells:
+        if self._reports:
             self.story.append(f"{self.now - 1_800_000_000.0:10.2f} {who:<8} {what.format(*values)}")
 
     # --- time and processes -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.waiting import Watch
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
 DISTINCT = {
@@ -86,7 +86,7 @@ def impatient(segmind_emulator, monkeypatch):
 
 def test_completed(wait_for, segmind_emulator, photos):
     payload = wait_for(
-        "esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")}, input_size=[300, 200], note={"a": 1}
+        "esrgan", {"image": segmind_emulator.add_image(photos / "cat.jpg")}, input_size=[300, 200], note={"a": 1}
     )
     assert payload["kind"] == "completed"
     assert payload["result"]["output"].startswith(segmind_emulator.url)
@@ -96,7 +96,7 @@ def test_completed(wait_for, segmind_emulator, photos):
 
 
 def test_a_base64_output_is_left_to_the_task(wait_for, segmind_emulator, photos):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     payload = wait_for("nomos-upscaler", {"image": image, "base64": True})
     assert payload["kind"] == "fetch"
     assert len(json.dumps(payload)) < 500
@@ -208,11 +208,11 @@ def test_the_loop_is_not_blocked_and_the_client_is_closed(airflow_db, segmind_em
     assert worst < 2  # seconds; the synchronous API would not come back at all
 
 
-def test_on_kill_says_what_stays_behind(capsys):
+def test_on_kill_reports_what_stays_behind(capsys):
     asyncio.run(SegmindRequestTrigger("r-77", "c", "esrgan", 4e9).on_kill())
-    said = capsys.readouterr().out
+    reported = capsys.readouterr().out
     for words in ("r-77", "no cancel call", "billed"):
-        assert words in said
+        assert words in reported
 
 
 def test_plain_mode_and_trigger_wait_alike(airflow_db, segmind_emulator):
@@ -261,7 +261,7 @@ def events_of(wait_for, monkeypatch):
 
 
 def test_success_ends_the_task(events_of, segmind_emulator, photos):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     [event] = events_of("esrgan", {"image": image}, not_before=time.time() + 60, do_xcom_push=False)
     assert isinstance(event, TaskSuccessEvent)
     assert event.xcoms is None  # what stands there reaches tasks downstream as text
@@ -269,7 +269,7 @@ def test_success_ends_the_task(events_of, segmind_emulator, photos):
 
 def test_a_result_that_cannot_be_pushed_resumes_the_task(events_of, segmind_emulator, photos):
     """There is no supervisor here that takes XComs; tests/chaos has a real one."""
-    [event] = events_of("esrgan", {"image": segmind_emulator.add_picture(photos / "cat.jpg")})
+    [event] = events_of("esrgan", {"image": segmind_emulator.add_image(photos / "cat.jpg")})
     assert event.payload["kind"] == "completed"
 
 
@@ -282,12 +282,12 @@ def test_failures_resume_the_task(events_of, segmind_emulator, fault, kind):
 
 
 def test_a_base64_output_resumes_the_task(events_of, segmind_emulator, photos):
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     [event] = events_of("nomos-upscaler", {"image": image, "base64": True}, inline=True)
     assert event.payload["kind"] == "fetch"
 
 
 def test_outside_a_triggerer_the_task_is_resumed(wait_for, segmind_emulator, photos):
     """dag.test() hands every event to the operator."""
-    image = segmind_emulator.add_picture(photos / "cat.jpg")
+    image = segmind_emulator.add_image(photos / "cat.jpg")
     assert wait_for("esrgan", {"image": image}, end_from_trigger=True)["kind"] == "completed"

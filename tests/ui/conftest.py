@@ -30,7 +30,7 @@ WATCHED = """
         (window.top.breaches ??= []).push(`${e.violatedDirective} ${e.blockedURI}`);
     });
 """
-PATIENCE = 20_000  # milliseconds for anything that a page is to show
+TIMEOUT = 20_000  # milliseconds for anything that a page is to show
 
 Look = Callable[..., "Look_"]
 
@@ -92,7 +92,7 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
         if alone:
             ids = {"dag_id": dag, "run_id": run, "task_id": task, "map_index": index if index >= 0 else "{MAP_INDEX}"}
             self.page.goto(f"{self.base}/segmind/view.html?{urlencode(ids)}")
-            self.page.wait_for_selector("main:not([aria-busy])", timeout=PATIENCE)
+            self.page.wait_for_selector("main:not([aria-busy])", timeout=TIMEOUT)
             return self.page.main_frame
         mapped = f"/mapped/{index}" if index >= 0 else ""
         where = f"/dags/{quote(dag)}/runs/{quote(run, safe='')}/tasks/{quote(task)}{mapped}/plugin/segmind-upscaled"
@@ -105,7 +105,7 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
     def _open(self, where: str, name: str) -> Frame:
         self.page.goto(self.base + where)
         frame = self.frame(name)
-        frame.wait_for_selector("main:not([aria-busy])", timeout=PATIENCE)
+        frame.wait_for_selector("main:not([aria-busy])", timeout=TIMEOUT)
         return frame
 
     def let_scripts_run(self, frame: Frame) -> None:
@@ -118,7 +118,7 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
 
     def frame(self, name: str) -> Frame:
         """The frame in which one of our pages is, once it is there."""
-        handle = self.page.wait_for_selector(f'iframe[src*="segmind/{name}"]', timeout=PATIENCE)
+        handle = self.page.wait_for_selector(f'iframe[src*="segmind/{name}"]', timeout=TIMEOUT)
         frame = handle.content_frame() if handle else None
         assert frame is not None
         return frame
@@ -147,7 +147,7 @@ def contexts(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 
 @pytest.fixture
-def look(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserContext]) -> Iterator[Look]:
+def poll(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserContext]) -> Iterator[Look]:
     """Open the UI: ``look(theme="dark")``. Errors of scripts and breaches of the policy fail the test."""
     pages: list[Page] = []
     wrong: list[str] = []
@@ -156,7 +156,7 @@ def look(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserConte
         size = {"width": 1280, "height": 860}
         page = contexts(**{"viewport": size, "color_scheme": theme, **options}).new_page()
         pages.append(page)
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(TIMEOUT)
         page.add_init_script(f"localStorage.setItem('theme', '{theme}');{WATCHED}")
         page.on("pageerror", lambda error: wrong.append(f"{error}"))
         return Look_(page, airflow.address(base))

@@ -14,8 +14,8 @@ SAFE = """() => [...document.querySelectorAll("a[href], img, script")]
 
 
 @pytest.mark.parametrize("task", ["script", "data", "markup", "error", "batch"])
-def test_markup_and_scripts_are_text(look: Look, task: str) -> None:
-    ui = look()
+def test_markup_and_scripts_are_text(poll: Look, task: str) -> None:
+    ui = poll()
     frame = ui.tab("attack", RUN, task, alone=task != "script")
     ui.let_scripts_run(frame)
     assert EVIL in frame.locator("main").inner_text()
@@ -25,22 +25,22 @@ def test_markup_and_scripts_are_text(look: Look, task: str) -> None:
         assert SCRIPT in frame.locator("main").inner_text()
 
 
-def test_in_the_gallery_too(look: Look) -> None:
-    ui = look()
+def test_in_the_gallery_too(poll: Look) -> None:
+    ui = poll()
     frame = ui.gallery()
     frame.get_by_label("DAG").select_option("attack")
     frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
     ui.let_scripts_run(frame)
-    said = frame.locator("main").inner_text()
-    assert EVIL in said
+    reported = frame.locator("main").inner_text()
+    assert EVIL in reported
     assert EVIL in frame.get_by_label("Model").inner_text()
     assert frame.evaluate(SAFE) == []
     assert frame.locator("main script, main [onerror], li.item:not([hidden]) img").count() == 0
 
 
-def test_the_watch_would_see_it(look: Look) -> None:
+def test_the_watch_would_see_it(poll: Look) -> None:
     """A script that somebody put into the page is stopped by the policy, and the tests above would know."""
-    ui = look()
+    ui = poll()
     frame = ui.tab("attack", RUN, "markup")
     frame.evaluate("html => { document.querySelector('main').innerHTML = html; }", EVIL)
     ui.page.wait_for_function("window.breaches.some((breach) => breach.startsWith('script-src'))")

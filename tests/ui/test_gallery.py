@@ -36,8 +36,8 @@ def models(frame: Frame) -> set[str]:
     return set(frame.locator(f"{CARDS} .line b").all_inner_texts())
 
 
-def test_filters_and_sums(look: Look) -> None:
-    frame = settled(look().gallery())
+def test_filters_and_sums(poll: Look) -> None:
+    frame = settled(poll().gallery())
     everything = frame.locator(CARDS).count()
     frame.get_by_label("DAG").select_option("product_photos")
     settled(frame)
@@ -60,8 +60,8 @@ def test_filters_and_sums(look: Look) -> None:
     assert frame.get_by_text("Nothing fits these filters.").count() == 1
 
 
-def test_thumbnails_are_shown(look: Look) -> None:
-    frame = look().gallery()
+def test_thumbnails_are_shown(poll: Look) -> None:
+    frame = poll().gallery()
     frame.get_by_label("DAG").select_option("product_photos")
     settled(frame)
     card = frame.locator(CARDS, has=frame.get_by_text("enlarge [cat.jpg]"))
@@ -78,8 +78,8 @@ def test_thumbnails_are_shown(look: Look) -> None:
         ("Open esrgan of hero", r"/tasks/hero/plugin/segmind-upscaled$"),
     ],
 )
-def test_links_stay_in_the_app(look: Look, name: str, goes_to: str) -> None:
-    ui = look()
+def test_links_stay_in_the_app(poll: Look, name: str, goes_to: str) -> None:
+    ui = poll()
     frame = ui.gallery()
     ui.page.evaluate("window.same = true")
     frame.get_by_label("DAG").select_option("product_photos")
@@ -105,12 +105,12 @@ def five_hundred(airflow: SharedAirflow, runs: None) -> Iterator[None]:
 
 @pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
 @pytest.mark.usefixtures("five_hundred")
-def test_five_hundred_requests(look: Look) -> None:
-    ui = look()
+def test_five_hundred_requests(poll: Look) -> None:
+    ui = poll()
     frame = ui.gallery()
     settled(frame)
-    pictures: list[str] = []
-    ui.page.on("request", lambda request: pictures.append(request.url) if request.resource_type == "image" else None)
+    images: list[str] = []
+    ui.page.on("request", lambda request: images.append(request.url) if request.resource_type == "image" else None)
     frame.evaluate(WATCH)
     frame.get_by_label("DAG").select_option("archive")
     settled(frame)
@@ -122,7 +122,7 @@ def test_five_hundred_requests(look: Look) -> None:
     assert frame.locator(CARDS).count() == 500
     assert tile(frame, "Pictures") == str(frame.locator(CARDS).count())
     assert 1 < frame.evaluate(AT_ONCE) <= 6
-    assert len(pictures) < 100  # those in sight and a little more, though 500 are on the page
+    assert len(images) < 100  # those in sight and a little more, though 500 are on the page
     assert frame.evaluate("Math.max(0, ...window.long)") < 1000  # milliseconds in one go, on a busy machine
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.plugins.site import Site
 from tests.shared_airflow import SharedAirflow
-from tests.ui.conftest import PATIENCE, RUN
+from tests.ui.conftest import RUN, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def opened(contexts: Callable[..., BrowserContext], site: Site, user: str) -> tu
     asked: list[tuple[str, int]] = []
     page.on("response", lambda got: asked.append((got.url, got.status)) if "/segmind/preview" in got.url else None)
     page.goto(f"{site.url}/segmind/view.html?{IDS}")
-    page.wait_for_selector("main:not([aria-busy])", timeout=PATIENCE)
+    page.wait_for_selector("main:not([aria-busy])", timeout=TIMEOUT)
     return page, asked
 
 

@@ -40,8 +40,8 @@ def a_week(airflow: SharedAirflow, runs: None) -> Iterator[None]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
-def test_the_tab(look: Look, shots: Path, theme: str) -> None:
-    ui = look(theme=theme, viewport=SIZE, device_scale_factor=1.5)
+def test_the_tab(poll: Look, shots: Path, theme: str) -> None:
+    ui = poll(theme=theme, viewport=SIZE, device_scale_factor=1.5)
     frame = ui.tab("product_photos", RUN, "hero")
     slider = frame.get_by_role("slider")
     for _ in range(2):
@@ -53,8 +53,8 @@ def test_the_tab(look: Look, shots: Path, theme: str) -> None:
 @pytest.mark.usefixtures("a_week")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
-def test_the_gallery(look: Look, shots: Path, theme: str) -> None:
-    ui = look(theme=theme, viewport=SIZE, device_scale_factor=1.5)
+def test_the_gallery(poll: Look, shots: Path, theme: str) -> None:
+    ui = poll(theme=theme, viewport=SIZE, device_scale_factor=1.5)
     frame = ui.gallery()
     frame.get_by_label("DAG").select_option("product_photos")
     frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
@@ -68,8 +68,8 @@ def test_the_gallery(look: Look, shots: Path, theme: str) -> None:
 
 def keep(_: bytes, target: Path, taken: Path) -> None:
     """Keep a screenshot as WebP: a third of the size, and nothing that an eye would see is lost."""
-    with Image.open(taken) as picture:
-        assert picture.size == (1920, 1200)
-        picture.convert("RGB").save(target, quality=88, method=6)
+    with Image.open(taken) as image:
+        assert image.size == (1920, 1200)
+        image.convert("RGB").save(target, quality=88, method=6)
     taken.unlink()
     assert target.stat().st_size < LARGEST

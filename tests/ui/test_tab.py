@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
 
 def text(frame: Frame) -> str:
     """What the page says, in plain characters."""
-    said = frame.locator("main").inner_text().replace("\N{MULTIPLICATION SIGN}", "x")
-    return re.sub(r"\s+", " ", said)
+    reported = frame.locator("main").inner_text().replace("\N{MULTIPLICATION SIGN}", "x")
+    return re.sub(r"\s+", " ", reported)
 
 
 def natural(frame: Frame, which: str) -> tuple[int, int]:
@@ -30,29 +30,29 @@ def natural(frame: Frame, which: str) -> tuple[int, int]:
 
 def at(frame: Frame) -> float:
     """Where the divider is: what it says, and what is shown, which has to be the same."""
-    said = float(frame.get_by_role("slider").get_attribute("aria-valuenow") or -1)
+    reported = float(frame.get_by_role("slider").get_attribute("aria-valuenow") or -1)
     clip = frame.locator(".stage > img.before").evaluate("img => getComputedStyle(img).clipPath")
     covered = re.fullmatch(r"inset\(0px (?:calc\(100% - )?([\d.]+)%\)? 0px 0px\)", clip)
     assert covered, clip
     shown = float(covered[1]) if "calc" in clip else 100 - float(covered[1])
-    assert shown == pytest.approx(said, abs=0.6)
-    return said
+    assert shown == pytest.approx(reported, abs=0.6)
+    return reported
 
 
-def test_before_and_after_with_their_natural_sizes(look: Look) -> None:
-    frame = look().tab("product_photos", RUN, "hero")
+def test_before_and_after_with_their_natural_sizes(poll: Look) -> None:
+    frame = poll().tab("product_photos", RUN, "hero")
     assert natural(frame, ".before") == (300, 200)
     assert natural(frame, ":not(.before)") == (1200, 800)
-    said = text(frame)
+    reported = text(frame)
     for part in ("Before 300 x 200", "After 1200 x 800", "esrgan", "Done", "PNG", "0.005", "from 300 x 200, x 4"):
-        assert part in said, part
+        assert part in reported, part
     for part in ("Balance after", "Run", "Queue", "Request id", "scale", "output_format"):
-        assert part in said, part
-    assert "[object" not in said
+        assert part in reported, part
+    assert "[object" not in reported
 
 
-def test_the_divider_by_mouse_touch_and_keys(look: Look) -> None:
-    ui = look(has_touch=True)
+def test_the_divider_by_mouse_touch_and_keys(poll: Look) -> None:
+    ui = poll(has_touch=True)
     frame = ui.tab("product_photos", RUN, "hero")
     slider = frame.get_by_role("slider", name="Divider between before and after")
     assert at(frame) == 50
@@ -84,8 +84,8 @@ EDGE_UNDER_LENS = """lens => {
 }"""
 
 
-def test_one_to_one_and_the_lens(look: Look) -> None:
-    ui = look()
+def test_one_to_one_and_the_lens(poll: Look) -> None:
+    ui = poll()
     frame = ui.tab("product_photos", RUN, "hero")
     frame.get_by_role("button", name="1:1").click()
     assert frame.locator(".stage").evaluate("stage => stage.offsetWidth") == 1200
@@ -105,11 +105,11 @@ def test_one_to_one_and_the_lens(look: Look) -> None:
     assert at(frame) == 50  # looking moves no divider
 
 
-def test_mapped_tasks_know_their_neighbours(look: Look) -> None:
-    ui = look()
+def test_mapped_tasks_know_their_neighbours(poll: Look) -> None:
+    ui = poll()
     frame = ui.tab("product_photos", RUN, "enlarge", 1)
-    said = text(frame)
-    assert "cat.jpg (2 of 4)" in said
+    reported = text(frame)
+    assert "cat.jpg (2 of 4)" in reported
     assert natural(frame, ":not(.before)") == (600, 400)
     ui.page.evaluate("window.same = true")
     frame.get_by_role("link", name="The next mapped task").click()
@@ -119,8 +119,8 @@ def test_mapped_tasks_know_their_neighbours(look: Look) -> None:
     assert ui.page.url.startswith(ui.base)
 
 
-def test_the_parent_of_mapped_tasks_lists_them(look: Look) -> None:
-    ui = look()
+def test_the_parent_of_mapped_tasks_lists_them(poll: Look) -> None:
+    ui = poll()
     ui.page.goto(
         f"{ui.base}/segmind/view.html?dag_id=product_photos&run_id={RUN}&task_id=enlarge&map_index={{MAP_INDEX}}"
     )
@@ -137,14 +137,14 @@ def test_the_parent_of_mapped_tasks_lists_them(look: Look) -> None:
         ("not_ours", ["Nothing to show here."]),
     ],
 )
-def test_other_tasks(look: Look, task: str, parts: list[str]) -> None:
-    said = text(look().tab("product_photos", RUN, task, alone=True))
+def test_other_tasks(poll: Look, task: str, parts: list[str]) -> None:
+    reported = text(poll().tab("product_photos", RUN, task, alone=True))
     for part in parts:
-        assert part in said
+        assert part in reported
 
 
-def test_a_batch_is_told_in_numbers(look: Look) -> None:
-    said = text(look().tab("catalogue", RUN, "whole_folder", alone=True))
+def test_a_batch_is_reported_in_numbers(poll: Look) -> None:
+    reported = text(poll().tab("catalogue", RUN, "whole_folder", alone=True))
     for part in (
         "A batch of 5 pictures",
         "Stored 4",
@@ -152,28 +152,28 @@ def test_a_batch_is_told_in_numbers(look: Look) -> None:
         "whole_folder.manifest.jsonl",
         "SegmindRequestFailedError",
     ):
-        assert part in said
+        assert part in reported
 
 
 @pytest.mark.parametrize("task", ["in_worker", "deferred"])
-def test_a_failure_in_the_errors_own_words(look: Look, task: str) -> None:
-    ui = look()
+def test_a_failure_in_the_errors_own_words(poll: Look, task: str) -> None:
+    ui = poll()
     frame = ui.tab("fails", RUN, task)
-    said = text(frame)
+    reported = text(frame)
     for part in (
         "The request ran and failed",
         "unexpected end of data",
         "What to do: Failed work is not charged.",
         "Request id",
     ):
-        assert part in said
+        assert part in reported
     assert natural(frame, "") == (300, 200)  # what went in
     frame.get_by_role("link", name="Open the logs").click()
     ui.page.wait_for_url(re.compile(rf"/tasks/{task}$"))
 
 
-def test_expired_and_misconfigured(look: Look) -> None:
-    ui = look()
+def test_expired_and_misconfigured(poll: Look) -> None:
+    ui = poll()
     expired = text(ui.tab("fails", RUN, "expired", alone=True))
     assert "Expired" in expired
     assert "7c9e6679-7425-40de-944b-e07fc1f90ae7" in expired
@@ -181,7 +181,7 @@ def test_expired_and_misconfigured(look: Look) -> None:
 
 
 @pytest.mark.parametrize("task", ["in_worker", "deferred"])
-def test_waiting_turns_to_done_by_itself(look: Look, airflow: SharedAirflow, task: str) -> None:
+def test_waiting_turns_to_done_by_itself(poll: Look, airflow: SharedAirflow, task: str) -> None:
     run = f"now+{uuid4().hex[:8]}"
 
     def both_wait() -> bool:
@@ -191,7 +191,7 @@ def test_waiting_turns_to_done_by_itself(look: Look, airflow: SharedAirflow, tas
     with airflow.held():
         airflow.api.trigger_dag("waits", run)
         airflow.wait("both tasks wait", both_wait, seconds=120)
-        frame = look().tab("waits", run, task)
+        frame = poll().tab("waits", run, task)
         title = frame.get_by_role("heading", name="Waiting for Segmind" if task == "deferred" else "At work")
         title.wait_for()
         frame.get_by_text(re.compile(r"Usually [\d.]+ s")).wait_for()
@@ -204,8 +204,8 @@ def test_waiting_turns_to_done_by_itself(look: Look, airflow: SharedAirflow, tas
     assert airflow.finish("waits", run, seconds=120) == "success"
 
 
-def test_what_is_not_there(look: Look) -> None:
-    frame = look().tab("product_photos", "none", "none", alone=True)
+def test_what_is_not_there(poll: Look) -> None:
+    frame = poll().tab("product_photos", "none", "none", alone=True)
     assert "This task instance is not there" in text(frame)
 
 
@@ -218,8 +218,8 @@ def themed(frame: Frame) -> tuple[str, str]:
     return str(frame.locator("html").get_attribute("data-theme")), str(body)
 
 
-def test_it_follows_the_theme(look: Look) -> None:
-    ui = look(theme="dark")
+def test_it_follows_the_theme(poll: Look) -> None:
+    ui = poll(theme="dark")
     frame = ui.tab("product_photos", RUN, "hero")
     assert themed(frame) == ("dark", "rgb(242, 244, 248)")
     root(ui).evaluate("root => { root.className = root.style.colorScheme = 'light'; }")

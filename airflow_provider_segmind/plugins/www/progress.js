@@ -9,7 +9,7 @@ const COMPARED = 12; // earlier requests that tell how long a model takes
 function doing(ti) {
   const kind = ti.trigger?.classpath?.split(".").pop() ?? "";
   if (ti.state === "deferred") {
-    return kind === "SegmindGateTrigger"
+    return kind === "SegmindRateLimitTrigger"
       ? ["Waiting for the rate limit", "Nothing is submitted yet; the task comes back when it is its turn."]
       : ["Waiting for Segmind", "The task sleeps in the triggerer and holds no worker."];
   }

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from demo.processes import marked, stop_marked
 from tests.chaos.cluster.cluster import HOME, Cluster, missing
-from tests.chaos.cluster.events import ANEW
+from tests.chaos.cluster.events import AGAIN
 
 #: Beside the home, which is emptied when the cluster starts.
 STATUS, LOG = HOME.with_name(".cluster-status.json"), HOME.with_name(".cluster.log")
@@ -74,7 +74,7 @@ def keep(_: argparse.Namespace) -> int:
     with Cluster(HOME, dags=("chaos_many",), emulator_options=("--latency", "20")) as cluster:
         while not over.is_set():
             STATUS.write_text(json.dumps({**cluster.status(), "keeper": psutil.Process().pid}, indent=1))
-            over.wait(ANEW)
+            over.wait(AGAIN)
             if not over.is_set():
                 cluster.check_running()
     STATUS.unlink(missing_ok=True)

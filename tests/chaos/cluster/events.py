@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]  # Airflow brings it
 from tests.chaos.cluster.cluster import TRIGGERERS, WORKERS, Cluster
 
 #: Seconds until a dead worker is started anew, and for which PostgreSQL and the gateway are gone.
-ANEW, POSTGRES_GONE, GATEWAY_GONE = 5, 10, 30
+AGAIN, POSTGRES_GONE, GATEWAY_GONE = 5, 10, 30
 #: A triggerer with fewer waits is not worth killing.
 SOME = 4
 Found = TypeVar("Found", bound=Sized)
@@ -43,10 +43,10 @@ def kill_worker(cluster: Cluster, run_id: str) -> Recovery:
     tries = cluster.wait(f"{name} runs tasks", lambda: _enough(_run_by(cluster, name), 2), seconds=60)
     since = time.monotonic()
     cluster.kill_component(name)
-    time.sleep(ANEW)
+    time.sleep(AGAIN)
     cluster.start_component(name)
     cluster.wait("its tasks are taken for dead", lambda: not tries & _running(cluster), seconds=120)
-    what = f"`kill -9` of a worker and of the {len(tries)} tasks in it; another one is started {ANEW} s later"
+    what = f"`kill -9` of a worker and of the {len(tries)} tasks in it; another one is started {AGAIN} s later"
     return Recovery(what, "the tasks are up for retry", time.monotonic() - since)
 
 

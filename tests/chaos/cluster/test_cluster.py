@@ -13,13 +13,13 @@ import pytest
 from tests.chaos.cluster.cluster import Cluster, missing
 from tests.chaos.cluster.events import all_of_them
 from tests.chaos.many import DAG_ID
-from tests.chaos.outcomes import left_over, picture
+from tests.chaos.outcomes import image, left_over
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(missing() is not None, reason=f"no cluster here: {missing()}"),
 ]
-PICTURES, LATENCY, LONGEST = 100, 20, 1500
+IMAGES, LATENCY, LONGEST = 100, 20, 1500
 #: So that the run goes on while things are broken, however fast the machine is: 70 s, and what those cost.
 IN_FLIGHT = 30
 RUN = "cluster"
@@ -35,22 +35,22 @@ def cluster() -> Iterator[Cluster]:
         assert not running.running(), "processes are left behind"
 
 
-def test_each_picture_is_paid_for_once_whatever_dies(cluster, measure):
+def test_each_image_is_paid_for_once_whatever_dies(cluster, measure):
     cluster.api.limit_in_flight(IN_FLIGHT)
     start = time.monotonic()
-    cluster.api.trigger_dag(DAG_ID, RUN, {"count": PICTURES})
+    cluster.api.trigger_dag(DAG_ID, RUN, {"count": IMAGES})
     cluster.wait("some are submitted", lambda: cluster.stats()["submits_accepted"] >= 8, seconds=120)
     recoveries = []
     for recovery in all_of_them(cluster, RUN):
         recoveries.append(recovery)
         print(f"{time.monotonic() - start:.0f} s: {recovery}; {cluster.stored(RUN)} stored")
-    assert cluster.stored(RUN) < PICTURES, "it was over before the last blow"
+    assert cluster.stored(RUN) < IMAGES, "it was over before the last blow"
     state = cluster.finish(DAG_ID, RUN, seconds=LONGEST)
     took = time.monotonic() - start
 
     mapped = [ti for ti in cluster.api.instances(DAG_ID, RUN) if ti["map_index"] >= 0]
     submits = cluster.submits()
-    objects = Counter(picture(cluster.out / RUN / f"{number}.jpg") for number in range(PICTURES))
+    objects = Counter(image(cluster.out / RUN / f"{number}.jpg") for number in range(IMAGES))
     stats = cluster.stats()
     tried = Counter(ti["try_number"] for ti in mapped)
     measure("cluster", [recovery.row() for recovery in recoveries])
@@ -58,18 +58,18 @@ def test_each_picture_is_paid_for_once_whatever_dies(cluster, measure):
         "cluster run",
         [
             {
-                "pictures": PICTURES,
+                "pictures": IMAGES,
                 "run": f"{state} after {took:.0f} s",
                 "accepted submits": sum(submits.values()),
                 "pictures submitted once": Counter(submits.values())[1],
                 "whole objects": objects["whole"],
                 "tasks by their tries": ", ".join(f"{number} with {tries}" for tries, number in sorted(tried.items())),
-                "looks a picture": f"{stats['polls'] / PICTURES:.1f}",
+                "looks a picture": f"{stats['polls'] / IMAGES:.1f}",
                 "parts that ended by themselves": ", ".join(cluster.restarted) or "none",
             }
         ],
     )
     assert state == "success"
-    assert submits == {f"{RUN}-{number}.jpg": 1 for number in range(PICTURES)}
-    assert objects == {"whole": PICTURES}
+    assert submits == {f"{RUN}-{number}.jpg": 1 for number in range(IMAGES)}
+    assert objects == {"whole": IMAGES}
     assert not left_over(cluster, RUN)

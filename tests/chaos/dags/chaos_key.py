@@ -14,19 +14,19 @@ from airflow_provider_segmind.operators.segmind import (
 )
 from tests.chaos.leaks import MODES, STORIES
 
-PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
 
 with DAG("chaos_key", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}):
     SegmindEsrganOperator(
         task_id="foreign_addresses",
-        image=f"{PICTURES}/foreign.jpg",
+        image=f"{IMAGES}/foreign.jpg",
         destination=f"file://{OUT}/foreign.jpg",
         deferrable=True,
         poll_interval=1,
     )
     SegmindBriaIncreaseResolutionOperator(
         task_id="private_output",
-        image=f"{PICTURES}/private.jpg",
+        image=f"{IMAGES}/private.jpg",
         destination=f"file://{OUT}/private.jpg",
         deferrable=True,
         poll_interval=1,

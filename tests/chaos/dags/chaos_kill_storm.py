@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
-PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
 
 
 def begins(context: Any) -> None:
@@ -28,4 +28,4 @@ with DAG(
         task_id="upscale",
         destination=f"file://{OUT}/{{{{ run_id }}}}/",
         deferrable=True,
-    ).expand(image=[f"{PICTURES}/{{{{ run_id }}}}-{number}.jpg" for number in range(20)])
+    ).expand(image=[f"{IMAGES}/{{{{ run_id }}}}-{number}.jpg" for number in range(20)])

@@ -14,18 +14,18 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
-from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, PROVEN, Case, cases
+from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, VERIFIED, Case, cases
 from tests.chaos.kills import arm
 
-PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
-PATIENT = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+LONG = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
 
 def upscale(case: Case, mode: str, **arguments: Any) -> None:
     """Make the task of a case."""
     SegmindEsrganOperator(
         task_id=f"{mode}_{case.name}",
-        image=f"{PICTURES}/{{{{ run_id }}}}-{case.name}.jpg",
+        image=f"{IMAGES}/{{{{ run_id }}}}-{case.name}.jpg",
         destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}.jpg",
         deferrable=mode == "deferrable",
         poll_interval=1,
@@ -41,7 +41,7 @@ def upscale_many(case: Case) -> None:
     SegmindBatchOperator(
         task_id=case.name,
         model="esrgan",
-        items=[f"{PICTURES}/{{{{ run_id }}}}-{case.name}-{number}.jpg" for number in range(6)],
+        items=[f"{IMAGES}/{{{{ run_id }}}}-{case.name}-{number}.jpg" for number in range(6)],
         destination=f"file://{OUT}/{{{{ run_id }}}}/{case.name}/",
         max_in_flight=4,
         poll_interval=1,
@@ -56,14 +56,14 @@ for dag_id, mode, names in (
     ("chaos_deferrable", "deferrable", None),
     ("chaos_plain", "plain", None),
 ):
-    with DAG(dag_id, schedule=None, default_args=PATIENT):
+    with DAG(dag_id, schedule=None, default_args=LONG):
         for case in cases(mode, names):
             upscale(case, mode)
         if names is None:
             # The only task of its model, so that the emulator can drop its answer and no other's.
             SegmindNomosUpscalerOperator(
                 task_id=f"{mode}_{DROPPED.name}",
-                image=f"{PICTURES}/{{{{ run_id }}}}-{DROPPED.name}.jpg",
+                image=f"{IMAGES}/{{{{ run_id }}}}-{DROPPED.name}.jpg",
                 destination=f"file://{OUT}/{{{{ run_id }}}}/{DROPPED.name}.png",
                 deferrable=mode == "deferrable",
                 poll_interval=1,
@@ -82,7 +82,7 @@ with DAG("ends_in_the_triggerer", schedule=None):
         ended = SegmindRunModelOperator(
             task_id=name,
             model=model,
-            parameters={"image": f"{PICTURES}/{{{{ run_id }}}}-{name}.jpg"},
+            parameters={"image": f"{IMAGES}/{{{{ run_id }}}}-{name}.jpg"},
             deferrable=True,
             end_from_trigger=True,
             poll_interval=1,
@@ -90,29 +90,29 @@ with DAG("ends_in_the_triggerer", schedule=None):
         id_of.override(task_id=f"after_{name}")(ended.output)  # type: ignore[arg-type]
 
 # Batches, each killed at another place.
-with DAG("chaos_batch", schedule=None, default_args=PATIENT):
+with DAG("chaos_batch", schedule=None, default_args=LONG):
     for case in BATCH_CASES:
         upscale_many(case)
 
 # Beside chaos_fast on every Airflow: a process that dies while it waits itself, and a batch that dies in a wave.
-with DAG("chaos_every", schedule=None, default_args=PATIENT):
+with DAG("chaos_every", schedule=None, default_args=LONG):
     upscale(IN_THE_WAIT, "plain")
     upscale_many(IN_A_WAVE)
 
 # A submit that was about to leave, and that nobody knows of: each try searches again, and a person is asked.
-with DAG("chaos_lost", schedule=None, default_args=PATIENT):
+with DAG("chaos_lost", schedule=None, default_args=LONG):
     upscale(LOST, "deferrable", lost_submit_wait=2)
 
 # The same with all defaults, and a request that somebody else submits meanwhile.
-with DAG("chaos_proven", schedule=None, default_args=PATIENT):
-    upscale(PROVEN, "deferrable")
+with DAG("chaos_proven", schedule=None, default_args=LONG):
+    upscale(VERIFIED, "deferrable")
 
 # Three pictures that wait long enough for something else to die.
-with DAG("chaos_wait", schedule=None, default_args=PATIENT):
+with DAG("chaos_wait", schedule=None, default_args=LONG):
     for number in range(3):
         SegmindEsrganOperator(
             task_id=f"wait_{number}",
-            image=f"{PICTURES}/{{{{ run_id }}}}-{number}.jpg",
+            image=f"{IMAGES}/{{{{ run_id }}}}-{number}.jpg",
             destination=f"file://{OUT}/{{{{ run_id }}}}/{number}.jpg",
             deferrable=True,
             poll_interval=12,

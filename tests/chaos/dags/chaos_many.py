@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Param, task
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
-PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
 
 with DAG("chaos_many", schedule=None, params={"count": Param(3, type="integer")}):
 
@@ -19,7 +19,7 @@ with DAG("chaos_many", schedule=None, params={"count": Param(3, type="integer")}
         """One picture and one object for each task."""
         return [
             {
-                "image": f"{PICTURES}/{run_id}-{number}.jpg",
+                "image": f"{IMAGES}/{run_id}-{number}.jpg",
                 "destination": f"file://{OUT}/{run_id}/{number}.jpg",
             }
             for number in range((params or {})["count"])

@@ -13,27 +13,27 @@ from tests.chaos.cases import HTTP_KILLS, SDK_KILLS
 from tests.chaos.kills import arm
 from tests.chaos.peers import output_of, save, upscale_by_sdk
 
-PICTURES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
-PATIENT = {"retries": 3, "retry_delay": timedelta(seconds=1)}
+IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+LONG = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
-with DAG("chaos_sdk", schedule=None, default_args=PATIENT):
+with DAG("chaos_sdk", schedule=None, default_args=LONG):
     for case in SDK_KILLS:
         task(task_id=f"sdk_{case}")(upscale_by_sdk)(
-            f"{PICTURES}/{{{{ run_id }}}}-{case}.jpg", f"{OUT}/{{{{ run_id }}}}/{case}.jpg"
+            f"{IMAGES}/{{{{ run_id }}}}-{case}.jpg", f"{OUT}/{{{{ run_id }}}}/{case}.jpg"
         )
 arm({f"sdk_{case}": kill for case, kill in SDK_KILLS.items()})
 
 #: In which of the tasks of a picture the kill strikes.
 WHERE = {"before_post": "submit", "after_answer": "submit", "in_the_wait": "wait"}
 
-with DAG("chaos_http", schedule=None, default_args=PATIENT):
+with DAG("chaos_http", schedule=None, default_args=LONG):
     for case in HTTP_KILLS:
         submit = HttpOperator(
             task_id=f"submit_{case}",
             http_conn_id="segmind_http",
             endpoint="v2/esrgan",
             headers={"Content-Type": "application/json"},
-            data=f'{{"image": "{PICTURES}/{{{{ run_id }}}}-{case}.jpg", "scale": 2}}',
+            data=f'{{"image": "{IMAGES}/{{{{ run_id }}}}-{case}.jpg", "scale": 2}}',
             response_filter=lambda response: response.json()["request_id"],
         )
         wait = HttpSensor(

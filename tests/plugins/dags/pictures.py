@@ -15,8 +15,8 @@ from airflow_provider_segmind.operators.segmind import (
 )
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
-PICTURES, PHOTOS = os.environ["CHAOS_PICTURES"], os.environ["UI_PHOTO_FILES"]
-NO_PICTURE = f"{os.environ['UI_PHOTOS']}/not-there.jpg"
+IMAGES, PHOTOS = os.environ["CHAOS_PICTURES"], os.environ["UI_PHOTO_FILES"]
+NO_IMAGE = f"{os.environ['UI_PHOTOS']}/not-there.jpg"
 OUT = f"{os.environ['CHAOS_OUT']}/previews"
 
 with DAG("shown", schedule=None):
@@ -26,7 +26,7 @@ with DAG("shown", schedule=None):
     SegmindToObjectStorageOperator(
         task_id="to_bucket",
         result=SegmindRunModelOperator(
-            task_id="by_url", model="esrgan", parameters={"image": f"{PICTURES}/a.jpg"}
+            task_id="by_url", model="esrgan", parameters={"image": f"{IMAGES}/a.jpg"}
         ).output,
         destination="s3://pictures/out/",
         destination_conn_id="pictures_s3",
@@ -35,30 +35,30 @@ with DAG("shown", schedule=None):
     class Mine(SegmindEsrganOperator):
         """A user's own class."""
 
-    Mine(task_id="by_mine", image=f"{PICTURES}/g.jpg", deferrable=True, poll_interval=1)
+    Mine(task_id="by_mine", image=f"{IMAGES}/g.jpg", deferrable=True, poll_interval=1)
 
     @task
-    def says() -> dict[str, Any]:
+    def reports() -> dict[str, Any]:
         """Return what a test changes then."""
         return {"stored": []}
 
-    says()
+    reports()
 
 # These wait for longer than any test: they do not poll before.
 LONG: dict[str, Any] = {"deferrable": True, "poll_interval": 3000, "timeout": 3600}
 with DAG("previews_wait", schedule=None):
     SegmindBriaIncreaseResolutionOperator.partial(task_id="mapped", **LONG).expand(
-        image=[f"{PICTURES}/d.jpg", f"{PICTURES}/e.jpg"]
+        image=[f"{IMAGES}/d.jpg", f"{IMAGES}/e.jpg"]
     )
     SegmindBriaIncreaseResolutionOperator(
-        task_id="single", image=f"{PICTURES}/f.jpg", destination=f"file://{OUT}/f.png", **LONG
+        task_id="single", image=f"{IMAGES}/f.jpg", destination=f"file://{OUT}/f.png", **LONG
     )
 
 # There is no such picture, so that the requests fail. (A host that asks for a password would do, too, but then the
 # browser of the UI tests, which shows what went in, asks for it, and no page gets a click any more.)
 with DAG("previews_fail", schedule=None):
-    SegmindNomosUpscalerOperator(task_id="deferred", image=NO_PICTURE, deferrable=True, poll_interval=1)
-    SegmindNomosUpscalerOperator.partial(task_id="here", poll_interval=1).expand(image=[NO_PICTURE])
+    SegmindNomosUpscalerOperator(task_id="deferred", image=NO_IMAGE, deferrable=True, poll_interval=1)
+    SegmindNomosUpscalerOperator.partial(task_id="here", poll_interval=1).expand(image=[NO_IMAGE])
 
 # Not everybody may read this one.
 with DAG("previews_private", schedule=None):

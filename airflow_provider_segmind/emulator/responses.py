@@ -134,25 +134,25 @@ def _with_status(status: int, fault: Fault) -> Response:
     return refusal(status, http.HTTPStatus(status).phrase if known else f"status {status}", fault.headers)
 
 
-def after(fault: Fault, answer: Response) -> Response:
+def after(fault: Fault, response: Response) -> Response:
     """What a fault makes of an answer whose request took effect."""
     if fault.kind == "drop_after":
         return Dropped()
     if fault.kind == "status_after":
         return _with_status(int(fault.argument), fault)
     if fault.kind == "empty":
-        return Response(media_type=answer.media_type, headers=fault.headers)
+        return Response(media_type=response.media_type, headers=fault.headers)
     if fault.kind == "truncate":
-        return Truncated(answer)
+        return Truncated(response)
     if fault.kind == "cut":
-        return Cut(answer)
+        return Cut(response)
     if fault.kind == "garbage":
         noise = random.Random(fault.fired).randbytes(64)  # noqa: S311 - repeatable, not secret
         return Response(b"\xff" + noise, 200, media_type="application/json")
-    if fault.kind == "missing_fields" and answer.media_type == "application/json":
-        body = json.loads(bytes(answer.body))
+    if fault.kind == "missing_fields" and response.media_type == "application/json":
+        body = json.loads(bytes(response.body))
         return JSONResponse(
             {key: value for key, value in body.items() if key not in ("request_id", "status")},
-            answer.status_code,
+            response.status_code,
         )
-    return answer
+    return response

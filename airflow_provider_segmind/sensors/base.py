@@ -76,7 +76,7 @@ class SegmindSensor(BaseSensorOperator):
         found = None
         with _permanent_errors_fail():
             try:
-                found = self._look()
+                found = self._check()
             except SegmindError as error:
                 if not self._tolerates(error):
                     self._ended(error)
@@ -111,7 +111,7 @@ class SegmindSensor(BaseSensorOperator):
         """Return whether the wait goes on after this error."""
         return error.retryable
 
-    def _look(self) -> Any:
+    def _check(self) -> Any:
         """Look once: what the sensor returns, or None where there is nothing yet."""
         raise NotImplementedError
 

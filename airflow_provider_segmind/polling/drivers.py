@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError, SegmindRateLimitedError
-from airflow_provider_segmind.hooks.gate import Gate
-from airflow_provider_segmind.hooks.shared import Lease
-from airflow_provider_segmind.protocol.polling import clip
-from airflow_provider_segmind.protocol.waiting import Pause, Step
-from airflow_provider_segmind.retrying import ONCE
+from airflow_provider_segmind.polling.loop import Pause, Step
+from airflow_provider_segmind.polling.rate_limiter import RateLimiter
+from airflow_provider_segmind.polling.schedule import clip
+from airflow_provider_segmind.polling.shared_client import SharedClient
+from airflow_provider_segmind.retry_budget import ONCE
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.client import SegmindClient
@@ -54,18 +54,18 @@ def drive(
                 step = steps.send(None)
                 continue
             try:
-                answer = client.send(step, budget=ONCE)
+                response = client.send(step, budget=ONCE)
             except SegmindError as error:
                 step = steps.throw(error)
             else:
-                step = steps.send(answer)
+                step = steps.send(response)
     except StopIteration as end:
         event: Event = end.value
         return event
 
 
 async def adrive(
-    steps: Steps, lease: Lease, gate: Gate, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    steps: Steps, lease: SharedClient, limiter: RateLimiter, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> Event:
     """
     Drive a wait on an event loop, see :func:`drive`.
@@ -79,19 +79,19 @@ async def adrive(
         while True:
             if isinstance(step, Pause):
                 await sleep(_to_next_tick(step.seconds))
-                await gate.wait_for_poll(step.deadline)
+                await limiter.wait_for_poll(step.deadline)
                 counted = True
                 step = steps.send(None)
                 continue
             if not counted:
-                gate.count_poll()  # a result follows its look at once, and somebody's next look waits for it
+                limiter.count_poll()  # a result follows its look at once, and somebody's next look waits for it
             counted = False
             try:
-                answer = await _send(step, lease, gate)
+                response = await _send(step, lease, limiter)
             except SegmindError as error:
                 step = steps.throw(error)
             else:
-                step = steps.send(answer)
+                step = steps.send(response)
     except StopIteration as end:
         event: Event = end.value
         return event
@@ -103,15 +103,15 @@ def _to_next_tick(seconds: float) -> float:
     return math.ceil((now + seconds) / _TICK) * _TICK - now
 
 
-async def _send(call: Call[Any], lease: Lease, gate: Gate) -> Any:
+async def _send(call: Call[Any], lease: SharedClient, limiter: RateLimiter) -> Any:
     while True:
         client = await lease.client()
-        gate.polls_per_minute = client.settings.polls_per_minute
+        limiter.polls_per_minute = client.settings.polls_per_minute
         try:
-            async with gate.at_once:
+            async with limiter.at_once:
                 return await client.send(call, budget=ONCE)
         except SegmindRateLimitedError as error:
-            gate.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
+            limiter.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
             raise
         except SegmindAuthError:
             if not await lease.changed():

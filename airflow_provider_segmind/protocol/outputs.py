@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_segmind.exceptions import SegmindMissingOutputError
+from airflow_provider_segmind.protocol.content_types import HEAD, content_type, type_of_name
 from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.named import free_name, read_named
-from airflow_provider_segmind.protocol.pictures import HEAD, content_type, type_of_name
 from airflow_provider_segmind.protocol.wire import Result, is_url
+from airflow_provider_segmind.protocol.workflow_outputs import free_name, read_named
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")  # for a file's name
 _LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
-class Source:
+class OutputFile:
     """
     One output.
 
@@ -37,7 +37,7 @@ class Source:
     name: str | None = None
 
 
-def sources_of(result: Result) -> list[Source]:
+def output_files(result: Result) -> list[OutputFile]:
     """Return what is to be stored; raises SegmindMissingOutputError where there is nothing."""
     if result.named:
         return list(_named(result))
@@ -45,15 +45,15 @@ def sources_of(result: Result) -> list[Source]:
     urls = list(types) or ([result.output] if result.output else [])
     if urls:
         return [
-            Source(url, f"_{number}" if number else "", types.get(url) or type_of_name(url))
+            OutputFile(url, f"_{number}" if number else "", types.get(url) or type_of_name(url))
             for number, url in enumerate(urls)
         ]
     if (content := result.inline_bytes()) is None:
         raise SegmindMissingOutputError("its output is neither a URL nor base64", request_id=result.request_id)
-    return [Source(content)]
+    return [OutputFile(content)]
 
 
-def _named(result: Result) -> Iterator[Source]:
+def _named(result: Result) -> Iterator[OutputFile]:
     taken: dict[str, Any] = {}
     for name, value in (read_named(result.inline) or result.named).items():
         for item in value if isinstance(value, list) and all(map(is_url, value)) else [value]:
@@ -62,15 +62,15 @@ def _named(result: Result) -> Iterator[Source]:
             yield _source(item, suffix, name)
 
 
-def _source(value: Any, suffix: str, name: str) -> Source:
+def _source(value: Any, suffix: str, name: str) -> OutputFile:
     if isinstance(value, dict) and is_url(value.get("url")):
         value = value["url"]
     if not isinstance(value, str):
-        return Source(json.dumps(value).encode(), suffix, text="application/json", name=name)
+        return OutputFile(json.dumps(value).encode(), suffix, text="application/json", name=name)
     if is_url(value):
-        return Source(value, suffix, type_of_name(value), name=name)
+        return OutputFile(value, suffix, type_of_name(value), name=name)
     content = decode_base64(value)
     # Many a word is valid base64, too: it is a file only where a data URI or its first bytes say so.
     if content is not None and (value.startswith("data:") or content_type(content[:HEAD])):
-        return Source(content, suffix, name=name)
-    return Source(value.encode(), suffix, text="text/plain", name=name)
+        return OutputFile(content, suffix, name=name)
+    return OutputFile(value.encode(), suffix, text="text/plain", name=name)

@@ -19,7 +19,7 @@ _DECODED_PIXELS = 64_000_000
 _PILLOW = threading.Lock()
 
 
-def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
+def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     """
     Return width and height of a picture in pixels.
 
@@ -29,14 +29,14 @@ def picture_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     """
     try:
         file.seek(0)
-        with opened(file) as picture:
-            width, height = picture.size
-            if whole and width * height > _DECODED_PIXELS and picture.format != "JPEG":
-                picture.verify()
+        with opened(file) as decoded:
+            width, height = decoded.size
+            if whole and width * height > _DECODED_PIXELS and decoded.format != "JPEG":
+                decoded.verify()
             elif whole:
                 if width * height > _DECODED_PIXELS:
-                    picture.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
-                picture.load()
+                    decoded.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
+                decoded.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
         raise SegmindOutputError(f"it is no whole picture: {error}") from error
     return width, height
@@ -65,6 +65,6 @@ def data_uri_size(image: Any) -> tuple[int, int] | None:
     if content is None:
         return None
     try:
-        return picture_size(io.BytesIO(content))
+        return image_size(io.BytesIO(content))
     except SegmindOutputError as error:
         raise SegmindConfigError(f"image: {error.detail}") from error

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from airflow_provider_segmind.cli.console import ERR, OUT, bill, say
+from airflow_provider_segmind.cli.console import ERR, OUT, bill, report
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.outputs import store_result
 
 if TYPE_CHECKING:
     from rich.progress import Task
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
-    from airflow_provider_segmind.protocol.waiting import Watch
+    from airflow_provider_segmind.polling.loop import Watch
     from airflow_provider_segmind.protocol.wire import RequestState, Result
 
 #: How full the bar gets before the request is finished: Segmind tells no progress.
@@ -46,12 +46,12 @@ def wait(hook: SegmindHook, watch: Watch) -> Result:
     with Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as progress:
         bar = progress.add_task("submitted", total=model.expected_seconds if model else None)
 
-        def tell(state: RequestState) -> None:
+        def show(state: RequestState) -> None:
             progress.update(bar, description=state.lower())
             if not ERR.is_terminal:
-                say(state.lower(), to=ERR)
+                report(state.lower(), to=ERR)
 
-        event = read_event(hook.watch(replace(watch, on_state=tell)).payload(), request_id=watch.request_id)
+        event = read_event(hook.watch(replace(watch, on_state=show)).payload(), request_id=watch.request_id)
     if isinstance(event, CompletedEvent):
         return event.result
     return hook.get_result(event.request_id, model=watch.model)
@@ -83,8 +83,8 @@ def deliver(
     """
     for found in store_result(hook, result, destination, name=stem, names={"stem": stem}, at_least=at_least):
         pixels = f"{found.width} x {found.height} pixels, " if found.width else ""
-        say(f"{found.uri.removeprefix('file://')}: {pixels}{found.content_type}, {found.bytes} bytes")
-        ending, expected = Path(found.uri).suffix.lower(), EXTENSIONS.get(found.content_type)
-        if expected and ending and ending != expected and {ending, expected} != {".jpeg", ".jpg"}:
-            say(f"Its name ends with {ending}, but it is {found.content_type}.", to=ERR, style="yellow")
-    say(bill(result.metrics), to=OUT)
+        report(f"{found.uri.removeprefix('file://')}: {pixels}{found.content_type}, {found.bytes} bytes")
+        extension, expected = Path(found.uri).suffix.lower(), EXTENSIONS.get(found.content_type)
+        if expected and extension and extension != expected and {extension, expected} != {".jpeg", ".jpg"}:
+            report(f"Its name ends with {extension}, but it is {found.content_type}.", to=ERR, style="yellow")
+    report(bill(result.metrics), to=OUT)

@@ -29,7 +29,7 @@ _WINDOW = 60.0
 #: Seconds between two submits at the slowest: the Free plan allows 5 requests a minute (same source).
 _SLOWEST = 60.0 / 4.5
 #: So many have to pass before one that comes back says anything about the pace.
-_TELLING = 4
+_MINIMUM_SAMPLES = 4
 #: Calls of one connection that are under way at once in one event loop: enough for 150 a second at 200 ms a round
 #: trip, and a thousand that are due in one moment do not block the loop.
 AT_ONCE = 32
@@ -40,7 +40,7 @@ _LONGEST_NOTE = 3600.0
 
 
 @dataclass
-class Gate:
+class RateLimiter:
     """
     One connection's gate in one event loop. Times are epoch seconds.
 
@@ -72,7 +72,7 @@ class Gate:
         """Close the gate, or keep it closed for longer."""
         self.closed_until = max(self.closed_until, until)
 
-    def came_back(self, until: float) -> None:
+    def refused_again(self, until: float) -> None:
         """
         Learn from one that had passed and was refused again: the pace was too fast.
 
@@ -80,7 +80,7 @@ class Gate:
         Few that passed say little: somebody else may use the same key.
         """
         if until > self.closed_until:
-            if self._passed > _TELLING:
+            if self._passed > _MINIMUM_SAMPLES:
                 self.pace = min(_SLOWEST, max(self.pace, 1.05 * _WINDOW / (self._passed - 1)))
             self._passed = 0
         self.close(until)
@@ -134,12 +134,12 @@ class Gate:
             self._passed = 0
 
 
-_GATES: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, Gate]] = WeakKeyDictionary()
+_LIMITERS: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, RateLimiter]] = WeakKeyDictionary()
 
 
-def gate_for(segmind_conn_id: str | None) -> Gate:
+def rate_limiter_for(segmind_conn_id: str | None) -> RateLimiter:
     """Return the gate of a connection in the running event loop."""
-    return _GATES.setdefault(asyncio.get_running_loop(), {}).setdefault(segmind_conn_id, Gate())
+    return _LIMITERS.setdefault(asyncio.get_running_loop(), {}).setdefault(segmind_conn_id, RateLimiter())
 
 
 def _note(gateway: str, segmind_conn_id: str | None) -> Path:
@@ -147,7 +147,7 @@ def _note(gateway: str, segmind_conn_id: str | None) -> Path:
     return Path(tempfile.gettempdir()) / f"segmind-limit-{os.getuid()}-{name}"
 
 
-def note_closed(gateway: str, segmind_conn_id: str | None, until: float) -> None:
+def write_limit(gateway: str, segmind_conn_id: str | None, until: float) -> None:
     """Tell the other processes of this machine until when (epoch seconds) the limit is closed."""
     note = _note(gateway, segmind_conn_id)
     part = note.with_name(f"{note.name}.{os.getpid()}")
@@ -159,7 +159,7 @@ def note_closed(gateway: str, segmind_conn_id: str | None, until: float) -> None
         part.replace(note)
 
 
-def noted_closed(gateway: str, segmind_conn_id: str | None) -> float:
+def read_limit(gateway: str, segmind_conn_id: str | None) -> float:
     """Return until when (epoch seconds) the limit is closed, as far as this machine knows; 0 if it is not."""
     try:
         # The folder is everybody's: follow no link, wait at no pipe, believe no one else's file.

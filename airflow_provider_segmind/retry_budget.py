@@ -52,7 +52,7 @@ def retry_options(
         reset = error.wait_seconds(clock()) if isinstance(error, SegmindRateLimitedError) else None
         return _BACKOFF(state) if reset is None else spread(reset)
 
-    def tell(state: RetryCallState) -> None:
+    def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning(
             "%s: attempt %d failed, next in %.1f s: %s",
@@ -66,6 +66,6 @@ def retry_options(
         "retry": retry_if_exception(again),
         "wait": wait,
         "stop": stop_after_attempt(budget.attempts) | stop_before_delay(budget.seconds),
-        "before_sleep": tell,
+        "before_sleep": report,
         "reraise": True,
     }

@@ -19,7 +19,7 @@ import pendulum
 
 from airflow_provider_segmind.exceptions import (
     SegmindError,
-    SegmindMalformedAnswerError,
+    SegmindMalformedResponseError,
     SegmindRateLimitedError,
 )
 from airflow_provider_segmind.protocol.status import error_class
@@ -34,7 +34,7 @@ _WORDS_KEPT = 2000  # characters; an error page can be long
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back: status, headers (lower-case names) and the whole body."""
 
     status: int
@@ -46,10 +46,10 @@ class Answer:
         return parse_json(self.content)
 
     def json_object(self, what: str, *, request_id: str | None = None) -> dict[str, Any]:
-        """Return the body as a JSON object; raise SegmindMalformedAnswerError for anything else."""
+        """Return the body as a JSON object; raise SegmindMalformedResponseError for anything else."""
         body = self.json()
         if not isinstance(body, dict):
-            raise SegmindMalformedAnswerError(
+            raise SegmindMalformedResponseError(
                 f"{what} is not a JSON object but {self.describe()}",
                 status=self.status,
                 request_id=request_id,
@@ -85,7 +85,7 @@ def clean(text: str) -> str:
     return " ".join(with_masked_signature(_CONTROL.sub(" ", _TAGS.sub(" ", text))).split())[:_WORDS_KEPT]
 
 
-def words_of(body: Any, *, depth: int = 5) -> str:
+def text_of(body: Any, *, depth: int = 5) -> str:
     """Find the vendor's words in an error body, whatever its shape; what lies deeper than ``depth`` is not read."""
     if depth == 0:
         return ""
@@ -94,19 +94,19 @@ def words_of(body: Any, *, depth: int = 5) -> str:
     if isinstance(body, dict):
         for key in ("error", "message", "detail", "msg", "errors"):
             if body.get(key):
-                return words_of(body[key], depth=depth - 1)
+                return text_of(body[key], depth=depth - 1)
         return ""
     if isinstance(body, list):
-        return "; ".join(filter(None, (words_of(item, depth=depth - 1) for item in body[:5])))
+        return "; ".join(filter(None, (text_of(item, depth=depth - 1) for item in body[:5])))
     return ""
 
 
-def vendor_words(answer: Answer) -> str:
+def vendor_text(response: Response) -> str:
     """Return what the vendor said in this error answer: JSON's ``error``, or the text of an HTML page."""
-    body = answer.json()
+    body = response.json()
     if body is not None:
-        return words_of(body)
-    return clean(answer.content[:20_000].decode("utf-8", "replace"))
+        return text_of(body)
+    return clean(response.content[:20_000].decode("utf-8", "replace"))
 
 
 def timestamp(value: Any) -> datetime | None:
@@ -127,17 +127,17 @@ def timestamp(value: Any) -> datetime | None:
         return None
 
 
-def _rate_limited(answer: Answer, words: str) -> SegmindRateLimitedError:
+def _rate_limited(response: Response, words: str) -> SegmindRateLimitedError:
     """
     Read when the window opens again.
 
     The reset is a time on the server's clock, so the wait is counted from the answer's own Date where there
     is one: a worker whose clock is wrong still waits the right time.
     """
-    reset_at = timestamp(answer.headers.get("x-rate-limit-reset-at-utc"))
-    sent_at = timestamp(answer.headers.get("date"))
+    reset_at = timestamp(response.headers.get("x-rate-limit-reset-at-utc"))
+    sent_at = timestamp(response.headers.get("date"))
     retry_after: float | None = None
-    header = answer.headers.get("retry-after", "").strip()
+    header = response.headers.get("retry-after", "").strip()
     if re.fullmatch(r"\d{1,9}(\.\d+)?", header):
         retry_after = float(header)
     elif header and reset_at is None:
@@ -145,26 +145,26 @@ def _rate_limited(answer: Answer, words: str) -> SegmindRateLimitedError:
     if retry_after is None and reset_at is not None and sent_at is not None:
         # Date has whole seconds only: one more, so that the window is surely open.
         retry_after = max(0.0, (reset_at - sent_at).total_seconds()) + 1.0
-    return SegmindRateLimitedError(words, status=answer.status, reset_at=reset_at, retry_after=retry_after)
+    return SegmindRateLimitedError(words, status=response.status, reset_at=reset_at, retry_after=retry_after)
 
 
-def error_for(answer: Answer, *, about: str, request_id: str | None = None) -> SegmindError:
+def error_for(response: Response, *, about: str, request_id: str | None = None) -> SegmindError:
     """
     Return the error that an answer outside 2xx means.
 
     :param about: what the call named: ``"model"``, ``"request"`` or ``"account"``.
     """
-    words = vendor_words(answer)
-    cls = error_class(answer.status, words, about=about)
+    words = vendor_text(response)
+    cls = error_class(response.status, words, about=about)
     if cls is SegmindRateLimitedError:
-        error: SegmindError = _rate_limited(answer, words)
+        error: SegmindError = _rate_limited(response, words)
         error.request_id = request_id
         return error
-    if 300 <= answer.status < 400:
+    if 300 <= response.status < 400:
         words = (
-            f"it redirects to {clean(answer.headers.get('location', 'nowhere'))[:200]}, and the key is not sent there"
+            f"it redirects to {clean(response.headers.get('location', 'nowhere'))[:200]}, and the key is not sent there"
         )
-    return cls(words, status=answer.status, request_id=request_id)
+    return cls(words, status=response.status, request_id=request_id)
 
 
 def number(value: Any) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.lineage.assets import add_events, report
-from airflow_provider_segmind.lineage.made import Made, made_of
+from airflow_provider_segmind.lineage.task_lineage import TaskLineage, task_lineage
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 
-class TellsLineage:
+class EmitsLineage:
     """
     Asset events, hook lineage and OpenLineage of an operator, told in the process that ends the task.
 
@@ -23,13 +23,13 @@ class TellsLineage:
     """
 
     outlets: list[Any]
-    made: Made | None = None
+    made: TaskLineage | None = None
 
-    def made_of(self, value: Mapping[str, Any]) -> Made:
+    def task_lineage(self, value: Mapping[str, Any]) -> TaskLineage:
         """Return what the task made; ``value`` is what it hands on, or as much of it as is known."""
-        return made_of(value, {})
+        return task_lineage(value, {})
 
-    def tell(self, context: Context, hook: SegmindHook, made: Made) -> None:
+    def emit(self, context: Context, hook: SegmindHook, made: TaskLineage) -> None:
         """Emit asset events and hook lineage, and keep what was made for OpenLineage's listener."""
         self.made = made
         add_events(context, self.outlets, made)
@@ -44,4 +44,4 @@ class TellsLineage:
         from airflow_provider_segmind.lineage.openlineage import lineage_of
 
         known = {name: getattr(self, name, None) for name in ("model", "request_id")}
-        return lineage_of(self.made or self.made_of(known))
+        return lineage_of(self.made or self.task_lineage(known))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_segmind.protocol.answers import parse_json
+from airflow_provider_segmind.protocol.responses import parse_json
 
 #: Characters; a longer value (a picture as base64) does not travel through XCom.
 _LONGEST = 4000

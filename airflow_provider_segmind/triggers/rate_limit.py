@@ -1,4 +1,4 @@
-"""SegmindGateTrigger: wait out a rate limit in the triggerer, and be let through one by one."""
+"""SegmindRateLimitTrigger: wait out a rate limit in the triggerer, and be let through one by one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_segmind.hooks.gate import gate_for
-from airflow_provider_segmind.hooks.waiting import steady_clock
-from airflow_provider_segmind.protocol.events import GateEvent
+from airflow_provider_segmind.polling.drivers import steady_clock
+from airflow_provider_segmind.polling.rate_limiter import rate_limiter_for
+from airflow_provider_segmind.protocol.events import RateLimitEvent
 from airflow_provider_segmind.triggers.segmind import ignore, settle
 
 
-class SegmindGateTrigger(BaseTrigger):
+class SegmindRateLimitTrigger(BaseTrigger):
     """
     Wait until a submit that met a rate limit may be tried, and fire when it is this task's turn.
 
@@ -64,11 +64,11 @@ class SegmindGateTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the turn."""
         await settle(self, self.not_before, steady_clock())  # before the turn, so that the pace stays as it is
-        gate = gate_for(self.segmind_conn_id)
+        limiter = rate_limiter_for(self.segmind_conn_id)
         if self.returns:
-            gate.came_back(self.opens_at)
+            limiter.refused_again(self.opens_at)
         else:
-            gate.close(self.opens_at)
-        await gate.take_slot(self.deadline)
-        event = GateEvent(started_at=self.started_at, returns=self.returns + 1)
+            limiter.close(self.opens_at)
+        await limiter.take_slot(self.deadline)
+        event = RateLimitEvent(started_at=self.started_at, returns=self.returns + 1)
         yield TriggerEvent(event.model_dump(mode="json"))  # type: ignore[no-untyped-call]

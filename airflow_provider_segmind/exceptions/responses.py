@@ -11,60 +11,60 @@ from airflow_provider_segmind.exceptions.base import SegmindError
 _LONGEST_RESET = 3600.0
 
 
-class SegmindAnswerError(SegmindError):
+class SegmindResponseError(SegmindError):
     """The gateway answered, and the answer is an error."""
 
 
-class SegmindInvalidRequestError(SegmindAnswerError):
+class SegmindInvalidRequestError(SegmindResponseError):
     """The request is malformed, or a parameter's value is refused (400, 405, 406, 422)."""
 
     what = "Segmind refused the request"
     advice = "Correct the parameter that it names; the same call will be refused again. Nothing is billed."
 
 
-class SegmindContentTypeError(SegmindAnswerError):
+class SegmindContentTypeError(SegmindResponseError):
     """The content type is refused (406, 415)."""
 
     what = "Segmind refused the content type"
     advice = "Something between here and Segmind changes headers: look at the proxy. Nothing is billed."
 
 
-class SegmindAuthError(SegmindAnswerError):
+class SegmindAuthError(SegmindResponseError):
     """The API key is missing or bad (401)."""
 
     what = "Segmind refused the API key"
     advice = "Put a valid key into the password of the connection; trying again with this one will not help."
 
 
-class SegmindPermissionError(SegmindAnswerError):
+class SegmindPermissionError(SegmindResponseError):
     """The account or team may not call this model (403)."""
 
     what = "This account may not do that"
     advice = "Ask the owner of the Segmind team for access to the model, or use another key."
 
 
-class SegmindUnknownModelError(SegmindAnswerError):
+class SegmindUnknownModelError(SegmindResponseError):
     """No model of this slug (404 on a submit)."""
 
     what = "Segmind knows no such model"
     advice = "Check the slug: it is the last part of the model page's address."
 
 
-class SegmindNotFoundError(SegmindAnswerError):
+class SegmindNotFoundError(SegmindResponseError):
     """Nothing at this address (404 on a call that names neither a model nor a request)."""
 
     what = "Segmind found nothing there"
     advice = "Check the host of the connection and its extras upload_url and history_url."
 
 
-class SegmindRetiredModelError(SegmindAnswerError):
+class SegmindRetiredModelError(SegmindResponseError):
     """The model is retired (410)."""
 
     what = "Segmind has retired this model"
     advice = "Choose its successor; trying again will not help."
 
 
-class SegmindInsufficientCreditsError(SegmindAnswerError):
+class SegmindInsufficientCreditsError(SegmindResponseError):
     """Not enough credits (406)."""
 
     what = "Not enough Segmind credits"
@@ -78,7 +78,7 @@ class SegmindSpendLimitError(SegmindInsufficientCreditsError):
     advice = "Raise the team's limit or wait for its next period, then clear the task. Nothing was billed."
 
 
-class SegmindRateLimitedError(SegmindAnswerError):
+class SegmindRateLimitedError(SegmindResponseError):
     """
     Too many requests (429).
 
@@ -119,7 +119,7 @@ class SegmindRateLimitedError(SegmindAnswerError):
         return super().__str__() + until
 
 
-class SegmindServerError(SegmindAnswerError):
+class SegmindServerError(SegmindResponseError):
     """Segmind failed inside (500)."""
 
     what = "Segmind had an internal error"
@@ -127,7 +127,7 @@ class SegmindServerError(SegmindAnswerError):
     default_retryable = True
 
 
-class SegmindGatewayError(SegmindAnswerError):
+class SegmindGatewayError(SegmindResponseError):
     """The gateway is in trouble or timed out (502, 503, 504)."""
 
     what = "Segmind's gateway is in trouble"
@@ -135,7 +135,7 @@ class SegmindGatewayError(SegmindAnswerError):
     default_retryable = True
 
 
-class SegmindMalformedAnswerError(SegmindAnswerError):
+class SegmindMalformedResponseError(SegmindResponseError):
     """An answer that cannot be read as what was asked for."""
 
     what = "Segmind's answer cannot be read"
@@ -143,7 +143,7 @@ class SegmindMalformedAnswerError(SegmindAnswerError):
     default_retryable = True
 
 
-class SegmindUnknownStatusError(SegmindMalformedAnswerError):
+class SegmindUnknownStatusError(SegmindMalformedResponseError):
     """A request's status that this version does not know: never taken for success, never polled for ever."""
 
     what = "Segmind reports a status that this version of the provider does not know"
@@ -151,7 +151,7 @@ class SegmindUnknownStatusError(SegmindMalformedAnswerError):
     default_retryable = False
 
 
-class SegmindMissingOutputError(SegmindMalformedAnswerError):
+class SegmindMissingOutputError(SegmindMalformedResponseError):
     """COMPLETED, but without an output that can be used."""
 
     what = "Segmind reports COMPLETED without a usable output"

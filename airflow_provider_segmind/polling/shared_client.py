@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.protocol.polling import Durations
+from airflow_provider_segmind.polling.schedule import Durations
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
@@ -56,7 +56,7 @@ class _Shared:
 _SHARED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Shared]] = WeakKeyDictionary()
 
 
-class Lease:
+class SharedClient:
     """
     One user's share of a connection's client in the running event loop. Make one call at a time, and release it.
 

@@ -35,7 +35,7 @@ _MAD = 1.4826
 #: Seconds by which a duration may be longer than the age of its request: two clocks.
 _CLOCKS = 30.0
 #: From so many durations on, their own scatter is believed.
-_TELLING = 5
+_MINIMUM_SAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Durations:
         if not logs:
             return None
         middle = _median(logs)
-        if len(self._logs) < _TELLING:
+        if len(self._logs) < _MINIMUM_SAMPLES:
             return Known(math.exp(middle))
         deviation = _MAD * _median([abs(log - middle) for log in logs])
         return Known(math.exp(middle), min(_MOST_DEVIATION, max(_LEAST_DEVIATION, deviation)))

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_segmind.exceptions import (
-    SegmindAnswerError,
     SegmindError,
     SegmindMissingOutputError,
     SegmindRateLimitedError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
+    SegmindResponseError,
     SegmindTimeoutError,
     SegmindUnknownStatusError,
 )
+from airflow_provider_segmind.polling.schedule import Durations, PollSchedule, clip, phase_of
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.polling import Durations, PollSchedule, clip, phase_of
 from airflow_provider_segmind.protocol.wire import Metrics, RequestState
 
 #: Seconds; a poll that fails again and again is repeated at least this often.
@@ -33,7 +33,7 @@ _LONGEST_AFTER_ERROR = 30.0
 #: What Segmind reports of the request itself: it will not report anything else.
 _ENDS = (SegmindRequestFailedError, SegmindUnknownStatusError, SegmindMissingOutputError)
 #: What a gateway, or something before it, reports instead.
-_REFUSALS = (SegmindAnswerError, SegmindRequestExpiredError)
+_REFUSALS = (SegmindResponseError, SegmindRequestExpiredError)
 _REFUSED = (
     "Segmind refused every poll for {seconds:.0f} s. The request itself was accepted, and is billed if it completes: "
     "another try polls again. How long polls may be refused: poll_error_timeout, an extra of the connection."
@@ -121,7 +121,7 @@ class Watch:
             prior = page.expected_seconds
         return PollSchedule(self.durations.known(prior, now=now), self.poll_interval, phase_of(self.request_id))
 
-    def first_look(self, now: float) -> float:
+    def first_poll(self, now: float) -> float:
         """Return the seconds from now (epoch seconds) to the first look."""
         return self.schedule(now).first(max(0.0, now - self.submitted_at))
 
@@ -137,7 +137,7 @@ class Watch:
         state: RequestState | None = None
         trouble, failures, refusals = None, 0, Refusals(self.tolerance)
         now = clock()
-        pause = max(self.first_look(now), self.not_before - now)
+        pause = max(self.first_poll(now), self.not_before - now)
         while True:
             deadline = self._deadline(state)
             if seconds := clip(pause, now=clock(), deadline=deadline):
@@ -190,9 +190,9 @@ class Watch:
         return max(planned, min(_LONGEST_AFTER_ERROR, 0.25 * 2.0 ** min(failures, 10)))
 
     def _timeout(self, state: RequestState | None, trouble: SegmindError | None, now: float) -> SegmindTimeoutError:
-        said = (
+        reported = (
             f"{self.model} was still {state or 'in an unknown state'} {now - self.submitted_at:.0f} s after the submit"
         )
         if trouble is not None:
-            said += f"; the last look failed: {trouble}"
-        return SegmindTimeoutError(said, request_id=self.request_id)
+            reported += f"; the last look failed: {trouble}"
+        return SegmindTimeoutError(reported, request_id=self.request_id)

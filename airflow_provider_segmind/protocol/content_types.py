@@ -33,7 +33,7 @@ EXTENSIONS = {
     "application/json": ".json",
 }
 #: What Pillow reads, so that it can be proved to be whole.
-_PICTURES = {"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"}
+_IMAGES = {"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"}
 HEAD = 256  # bytes that are enough for all that is asked here
 
 _MAGIC = tuple(
@@ -71,9 +71,9 @@ def content_type(head: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC if magic.match(head)), None)
 
 
-def is_picture(head: bytes) -> bool:
+def is_image(head: bytes) -> bool:
     """Tell whether these first bytes begin a picture that Pillow can prove to be whole."""
-    return content_type(head) in _PICTURES
+    return content_type(head) in _IMAGES
 
 
 def is_media(kind: str | None) -> bool:
@@ -90,8 +90,8 @@ def is_imposter(head: bytes, announced: str | None) -> bool:
 
 def type_of_name(name: str) -> str | None:
     """Return the content type that a file name or a URL's path claims by its ending, or None."""
-    ending = "." + name.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
-    return next((kind for kind, extension in EXTENSIONS.items() if extension == ending.replace("jpeg", "jpg")), None)
+    suffix = "." + name.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
+    return next((kind for kind, extension in EXTENSIONS.items() if extension == suffix.replace("jpeg", "jpg")), None)
 
 
 def data_uri(content: bytes, guessed: str | None = None) -> str:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_segmind.lineage.addresses import bare, urls_in
-from airflow_provider_segmind.protocol.presentable import presentable
+from airflow_provider_segmind.protocol.redaction import redacted
 
 #: Fields of a manifest that are an object's own, not its request's.
 _OWN = ("uri", "bytes", "sha256", "content_type", "width", "height", "name")
 
 
 @dataclass(frozen=True)
-class Made:
+class TaskLineage:
     """
     What became of one task instance.
 
@@ -34,7 +34,7 @@ class Made:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     skipped: bool = False
     batch: Mapping[str, Any] | None = None
@@ -44,14 +44,14 @@ class Made:
         if self.batch is not None:
             about = {"parameters": dict(self.parameters), "cost": self.metrics.get("cost")}
             return {"model": self.model, **about, "batch": dict(self.batch)}
-        if len(self.pictures) == 1:
-            found = self.pictures[0]
+        if len(self.images) == 1:
+            found = self.images[0]
         else:
             found = manifest({}, self.model, self.request_id, self.metrics.get("cost"), self.inputs, self.parameters)
-            if self.pictures:
+            if self.images:
                 found["stored"] = [
                     {name: item[name] for name in _OWN if name in item and item[name] is not None}
-                    for item in self.pictures
+                    for item in self.images
                 ]
         return {**found, "skipped": True} if self.skipped else found
 
@@ -78,7 +78,9 @@ def manifest(
     return {**stored, **about}
 
 
-def made_of(value: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Iterable[str | None] = ()) -> Made:
+def task_lineage(
+    value: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Iterable[str | None] = ()
+) -> TaskLineage:
     """
     Return what a task made that had one request.
 
@@ -87,19 +89,19 @@ def made_of(value: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Ite
     :param inputs: URIs of further inputs than the URLs among the parameters; None for none.
     """
     model, request_id = str(value.get("model") or ""), value.get("request_id")
-    shown, metrics = presentable(parameters), value.get("metrics") or {}
+    shown, metrics = redacted(parameters), value.get("metrics") or {}
     found = list(dict.fromkeys([*(bare(uri) for uri in inputs if uri and "://" in uri[:32]), *urls_in(parameters)]))
-    pictures = [
+    images = [
         manifest(item, model, request_id, metrics.get("cost"), found, shown) for item in value.get("stored") or ()
     ]
     urls = [file.get("url") for file in value.get("outputs") or ()] or [value.get("output")]
-    return Made(
+    return TaskLineage(
         model=model,
         request_id=request_id,
         parameters=shown,
         metrics=metrics,
         inputs=found,
-        pictures=pictures,
-        elsewhere=[] if pictures else [bare(url) for url in urls if url],
+        images=images,
+        elsewhere=[] if images else [bare(url) for url in urls if url],
         skipped=bool(value.get("skipped")),
     )

@@ -13,8 +13,8 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.options import NEVER_FOUND, IfExists
 from airflow_provider_segmind.execution.ports import Stored
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.pictures import EXTENSIONS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
 from airflow_provider_segmind.storage.paths import fresh, is_same, object_path, probe, refused_early, storage_errors
@@ -35,7 +35,7 @@ _UPSCALED = {".jpg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
-class Delivery:
+class Destination:
     """
     One task instance's way to its place in storage: the engine's storage port.
 
@@ -110,8 +110,8 @@ class Delivery:
         path = self._path()
         if self.if_exists == "skip" and "request_id" in placeholders(self.destination):
             raise SegmindConfigError(NEVER_FOUND)
-        told_apart = placeholders(self.destination) & {"request_id", "map_index"}
-        if self.instance.map_index >= 0 and not told_apart and not self._is_folder:
+        unique_by = placeholders(self.destination) & {"request_id", "map_index"}
+        if self.instance.map_index >= 0 and not unique_by and not self._is_folder:
             self.claim(str(path))
 
     def spare(self, source: ObjectStoragePath, fingerprint: str, body: Mapping[str, Any]) -> None:

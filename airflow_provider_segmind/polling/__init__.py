@@ -1,0 +1,1 @@
+"""Everything about waiting for a request: when to poll, the poll loop, its drivers, the rate limiter."""
