@@ -74,7 +74,7 @@ def triggers() -> list[dict[str, Any]]:
     common = {"segmind_conn_id": "segmind_default", "deadline": NOW + 600, "not_before": NOW + 6}
     request = {**common, "request_id": ID, "model": "esrgan", "submitted_at": NOW}
     hints = {"poll_interval": 2.5, "expected_duration": 12.0, "inline": False}
-    full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "note": NOTE}
+    full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "request_info": NOTE}
     limiter = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
     waited = {
         "waited": [{"key": "0" * 20, "request_id": ID, "submitted_at": NOW}],
@@ -117,8 +117,8 @@ def events() -> dict[str, Any]:
     errors, there, waves = need("exceptions"), need("protocol.events"), need("execution.waves")
     size = {"input_size": (600, 400)}
     known = {
-        "completed": there.CompletedEvent(request_id=ID, result=result(), note=NOTE, **size),
-        "fetch": there.FetchEvent(request_id=ID, note=NOTE, **size),
+        "completed": there.CompletedEvent(request_id=ID, result=result(), request_info=NOTE, **size),
+        "fetch": there.FetchEvent(request_id=ID, request_info=NOTE, **size),
     }
     for kind, cls in {
         "failed": errors.SegmindRequestFailedError,
@@ -178,7 +178,7 @@ def batch() -> dict[str, Any]:
     kept = there.TaskStateRecords(store, batch=True)
     kept.put(rows)
     kept.forget(row for row in rows if not row.open)
-    instance = need("execution.instance").Instance("d", "r", "t")
+    instance = need("execution.environment").Instance("d", "r", "t")
     with tempfile.TemporaryDirectory() as folder:
         files = need("execution.folder").StorageFolder(f"file://{folder}", conn_id=None, model="esrgan")
         made = manifest.BatchFolder(files, instance)

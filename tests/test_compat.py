@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import DAG, task
 from airflow_provider_segmind import compat
 from airflow_provider_segmind.execution.batch import BatchRun
 from airflow_provider_segmind.execution.manifest import BatchFolder
-from airflow_provider_segmind.operators import common
+from airflow_provider_segmind.runtime import task as runtime
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from tests.airflow_versions import AIRFLOW
@@ -31,7 +31,7 @@ def deferrable(request, quick_polls):
 def no_store(monkeypatch):
     """No task state store: as it is before Airflow 3.3, and made so on it."""
     if AIRFLOW >= (3, 3):
-        monkeypatch.setattr(common, "task_state_store", lambda context: None)
+        monkeypatch.setattr(runtime, "task_state_store", lambda context: None)
 
 
 def test_what_is_there_from_which_version_on():

@@ -20,7 +20,6 @@ from airflow_provider_segmind.links.segmind import (
     console_of,
 )
 from airflow_provider_segmind.operators import segmind as operators
-from airflow_provider_segmind.operators.upscale import SegmindUpscaleOperator
 from airflow_provider_segmind.sensors import segmind as sensors
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import AIRFLOW, needs_tabs
@@ -86,7 +85,6 @@ def test_links_are_reported_apart_by_their_class():
 
 def test_the_api_server_makes_the_links_into_airflow_for_every_operator_that_has_them():
     ours = [
-        SegmindUpscaleOperator,
         SegmindToObjectStorageOperator,
         *(getattr(operators, name) for name in operators.__all__),
         *(value for module in (sensors, decorators) for value in vars(module).values()),

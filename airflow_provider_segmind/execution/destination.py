@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
-from airflow_provider_segmind.execution.instance import Instance
-from airflow_provider_segmind.execution.options import NEVER_FOUND, IfExists
+from airflow_provider_segmind.execution.arguments import NEVER_FOUND
+from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS
@@ -37,42 +38,39 @@ _UPSCALED = {".jpg", ".png", ".webp"}
 @dataclass(frozen=True)
 class Destination:
     """
-    One task instance's way to its place in storage: the engine's storage port.
+    The target of one task instance in storage: the engine's storage port for a single request.
 
     :param hook: fetches the outputs.
     :param instance: the task instance.
-    :param destination: rendered, with its placeholders still in it.
-    :param conn_id: Airflow connection of the storage.
+    :param options: the destination, rendered, with its placeholders still in it; and how it is stored.
     :param model: the slug.
     :param source: the input's URI, URL or base64; None where there is none.
-    :param max_bytes: refuse a larger output (bytes).
     :param claim: makes sure that no other mapped instance has the same target.
-    :param if_exists: see the operator.
-    :param sidecar: see the operator.
     :param serves_previews: write previews, too.
     :param stem: what ``{stem}`` becomes; default: by ``source``.
     :param read_input: returns the input's bytes for its preview; None where this task does not have them.
-    :param note: what was noted of the input when it was read, see ``Prepared.note``.
+    :param request_info: what was known of the request when it was submitted, see ``Prepared.request_info``.
     :param parameters: what a sidecar states of the parameters.
-    :param at_least: width and height of the input in pixels, where known.
+    :param input_size: width and height of the input in pixels, where known: the output is at least as large.
     """
 
     hook: SegmindHook
     instance: Instance
-    destination: str
-    conn_id: str | None
+    options: StorageOptions
     model: str
     source: str | None
-    max_bytes: int
     claim: Callable[[str], None] = lambda target: None
-    if_exists: IfExists = "overwrite"
-    sidecar: bool = False
     serves_previews: bool = False
     stem: str | None = None
     read_input: Callable[[], bytes | None] | None = None
-    note: Mapping[str, Any] = field(default_factory=dict)
+    request_info: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    at_least: tuple[int, int] | None = None
+    input_size: tuple[int, int] | None = None
+
+    @property
+    def destination(self) -> str:
+        """The destination's URI, with its placeholders."""
+        return str(self.options.destination)
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -81,7 +79,7 @@ class Destination:
         return {"model": self.model, "map_index": str(self.instance.map_index), "stem": stem}
 
     def _path(self, **later: str) -> ObjectStoragePath:
-        return object_path(fill(self.destination, {**self.values, **_LATER, **later}), self.conn_id)
+        return object_path(fill(self.destination, {**self.values, **_LATER, **later}), self.options.destination_conn_id)
 
     @cached_property
     def _is_folder(self) -> bool:
@@ -99,7 +97,9 @@ class Destination:
         Where existing objects are skipped it is named by its input, not by its map index: one more image in a listing
         shifts all indexes, and nothing would be found.
         """
-        return f"{self.values['stem'][:80]}-{key[:8]}" if self.if_exists == "skip" else self.instance.file_name
+        return (
+            f"{self.values['stem'][:80]}-{key[:8]}" if self.options.on_existing == "skip" else self.instance.file_name
+        )
 
     def check(self) -> None:
         """
@@ -108,13 +108,13 @@ class Destination:
         :raises SegmindConfigError: a placeholder or the URI is wrong, or another mapped task has the same target.
         """
         path = self._path()
-        if self.if_exists == "skip" and "request_id" in placeholders(self.destination):
+        if self.options.on_existing == "skip" and "request_id" in placeholders(self.destination):
             raise SegmindConfigError(NEVER_FOUND)
         unique_by = placeholders(self.destination) & {"request_id", "map_index"}
         if self.instance.map_index >= 0 and not unique_by and not self._is_folder:
             self.claim(str(path))
 
-    def spare(self, source: ObjectStoragePath, fingerprint: str, body: Mapping[str, Any]) -> None:
+    def check_not_input(self, source: ObjectStoragePath, fingerprint: str, body: Mapping[str, Any]) -> None:
         """
         Check that the output does not replace the input, which the next try would take for another one.
 
@@ -130,7 +130,7 @@ class Destination:
                     next_step="Name another folder, or add to the name: {stem}_large.{ext}.",
                 )
 
-    def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    def existing(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
         Check for an object that is there already, right before a submit.
 
@@ -139,17 +139,17 @@ class Destination:
         :return: what the task returns, where ``skip`` finds everything done.
         :raises SegmindConfigError: something is there, and ``fail`` was asked for.
         """
-        if self.if_exists == "overwrite":
+        if self.options.on_existing == "overwrite":
             return None
         for path in self._candidates(self._name(fingerprint), _format(body)):
-            if self.if_exists == "skip":
+            if self.options.on_existing == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     same = "made from the same input with the same parameters"
                     why = f"{path} is there already, {same}. Nothing is submitted, nothing is billed"
                     telemetry.skipped(self.model, value, why)
                     return value
                 continue
-            for there in (path, sidecar_of(path)) if self.sidecar else (path,):
+            for there in (path, sidecar_of(path)) if self.options.keeps_sidecar else (path,):
                 with refused_early("destination", there):
                     if fresh(there).exists(there.path):
                         raise SegmindConfigError(f"{there} is there already, and if_exists='fail'")
@@ -187,19 +187,19 @@ class Destination:
     def store_one(self, key: str, result: Result) -> list[dict[str, Any]]:
         """Store the outputs of a result; the sidecar states ``note`` and which task it was."""
         about = None
-        if self.sidecar:
+        if self.options.keeps_sidecar:
             task = self.instance.named()
-            about = About.model_validate({**self.note, "parameters": self.parameters, "task": task})
+            about = About.model_validate({**self.request_info, "parameters": self.parameters, "task": task})
         stored = store_result(
             self.hook,
             result,
             self.destination,
-            conn_id=self.conn_id,
+            conn_id=self.options.destination_conn_id,
             name=self._name(key),
-            max_bytes=self.max_bytes,
-            at_least=self.at_least,
+            max_bytes=self.options.max_bytes,
+            at_least=self.input_size,
             names=self.values,
-            if_exists="fail" if self.if_exists == "fail" else "overwrite",
+            if_exists="fail" if self.options.on_existing == "fail" else "overwrite",
             about=about,
             previews=self._previews(),
         )
@@ -208,7 +208,7 @@ class Destination:
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether objects that were stored are still there, with their sizes."""
         for item in stored:
-            path = object_path(str(item["uri"]), self.conn_id)
+            path = object_path(str(item["uri"]), self.options.destination_conn_id)
             with storage_errors(path):
                 fs = fresh(path)
                 if not fs.exists(path.path) or fs.size(path.path) != item.get("bytes"):
@@ -225,7 +225,7 @@ class Destination:
 
     def _input(self) -> bytes | None:
         """Return the input as it was submitted. A resumed task reads it again, and it may have changed meanwhile."""
-        sha256 = (self.note.get("input") or {}).get("sha256")
+        sha256 = (self.request_info.get("input") or {}).get("sha256")
         content = self.read_input() if self.read_input and sha256 else None
         if content is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise SegmindOutputError("the input has changed since it was submitted")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestExpiredError, SegmindTimeoutError
 from airflow_provider_segmind.execution.engine import Engine
@@ -18,18 +18,15 @@ from airflow_provider_segmind.protocol.identity import fingerprint, key_of
 
 log = logging.getLogger(__name__)
 
-#: How an image from storage goes to Segmind.
-Transport = Literal["data", "upload", "presign"]
 
+class Target(Protocol):
+    """Where the output is to be stored, before anything is submitted: see :class:`.destination.Destination`."""
 
-class Place(Protocol):
-    """Where the output goes, before anything is submitted: see :class:`.delivery.Delivery`."""
-
-    def done(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    def existing(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what is stored already, if that is to be skipped."""
 
     def probe(self) -> None:
-        """Make sure that the place can be written."""
+        """Make sure that the target can be written."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Prepared:
         record = RequestRecord(key=key_of(model, self.identity, gateway), input=read)
         return Want(self.body, record, upload=self.upload)
 
-    def note(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
+    def request_info(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
         """Return what a sidecar states of the request before its result is known, as JSON."""
         when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
         return {"fingerprint": self.fingerprint(model, gateway), "input": dict(self.source), "submitted_at": when}
@@ -203,7 +200,7 @@ class SingleRun:
             raise error
 
 
-def check_place(place: Place | None, prepared: Prepared, fingerprint: str) -> dict[str, Any] | None:
+def check_target(target: Target | None, prepared: Prepared, fingerprint: str) -> dict[str, Any] | None:
     """
     Check right before a submit what can be checked then.
 
@@ -212,9 +209,9 @@ def check_place(place: Place | None, prepared: Prepared, fingerprint: str) -> di
     """
     if prepared.missing is not None:
         raise prepared.missing
-    if place is None:
+    if target is None:
         return None
-    if (value := place.done(fingerprint, prepared.body)) is not None:
+    if (value := target.existing(fingerprint, prepared.body)) is not None:
         return value
-    place.probe()
+    target.probe()
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_segmind.lineage.addresses import urls_in
 from airflow_provider_segmind.lineage.assets import check_count, check_outlets
-from airflow_provider_segmind.lineage.emit import EmitsLineage
+from airflow_provider_segmind.lineage.emit import emit
 from airflow_provider_segmind.lineage.task_lineage import TaskLineage, manifest, task_lineage
 
-__all__ = ["EmitsLineage", "TaskLineage", "check_count", "check_outlets", "manifest", "task_lineage", "urls_in"]
+__all__ = ["TaskLineage", "check_count", "check_outlets", "emit", "manifest", "task_lineage", "urls_in"]

@@ -58,7 +58,7 @@ class SegmindImageDatasetFacet(DatasetFacet):
     inputs: list[str] | None = None
 
 
-def lineage_of(made: TaskLineage) -> OperatorLineage[Any, Any]:
+def openlineage_facets(made: TaskLineage) -> OperatorLineage[Any, Any]:
     """Return what OpenLineage's listener asks for."""
     metrics = made.metrics
     request = SegmindRequestRunFacet(

@@ -27,14 +27,13 @@ _TAB, _PAGE = "segmind-upscaled", "segmind/view.html"
 _PACKAGE = __name__.partition(".")[0]
 #: The operators that have these links, by module: nothing of them is imported before the API server asks.
 _OPERATORS = {
-    "operators.run_model": ("SegmindRunModelOperator",),
-    "operators.upscale": (
-        "SegmindUpscaleOperator",
+    "operators.segmind": (
+        "SegmindRunModelOperator",
+        "SegmindRunWorkflowOperator",
         "SegmindEsrganOperator",
         "SegmindNomosUpscalerOperator",
         "SegmindBriaIncreaseResolutionOperator",
     ),
-    "operators.workflow": ("SegmindRunWorkflowOperator",),
     "decorators.segmind": ("_SegmindDecoratedOperator",),
     "sensors.segmind": ("SegmindRequestSensor",),
     "transfers.segmind_to_object_storage": ("SegmindToObjectStorageOperator",),

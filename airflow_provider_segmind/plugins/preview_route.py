@@ -29,8 +29,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.operators.common import serves_previews
 from airflow_provider_segmind.protocol.previews import Reference, Which, is_genuine, reference_in
+from airflow_provider_segmind.runtime.settings import serves_previews
 from airflow_provider_segmind.storage.paths import fresh, object_path, storage_errors
 
 log = logging.getLogger(__name__)

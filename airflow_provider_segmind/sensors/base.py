@@ -1,4 +1,4 @@
-"""What the sensors share: how they look and wait, and what an error means to them."""
+"""What the sensors share: how they check and wait, and what an error means to them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue, conf
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindTimeoutError
+from airflow_provider_segmind.execution.options import WaitOptions
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.operators.common import check_numbers, deferral_timeout, not_before, permanent_errors_fail
+from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
+from airflow_provider_segmind.runtime.failures import permanent_errors_fail
+from airflow_provider_segmind.runtime.settings import DEFERRABLE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -22,16 +25,17 @@ if TYPE_CHECKING:
 
 class SegmindSensor(BaseSensorOperator):
     """
-    What the sensors share: how they look and wait, and what an error means to them, in every mode.
+    Base of the sensors: they check once, and wait by their mode.
 
-    A permanent error fails the sensor for good, a time-out too; with ``soft_fail`` both skip it. What may pass (a
-    gateway in trouble, a rate limit) is borne until the time-out.
+    A permanent error fails the sensor permanently, a timeout too; with ``soft_fail`` both skip it. An error that may
+    pass (an unavailable gateway, a rate limit) is tolerated until the timeout.
 
-    :param segmind_conn_id: Airflow connection; None for the key in ``SEGMIND_API_KEY``. (templated)
-    :param deferrable: look once, then wait in the triggerer (default: ``[operators] default_deferrable``); else
-        ``mode`` says how to wait: ``poke`` (default) in the worker, ``reschedule`` with a free worker between looks.
-    :param poll_interval: with ``deferrable``: seconds between two looks.
-    :param poke_interval: else: seconds between two looks. With ``reschedule`` at least a little more than Airflow's
+    :param segmind_conn_id: Airflow connection (default ``segmind_default``); None for the key in ``SEGMIND_API_KEY``.
+        (templated)
+    :param deferrable: check once, then wait in the triggerer (default: ``[operators] default_deferrable``); else
+        ``mode`` decides: ``poke`` (default) waits in the worker, ``reschedule`` frees the worker between two checks.
+    :param poll_interval: with ``deferrable``: seconds between two polls.
+    :param poke_interval: else: seconds between two checks. With ``reschedule`` at least a little more than Airflow's
         ``[workers] min_heartbeat_interval`` (apache/airflow#71580).
     :param timeout: seconds for the whole wait, reschedules included.
     """
@@ -42,7 +46,7 @@ class SegmindSensor(BaseSensorOperator):
         self,
         *,
         segmind_conn_id: str | None = SegmindHook.default_conn_name,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFERRABLE,
         poll_interval: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -50,11 +54,7 @@ class SegmindSensor(BaseSensorOperator):
         self.segmind_conn_id = segmind_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
-        check_numbers(
-            positive={"poll_interval": poll_interval, "timeout": self.timeout},
-            not_negative={},
-            optional=("poll_interval",),
-        )
+        WaitOptions.of(self)
 
     @cached_property
     def hook(self) -> SegmindHook:
@@ -62,7 +62,7 @@ class SegmindSensor(BaseSensorOperator):
         return SegmindHook(self.segmind_conn_id)
 
     def execute(self, context: Context) -> Any:
-        """Look, and wait: in the triggerer if ``deferrable``, else by ``mode``."""
+        """Check, and wait: in the triggerer if ``deferrable``, else by ``mode``."""
         with closing(self.hook):
             try:
                 return super().execute(context)
@@ -72,7 +72,7 @@ class SegmindSensor(BaseSensorOperator):
                 raise AirflowSensorTimeout(str(late)) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once; where there is nothing yet and the sensor is deferrable, defer."""
+        """Check once; defer if there is no result yet and the sensor is deferrable."""
         found = None
         with _permanent_errors_fail():
             try:
@@ -104,7 +104,7 @@ class SegmindSensor(BaseSensorOperator):
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
     ) -> float:
         seconds = float(super()._get_next_poke_interval(started_at, run_duration, poke_count))
-        # A task that comes back too soon is taken for killed, rescheduled or resumed.
+        # Airflow takes a task that starts again too soon for killed, rescheduled or resumed.
         return max(seconds, not_before() - time.time()) if self.reschedule else seconds
 
     def _tolerates(self, error: SegmindError) -> bool:
@@ -112,26 +112,28 @@ class SegmindSensor(BaseSensorOperator):
         return error.retryable
 
     def _check(self) -> Any:
-        """Look once: what the sensor returns, or None where there is nothing yet."""
+        """Return what the sensor returns, or None if there is no result yet."""
         raise NotImplementedError
 
     def _trigger(self, deadline: float) -> BaseTrigger:
+        """Return the trigger that waits until this moment (epoch seconds)."""
         raise NotImplementedError
 
     def _finish(self, event: Any) -> Any:
-        """Return what the trigger's event tells."""
+        """Return what the trigger's event reports."""
         raise NotImplementedError
 
     def _timed_out(self) -> SegmindError:
+        """Return the error for a wait that ended at its timeout."""
         raise NotImplementedError
 
     def _ended(self, error: SegmindError) -> None:
-        """Tell what ended the wait, where that is of use to more than the log."""
+        """Report what ended the wait, where metrics count it."""
 
 
 @contextmanager
 def _permanent_errors_fail() -> Iterator[None]:
-    """Say what cannot pass, and a time-out, in Airflow's words: those are what ``soft_fail`` knows."""
+    """Turn permanent errors, and a timeout, into Airflow's exceptions: ``soft_fail`` knows only those."""
     try:
         with permanent_errors_fail():
             yield

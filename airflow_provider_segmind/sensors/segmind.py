@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,18 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestExpiredError,
     SegmindTimeoutError,
 )
+from airflow_provider_segmind.execution.balance import balance_of
 from airflow_provider_segmind.execution.gateway import SegmindModel
+from airflow_provider_segmind.execution.options import WaitOptions, is_final
 from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink
-from airflow_provider_segmind.operators.common import check_numbers, is_final, not_before
-from airflow_provider_segmind.operators.credits import balance_of
 from airflow_provider_segmind.polling.loop import Refusals
 from airflow_provider_segmind.protocol.credits import least_of, read_credits_event, too_low
 from airflow_provider_segmind.protocol.events import CompletedEvent, error_from_dict, read_event
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.wire import REQUEST_ID, RequestState, Result
+from airflow_provider_segmind.runtime.deferral import not_before
 from airflow_provider_segmind.sensors.base import SegmindSensor
 
 if TYPE_CHECKING:
@@ -41,21 +42,23 @@ class SegmindRequestSensor(SegmindSensor):
     """
     Wait for one request, and return what the upscaling operators return (XCom), without ``stored``.
 
-    The second half of a split pipeline: an operator with ``wait_for_completion=False`` hands on the request id, this
-    waits for it in another task or another DAG, and ``SegmindToObjectStorageOperator`` stores the output. Nothing is
-    submitted and nothing is billed here, however often it is tried. A request whose record is gone (one hour after
-    its submit) is looked up in the request history, which knows its output for longer.
+    The second half of a split pipeline: an operator with ``wait_for_completion=False`` returns the request id, this
+    sensor waits for it in another task or another DAG, and ``SegmindToObjectStorageOperator`` stores the output. It
+    submits nothing and bills nothing, however often it is tried. A request whose record has expired (one hour after its
+    submit) is searched in the request history, which lists its output for longer.
 
-    The other arguments: :class:`.SegmindSensor`, and those of Airflow's sensors. FAILED and a blocked picture fail
-    the sensor for good, with the operators' own errors. A refusal (400, 401, 403, …) is tolerated for the connection's
-    ``poll_error_timeout`` (60 s), then it fails this try. An id that neither Segmind nor the history knows is, too, and
-    then fails the sensor for good.
+    FAILED and a blocked image fail the sensor permanently, with the operators' own errors. A refusal (400, 401, 403, …)
+    is tolerated for the connection's ``poll_error_timeout`` (60 s), then it fails this try. An id that neither Segmind
+    nor the history knows is tolerated as long, and then fails the sensor permanently. Further arguments:
+    :class:`.SegmindSensor`, and those of Airflow's sensors.
 
     :param request_id: the request to wait for. (templated)
-    :param model: slug of its model, which stands in the result and says when to look; default: not known. (templated)
-    :param expected_duration: with ``deferrable``: seconds that a request is expected to take, see the operators.
-    :param poll_interval: with ``deferrable``: seconds between two looks (default: by what is known of the model).
-    :param poke_interval: else: seconds between two looks (default 10).
+    :param model: slug of its model, which the result states and the poll schedule goes by; default: not known.
+        (templated)
+    :param expected_duration: with ``deferrable``: seconds that a request is expected to take, see
+        :class:`.WaitOptions`.
+    :param poll_interval: with ``deferrable``: seconds between two polls (default: by what is known of the model).
+    :param poke_interval: else: seconds between two checks (default 10).
     :param timeout: seconds for the whole wait (default 3600: Segmind keeps no record for longer).
     """
 
@@ -79,34 +82,36 @@ class SegmindRequestSensor(SegmindSensor):
         self.output_link: str | None = None
         self._refusal: SegmindError | None = None
         self.operator_extra_links = written_by_tasks(self)
-        check_numbers(
-            positive={"expected_duration": expected_duration}, not_negative={}, optional=("expected_duration",)
-        )
+        WaitOptions.of(self)
         if is_final(request_id):
             self._check_request_id()
 
     def _check_request_id(self) -> None:
         if not isinstance(self.request_id, str) or not REQUEST_ID.fullmatch(self.request_id):
             raise SegmindConfigError(
-                f"request_id={self.request_id!r:.100} is no Segmind request id: give what an operator with "
+                f"request_id={self.request_id!r:.100} is not a Segmind request id: give what an operator with "
                 "wait_for_completion=False returned"
             )
 
     def _check(self) -> dict[str, Any] | None:
         self._check_request_id()
-        refusals, pause = Refusals(self.hook.settings.poll_error_timeout), _REFUSED_FIRST
-        while True:
+        refusals = Refusals(self.hook.settings.poll_error_timeout)
+        for pause in _pauses():
             try:
                 return self._poll()
             except SegmindError as error:
-                if error.retryable:
-                    raise
-                if not refusals.tolerates(error, time.monotonic()):
-                    self._refusal = error
-                    raise
-                self.log.warning("%s", error)
+                self._tolerate(error, refusals)
             time.sleep(pause)
-            pause = min(2 * pause, _REFUSED_LONGEST)
+        return None
+
+    def _tolerate(self, error: SegmindError, refusals: Refusals) -> None:
+        """Log a refusal that may pass; raise every other error."""
+        if error.retryable:
+            raise error
+        if not refusals.tolerates(error, time.monotonic()):
+            self._refusal = error
+            raise error
+        self.log.warning("%s", error)
 
     def _poll(self) -> dict[str, Any] | None:
         try:
@@ -161,18 +166,25 @@ class SegmindRequestSensor(SegmindSensor):
         telemetry.ended_badly(self.model, error, request_id=self.request_id)
 
 
+def _pauses() -> Iterator[float]:
+    """Yield seconds between two polls that are refused."""
+    pause = _REFUSED_FIRST
+    while True:
+        yield pause
+        pause = min(2 * pause, _REFUSED_LONGEST)
+
+
 class SegmindCreditsSensor(SegmindSensor):
     """
     Wait until the account's balance is high enough: for a top-up, before a pipeline spends it.
 
-    Returns the balance in credits (XCom). Looking costs nothing. A refused key fails the sensor for good, a gateway in
-    trouble is borne. To fail at once instead of waiting: ``operators.segmind.check_credits``.
-
-    The other arguments: :class:`.SegmindSensor`, and those of Airflow's sensors.
+    Returns the balance in credits (XCom). Reading it costs nothing. A refused key fails the sensor permanently, an
+    unavailable gateway is tolerated. To fail at once instead of waiting: ``operators.segmind.check_credits``. Further
+    arguments: :class:`.SegmindSensor`, and those of Airflow's sensors.
 
     :param at_least: the balance to wait for, in credits, paid and free ones together. (templated)
-    :param poll_interval: with ``deferrable``: seconds between two looks (default 60).
-    :param poke_interval: else: seconds between two looks (default 60).
+    :param poll_interval: with ``deferrable``: seconds between two polls (default 60).
+    :param poke_interval: else: seconds between two checks (default 60).
     :param timeout: seconds for the whole wait (default: Airflow's ``[sensors] default_timeout``, a week).
     """
 
@@ -188,7 +200,7 @@ class SegmindCreditsSensor(SegmindSensor):
     def _check(self) -> float | None:
         least = least_of(self.at_least)
         self.seen = balance_of(self.hook)
-        self.log.info("The balance is %g credits, %g are waited for", self.seen, least)
+        self.log.info("The balance is %g credits, %g are needed", self.seen, least)
         return self.seen if self.seen >= least else None
 
     def _trigger(self, deadline: float) -> BaseTrigger:

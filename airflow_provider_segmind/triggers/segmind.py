@@ -93,7 +93,7 @@ class SegmindRequestTrigger(BaseTrigger):
     :param end_from_trigger: end the task with success right here once the request is COMPLETED; everything else
         resumes the task.
     :param do_xcom_push: with ``end_from_trigger``, hand the result on as the task's XCom (default True).
-    :param note: what the task wants to know again, handed back in the event.
+    :param request_info: what the task wants to know again, handed back in the event.
     :param unknown: arguments of another version, see :func:`ignore`.
     """
 
@@ -112,7 +112,7 @@ class SegmindRequestTrigger(BaseTrigger):
         expected_duration: float | None = None,
         end_from_trigger: bool = False,
         do_xcom_push: bool = True,
-        note: dict[str, Any] | None = None,
+        request_info: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -130,7 +130,7 @@ class SegmindRequestTrigger(BaseTrigger):
         self.expected_duration = expected_duration
         self.end_from_trigger = end_from_trigger
         self.do_xcom_push = do_xcom_push
-        self.note = note
+        self.request_info = request_info
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class's path and every argument of the constructor."""
@@ -150,7 +150,7 @@ class SegmindRequestTrigger(BaseTrigger):
                 "expected_duration": self.expected_duration,
                 "end_from_trigger": self.end_from_trigger,
                 "do_xcom_push": self.do_xcom_push,
-                "note": self.note,
+                "request_info": self.request_info,
             },
         )
 
@@ -168,7 +168,7 @@ class SegmindRequestTrigger(BaseTrigger):
             return
         await settle(self, self.not_before, clock)
         size = tuple(self.input_size) if self.input_size else None
-        event = event.model_copy(update={"input_size": size, "note": self.note})
+        event = event.model_copy(update={"input_size": size, "request_info": self.request_info})
         yield TriggerEvent(event.payload())  # type: ignore[no-untyped-call]
 
     async def _deliver(self, result: Result) -> bool:

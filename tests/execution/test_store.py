@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.store import RETENTION, STORE_KEY, TaskStateRecords
-from airflow_provider_segmind.operators.common import instance_of, records_of
+from airflow_provider_segmind.runtime.task import instance_of, records_of
 from airflow_provider_segmind.protocol.wire import Result
 from tests.execution.tasks import Store
 

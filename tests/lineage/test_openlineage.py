@@ -14,7 +14,7 @@ from openlineage.client.serde import Serde
 
 from airflow_provider_segmind.lineage import TaskLineage, manifest, task_lineage
 from airflow_provider_segmind.lineage.addresses import asset_uri, bare, dataset_name
-from airflow_provider_segmind.lineage.openlineage import MOST, lineage_of
+from airflow_provider_segmind.lineage.openlineage import MOST, openlineage_facets
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import lineage_collector
@@ -85,7 +85,7 @@ def test_thousands_are_reported_by_their_folders(count):
         for number in range(count)
     ]
     inputs = [photo["inputs"][0] for photo in photos]
-    reported = lineage_of(TaskLineage(model="esrgan", inputs=inputs, photos=photos, batch={"total": count}))
+    reported = openlineage_facets(TaskLineage(model="esrgan", inputs=inputs, photos=photos, batch={"total": count}))
     if count <= MOST:
         assert (len(reported.inputs), len(reported.outputs)) == (count, count)
         assert reported.outputs[3].facets["segmind_picture"].inputs == ["https://host/1/3.jpg"]

@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, XComArg, task
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.operators.common import is_final
+from airflow_provider_segmind.execution.options import is_final
 from airflow_provider_segmind.operators.segmind import (
     SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,

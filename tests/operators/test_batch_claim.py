@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_segmind.execution.claim import Claim, Claims
 from airflow_provider_segmind.execution.engine import Engine
 from airflow_provider_segmind.execution.manifest import BatchFolder
-from airflow_provider_segmind.operators import batch
+from airflow_provider_segmind.runtime import task
 from tests.airflow_env import run_dag
 from tests.airflow_versions import needs_airflow_sdk
 from tests.operators.batches import dag_of
@@ -110,7 +110,7 @@ def test_whose_claim_counts(segmind_emulator, images, folder, monkeypatch, worki
         asked.append(owner)
         return working
 
-    monkeypatch.setattr(batch, "is_working", is_working)
+    monkeypatch.setattr(task, "is_working", is_working)
     folder.mkdir()
     until = time.time() + seconds
     (folder / "upscale.claim").write_text(written(OWNER, until))

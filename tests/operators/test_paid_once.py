@@ -154,7 +154,7 @@ def test_a_mapped_run_is_cleared_after_its_order_changed(segmind_emulator, image
     run = run_tasks(dag)
     assert run.state == "success"
     listing.reverse()
-    again = run.again("pictures", "t")
+    again = run.again("photos", "t")
     assert again.state == "success", again.log
     stored = [again.xcom("t", index)["stored"][0]["uri"] for index in range(3)]
     assert stored == [item["destination"] for item in listing]
@@ -162,7 +162,7 @@ def test_a_mapped_run_is_cleared_after_its_order_changed(segmind_emulator, image
     # Two that really have the same destination are still refused, before the second one is submitted.
     accepted = segmind_emulator.stats.submits_accepted
     listing[2] = {**listing[2], "destination": listing[0]["destination"]}
-    double = again.again("pictures", "t")
+    double = again.again("photos", "t")
     assert double.states()["t"] == ["success", "success", "failed"]
     assert "the mapped tasks 0 and 2 have the same destination" in double.log
     assert segmind_emulator.stats.submits_accepted == accepted + 2

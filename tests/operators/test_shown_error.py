@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.emulator import Emulator
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestFailedError
-from airflow_provider_segmind.operators.common import ERROR_KEY, permanent_errors_fail
+from airflow_provider_segmind.runtime.failures import ERROR_KEY, permanent_errors_fail
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 from tests.task_runner import run_tasks
 

@@ -152,7 +152,7 @@ def test_inputs_that_are_no_dict_break_the_import(inputs):
 
 @pytest.mark.parametrize("arguments", [{"skip_existing": True}, {"if_exists": "skip"}])
 def test_what_has_no_name_yet_cannot_be_searched_for(arguments):
-    with pytest.raises(SegmindConfigError, match="names its outputs once they are there"):
+    with pytest.raises(SegmindConfigError, match="cannot find the outputs of a workflow before it has run"):
         SegmindRunWorkflowOperator(task_id="flow", workflow="my-flow", destination="file:///tmp/x/", **arguments)
 
 

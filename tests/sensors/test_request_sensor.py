@@ -211,7 +211,7 @@ def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, 
 
 @pytest.mark.parametrize("wrong", ["", "../../v1/get-user-credits", {"request_id": "x"}, None])
 def test_what_is_not_a_request_id_is_refused_before_anything_is_asked(airflow_db, segmind_emulator, wrong):
-    with pytest.raises(SegmindConfigError, match="is no Segmind request id"):
+    with pytest.raises(SegmindConfigError, match="is not a Segmind request id"):
         SegmindRequestSensor(task_id="wait", request_id=wrong)
 
 
@@ -220,7 +220,7 @@ def test_a_template_that_renders_to_no_request_id(airflow_db, segmind_emulator, 
     run = wait_for(template, mode)
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
-    assert "is no Segmind request id" in run.log
+    assert "is not a Segmind request id" in run.log
     assert segmind_emulator.stats.polls == 0
 
 

@@ -1,50 +1,45 @@
-"""The engine of a task: made of its arguments in the same way for a single request and for a batch."""
+"""The engine of a task: made in the same way for a single request and for a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_segmind.execution.engine import Engine
 from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock
 from airflow_provider_segmind.execution.want import Rules, Want
-from airflow_provider_segmind.operators.common import instance_of, records_of
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_segmind.execution.environment import TaskEnvironment
+    from airflow_provider_segmind.execution.options import SubmitOptions
     from airflow_provider_segmind.protocol.wire import Result
 
 
 def engine_of(
-    context: Context,
+    environment: TaskEnvironment,
     segmind: SegmindModel,
-    *,
-    durable: bool,
-    on_lost_submit: Literal["fail", "resubmit"],
-    lost_submit_wait: float,
+    submit: SubmitOptions,
     completed: Callable[[Want, Result], None],
+    *,
     batch: bool = False,
 ) -> Engine:
     """
     Return the engine that works on the wants of a task instance.
 
     :param segmind: the model.
-    :param durable: remember requests between tries. Without that an earlier try's are not searched for, either.
-    :param on_lost_submit: what to do with a submit whose outcome cannot be found out.
-    :param lost_submit_wait: seconds for which it is searched for.
+    :param submit: without ``durable`` an earlier try's requests are not searched for, either.
     :param completed: called once for each want whose result becomes known.
     :param batch: the wants are those of a batch.
     """
-    instance = instance_of(context)
+    instance = environment.instance
     rules = Rules(
         segmind.model,
-        on_lost_submit=on_lost_submit,
-        lost_submit_wait=lost_submit_wait,
-        ran_before=durable and instance.ran_before,
+        on_lost_submit=submit.on_lost_submit,
+        lost_submit_wait=submit.lost_submit_wait,
+        ran_before=submit.durable and instance.ran_before,
         owner=instance.owner,
         try_number=instance.try_number,
         began_at=instance.began_at,
     )
-    records = records_of(context, durable=durable, batch=batch)
+    records = environment.records(durable=submit.durable, batch=batch)
     return Engine(segmind, records, SystemClock(), rules, completed=completed)

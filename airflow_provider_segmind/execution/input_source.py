@@ -1,0 +1,89 @@
+"""Where the image of a request comes from: its parameters, or storage, from where it is sent as the author chose."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.execution.arguments import RequestArguments
+from airflow_provider_segmind.execution.record import RequestRecord
+from airflow_provider_segmind.execution.single import Prepared, submitted_before
+from airflow_provider_segmind.protocol.content_types import data_uri
+from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
+from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.storage.inputs import goes_inside, load_image, read_input
+from airflow_provider_segmind.storage.paths import object_path
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+log = logging.getLogger(__name__)
+
+#: Seconds by which a presigned URL outlives the request's record, or the timeout.
+_SIGNED_LONGER = 900.0
+
+
+def path_of(arguments: RequestArguments) -> ObjectStoragePath | None:
+    """Return the path of an input that is read from storage."""
+    if arguments.input is None or arguments.input.input_path is None:
+        return None
+    return object_path(arguments.input.input_path, arguments.input.input_conn_id)
+
+
+def content_of(arguments: RequestArguments) -> bytes | None:
+    """Return the input's bytes for its preview; None where it is a URL, which is not fetched."""
+    if arguments.input is not None and (path := path_of(arguments)) is not None:
+        return read_input(path, arguments.input.max_input_bytes)
+    source = arguments.source()
+    return None if source is None or is_url(source) else decode_base64(source)
+
+
+def with_input(
+    arguments: RequestArguments,
+    prepared: Prepared,
+    gateway: str,
+    submitted: Callable[[], Iterable[RequestRecord]],
+) -> Prepared:
+    """
+    Return the request with the input that is read from storage, if there is one.
+
+    :param gateway: base URL of the gateway.
+    :param submitted: returns the request records of this task instance: where the input cannot be read any more, the
+        request that was submitted with it is fetched without it.
+    :raises SegmindError: the input cannot be read, and was never submitted.
+    """
+    if (path := path_of(arguments)) is None:
+        return prepared
+    try:
+        return _read(arguments, prepared)
+    except SegmindError as error:
+        return submitted_before(submitted(), prepared, str(path), arguments.model, gateway, error)
+
+
+def _read(arguments: RequestArguments, prepared: Prepared) -> Prepared:
+    options = arguments.input
+    if options is None:
+        return prepared
+    image = load_image(str(options.input_path), options.input_conn_id, max_bytes=options.max_input_bytes)
+    transport = options.input_transport
+    if transport == "auto":
+        transport = "data" if goes_inside(image, arguments.typed) else "upload"
+    body = dict(prepared.body)
+    if transport == "data":
+        body["image"] = data_uri(image.content)
+    elif transport == "presign":
+        body["image"] = image.sign(max(RECORD_LIVES, arguments.wait.timeout) + _SIGNED_LONGER)
+    log.info("Input %s: %d bytes, sent by %s", image.path, len(image.content), transport)
+    source = {
+        "uri": str(image.path),
+        "bytes": len(image.content),
+        "sha256": image.sha256,
+        "width": image.size[0],
+        "height": image.size[1],
+        "transport": transport,
+    }
+    return replace(prepared.of(source), body=body, upload=image.content if transport == "upload" else None)

@@ -1,0 +1,107 @@
+"""The task instance of a context: who it is, its request records, and what the other instances do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_segmind.compat import has_run_before, state_of, task_state_store, xcoms_of_all
+from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.environment import Instance, TaskEnvironment
+from airflow_provider_segmind.execution.store import TaskStateRecords
+from airflow_provider_segmind.runtime.settings import serves_previews
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
+
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
+#: States of a task instance that has not started (again), and of one whose process may be at work.
+NOT_STARTED = ("none", "scheduled", "queued")
+WORKING = ("running", "deferred", "up_for_reschedule", "up_for_retry", "scheduled", "queued", "restarting")
+
+
+def environment_of(operator: BaseOperator, hook: SegmindHook, context: Context) -> TaskEnvironment:
+    """Return what the work of a task needs from Airflow."""
+    limit = operator.execution_timeout
+    return TaskEnvironment(
+        hook=hook,
+        instance=instance_of(context),
+        records=partial(records_of, context),
+        claim=lambda target: claim_target(context, target),
+        is_working=lambda owner: is_working(context, owner),
+        push=lambda key, value: context["ti"].xcom_push(key=key, value=value) if operator.do_xcom_push else None,
+        serves_previews=serves_previews(),
+        execution_timeout=None if limit is None else limit.total_seconds(),
+    )
+
+
+def instance_of(context: Context) -> Instance:
+    """Return the task instance of a task's context."""
+    ti, run = context["ti"], context.get("dag_run")
+    due = getattr(run, "run_after", None) or getattr(run, "data_interval_end", None)
+    return Instance(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+        try_number=int(getattr(ti, "try_number", 1) or 1),
+        ran_before=has_run_before(ti),
+        began_at=None if due is None else due.timestamp(),
+    )
+
+
+def records_of(context: Context, *, durable: bool, batch: bool = False) -> TaskStateRecords:
+    """Return the request records of a task instance; empty before Airflow 3.3, and if not ``durable``."""
+    return TaskStateRecords(task_state_store(context) if durable else None, batch=batch)
+
+
+def claim_target(context: Context, target: str) -> None:
+    """
+    Make sure that no two mapped instances of a task, in one run, write to the same target.
+
+    Each pushes its claim, and then reads who else claims the target: an XCom whose key is made from the target, so
+    reading is one call and finds the same target only. Whoever comes second fails, before it submits; of two at the
+    same moment both may. The claim stays for the run, so the order in which they finish does not matter. It is pushed
+    with ``do_xcom_push=False``, too: it is not a result. Where the whole mapped task was cleared, the claim of an
+    instance that has not started again does not count: it may get another target.
+
+    :param context: of a mapped task.
+    :param target: what distinguishes the target from others.
+    :raises SegmindConfigError: another instance has claimed it.
+    """
+    ti = context["ti"]
+    key = f"segmind_target_{hashlib.sha256(target.encode()).hexdigest()[:16]}"
+    ti.xcom_push(key=key, value=ti.map_index)
+    others = sorted(index for index in xcoms_of_all(ti, key) if isinstance(index, int) and index != ti.map_index)
+    others = [index for index in others if _has_started_again(ti, index)]
+    if others:
+        # The other instance keeps its target, also when it is tried again. Airflow 3.0 accepts no None as an XCom.
+        ti.xcom_push(key=key, value="")
+        raise SegmindConfigError(
+            f"destination: the mapped tasks {others[0]} and {ti.map_index} have the same destination: {target}",
+            next_step="Nothing was submitted. Add {stem} or {map_index} to the destination, or end it with / so that "
+            "the task names the object.",
+        )
+
+
+def _has_started_again(ti: Any, map_index: int) -> bool:
+    """Return whether a mapped instance has started since it was cleared, or was not cleared."""
+    return state_of(ti, {**_ids(ti), "map_index": map_index}) not in NOT_STARTED
+
+
+def is_working(context: Context, owner: Mapping[str, Any]) -> bool | None:
+    """
+    Return whether a task instance may still work; None where Airflow does not report it.
+
+    :param context: of the task that asks.
+    :param owner: ``dag_id``, ``run_id``, ``task_id`` and ``map_index`` of the other one.
+    """
+    state = state_of(context["ti"], owner)
+    return None if state is None else state in WORKING
+
+
+def _ids(ti: Any) -> dict[str, Any]:
+    return {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id}
