@@ -74,7 +74,14 @@ def triggers() -> list[dict[str, Any]]:
     common = {"segmind_conn_id": "segmind_default", "deadline": NOW + 600, "not_before": NOW + 6}
     request = {**common, "request_id": ID, "model": "esrgan", "submitted_at": NOW}
     hints = {"poll_interval": 2.5, "expected_duration": 12.0, "inline": False}
-    full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "request_info": NOTE}
+    full = {
+        **request,
+        **hints,
+        "input_size": [600, 400],
+        "queue_timeout": 60.0,
+        "do_xcom_push": True,
+        "request_info": NOTE,
+    }
     limiter = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
     waited = {
         "waited": [{"key": "0" * 20, "request_id": ID, "submitted_at": NOW}],

@@ -47,18 +47,22 @@ SKIPPED = {"tests/words.py", "tests/test_words.py", "docs/glossary.md", "constra
 QUOTES: tuple[str, ...] = ()
 
 
-def files(paths: Iterable[str] = ()) -> list[Path]:
+def files(paths: Iterable[str] = (), *, root: Path = ROOT) -> list[Path]:
     """The text files of the repository at or below these paths."""
     listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "--", *paths], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "-co", "--exclude-standard", "--", *paths],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     found = [Path(name) for name in listed.stdout.splitlines() if name not in SKIPPED]
-    return [path for path in found if (ROOT / path).is_file() and (path.suffix in SUFFIXES or path.name in NAMES)]
+    return [path for path in found if (root / path).is_file() and (path.suffix in SUFFIXES or path.name in NAMES)]
 
 
-def retired_in(path: Path) -> Iterator[tuple[int, str]]:
+def retired_in(path: Path, *, root: Path = ROOT) -> Iterator[tuple[int, str]]:
     """Line and word of everything retired in a file."""
-    text = (ROOT / path).read_text(encoding="utf-8")
+    text = (root / path).read_text(encoding="utf-8")
     for quote in QUOTES:
         text = text.replace(quote, " " * len(quote))
     for number, line in enumerate(text.splitlines(), 1):

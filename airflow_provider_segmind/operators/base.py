@@ -34,7 +34,13 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
     from airflow.providers.openlineage.extractors import OperatorLineage
 
-    from airflow_provider_segmind.execution.request_task import Finished, Outcome, RequestTask
+    from airflow_provider_segmind.execution.request_task import (
+        Finished,
+        Outcome,
+        RequestTask,
+        WaitForRateLimit,
+        WaitInTriggerer,
+    )
     from airflow_provider_segmind.lineage import TaskLineage
     from airflow_provider_segmind.protocol.models import ModelParameters
 
@@ -164,24 +170,32 @@ class SegmindRequestOperator(BaseOperator):
             emit(context, self.hook, self.outlets, finished.lineage)
         return finished.value
 
-    def _defer(self, outcome: Any) -> NoReturn:
+    def _defer(self, outcome: WaitForRateLimit | WaitInTriggerer) -> NoReturn:
         from airflow_provider_segmind.execution.request_task import WaitForRateLimit
-        from airflow_provider_segmind.triggers.rate_limit import SegmindRateLimitTrigger
-        from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
         if isinstance(outcome, WaitForRateLimit):
-            self.defer(
-                trigger=SegmindRateLimitTrigger(
-                    segmind_conn_id=self.segmind_conn_id,
-                    opens_at=outcome.opens_at,
-                    started_at=outcome.started_at,
-                    deadline=outcome.deadline,
-                    returns=outcome.returns,
-                    not_before=not_before(),
-                ),
-                method_name="execute_after_limit",
-                timeout=deferral_timeout(outcome.deadline),
-            )
+            self._defer_for_rate_limit(outcome)
+        self._defer_for_request(outcome)
+
+    def _defer_for_rate_limit(self, outcome: WaitForRateLimit) -> NoReturn:
+        from airflow_provider_segmind.triggers.rate_limit import SegmindRateLimitTrigger
+
+        self.defer(
+            trigger=SegmindRateLimitTrigger(
+                segmind_conn_id=self.segmind_conn_id,
+                opens_at=outcome.opens_at,
+                started_at=outcome.started_at,
+                deadline=outcome.deadline,
+                returns=outcome.returns,
+                not_before=not_before(),
+            ),
+            method_name="execute_after_limit",
+            timeout=deferral_timeout(outcome.deadline),
+        )
+
+    def _defer_for_request(self, outcome: WaitInTriggerer) -> NoReturn:
+        from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
+
         self._leave_out_links((SegmindOutputLink(), SegmindStoredLink()))
         watch = outcome.watch
         self.defer(

@@ -61,8 +61,8 @@ class SegmindBatchOperator(BaseOperator):
     claim, ``<task id>.claim``, names its owner and its end, is removed on every exit but a deferral, and does not count
     when Airflow reports that its owner has ended. A claim that was not removed makes the next run search the history.
 
-    Further arguments: ``max_bytes`` of :class:`.StorageOptions`; ``poll_interval`` and ``expected_duration`` of
-    :class:`.WaitOptions`; :class:`.SubmitOptions`, :class:`.BatchOptions`, and those of every task.
+    Further arguments: those of the signature that :class:`.StorageOptions`, :class:`.WaitOptions`,
+    :class:`.SubmitOptions` and :class:`.BatchOptions` describe, and those of every task.
 
     :param model: slug of the model. (templated)
     :param items: the images: each a dict of the model's parameters, or the URL of its image. (templated)

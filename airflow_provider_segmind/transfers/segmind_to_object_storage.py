@@ -31,7 +31,8 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     Returns the result with ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``) added.
 
-    Give either ``result`` or ``request_id``. Further arguments: those of every task.
+    Give either ``result`` or ``request_id``. Further arguments: those of the signature that :class:`.StorageOptions`
+    describes, and those of every task.
 
     :param result: what an upscaling task, or the sensor, returned (its XCom). (templated)
     :param request_id: a request that is COMPLETED: its result is fetched, or searched in the request history once its
@@ -42,7 +43,6 @@ class SegmindToObjectStorageOperator(BaseOperator):
         output's own name), ``{request_id}``, ``{map_index}`` and ``{ext}`` are filled in. Two mapped tasks with the
         same target: the second one fails before it writes. (templated)
     :param destination_conn_id: Airflow connection of the storage. (templated)
-    :param max_bytes: refuse a larger output (bytes; default 2 GiB).
     :param segmind_conn_id: Airflow connection (default ``segmind_default``); None for the key in ``SEGMIND_API_KEY``.
         (templated)
     """
