@@ -81,7 +81,7 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
 
     def execute_complete(self, context: Context, event: Any = None, request_id: str | None = None) -> dict[str, Any]:
         """Take over from the trigger, with what was noted of the parameters: the function is not called again."""
-        self._noted = (event.get("note") if isinstance(event, Mapping) else None) or {}
+        self._noted = (event.get("request_info") if isinstance(event, Mapping) else None) or {}
         return super().execute_complete(context, event, request_id)
 
     def _note(self, prepared: Prepared, note: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class SegmindRunModelOperator(WaitsForRequest):
             with telemetry.counting_errors(self.model, request_id):
                 found = read_any_event(event, request_id=request_id)
             self.request_id = found.request_id
-            note = found.note or {}
+            note = found.request_info or {}
             want = Want({}, RequestRecord(key=str(note.get("key") or "")))
             run = self._single(context, want, self._delivery(context, note, found.input_size))
             return self._return(context, run, run.resume(found))

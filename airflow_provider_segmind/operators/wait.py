@@ -29,16 +29,18 @@ class WaitsForRequest(ModelArguments):
 
     def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
         """Wait in this process and return the event that ends the wait; None where the triggerer is to wait on."""
+        from airflow_provider_segmind.polling.drivers import wait_for_request, with_learned_durations
+
         if not self.deferrable:
-            return self.hook.watch(watch)
+            return wait_for_request(self.hook, watch)
         deadline = min(watch.deadline, started_at + self.defer_after)
         now = time.time()
-        if now + self.hook.informed(watch).first_poll(now) > deadline:
+        if now + with_learned_durations(watch, self.segmind_conn_id).first_poll(now) > deadline:
             return None  # nothing to see so early: a look would be a poll for nothing
-        event = self.hook.watch(replace(watch, deadline=deadline))
+        event = wait_for_request(self.hook, replace(watch, deadline=deadline))
         return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
 
-    def _defer(self, watch: Watch, input_size: tuple[int, int] | None, note: dict[str, Any] | None) -> NoReturn:
+    def _defer(self, watch: Watch, input_size: tuple[int, int] | None, request_info: dict[str, Any] | None) -> NoReturn:
         from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
         self._links_without_an_output()
@@ -57,7 +59,7 @@ class WaitsForRequest(ModelArguments):
                 not_before=not_before(),
                 end_from_trigger=self.end_from_trigger,
                 do_xcom_push=self.do_xcom_push,
-                note=note,
+                request_info=request_info,
             ),
             method_name="execute_complete",
             kwargs={"request_id": watch.request_id},

@@ -294,7 +294,7 @@ class Task:
 
     def _event(self, waits: Submitted | Deferred, process: Process) -> Any:
         if isinstance(waits, Submitted):
-            return self.event(waits.request_id).model_copy(update={"note": {"key": process.key}})
+            return self.event(waits.request_id).model_copy(update={"request_info": {"key": process.key}})
         world, ended = self.world, []
         for one in waits.waited:
             request = self.gateway.find(one.request_id)

@@ -213,7 +213,7 @@ class Process:
         while True:
             engine = self._engine(batch=False)
             if event is not None:
-                want, before = Want({}, RequestRecord(key=event.note["key"])), None
+                want, before = Want({}, RequestRecord(key=event.request_info["key"])), None
             else:
                 prepared = self._prepared(engine)
                 want, before = self._want(prepared), prepared.missing
