@@ -1,4 +1,4 @@
-"""When the many that wait for the same moment go on."""
+"""Random delays, so that tasks that wait for the same moment do not continue together."""
 
 from __future__ import annotations
 
@@ -6,5 +6,9 @@ import random
 
 
 def spread(seconds: float) -> float:
-    """Return the seconds to wait for a rate limit: many tasks wait for the same reset, and go on spread over 1.5 s."""
+    """
+    Return the seconds to wait for a rate limit: 0.05 to 1.5 s longer, so that tasks are spread after the reset.
+
+    :param seconds: until the reset.
+    """
     return seconds + random.uniform(0.05, 1.5)  # noqa: S311

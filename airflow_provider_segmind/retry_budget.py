@@ -1,4 +1,4 @@
-"""How often and how long one call is tried: tenacity's options, the same for both drivers and for downloads."""
+"""How often and for how long one call is retried: tenacity options for both clients and for downloads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _BACKOFF = wait_random_exponential(multiplier=0.5, max=15)
 @dataclass(frozen=True)
 class RetryBudget:
     """
-    How patient a client is with one call.
+    The limits of the retries of one call.
 
-    :param attempts: how often it is sent at most.
-    :param seconds: for how long at most, waits included; a wait that would end later is not begun.
+    :param attempts: maximum number of attempts (default 6).
+    :param seconds: maximum duration including pauses (default 120); a pause that would end later is not started.
     """
 
     attempts: int = 6
@@ -42,9 +42,16 @@ ONCE = RetryBudget(attempts=1)
 def retry_options(
     may_replay: Callable[[SegmindError], bool], budget: RetryBudget, name: str, clock: Callable[[], float]
 ) -> dict[str, Any]:
-    """Return the tenacity options of one call: the same for both drivers and the download."""
+    """
+    Return the tenacity options of one call.
 
-    def again(error: BaseException) -> bool:
+    :param may_replay: returns whether the call may be sent again after an error.
+    :param budget: attempts and seconds.
+    :param name: the call's name, for the log.
+    :param clock: the current time (epoch seconds).
+    """
+
+    def is_retryable(error: BaseException) -> bool:
         return isinstance(error, SegmindError) and may_replay(error)
 
     def wait(state: RetryCallState) -> float:
@@ -55,7 +62,7 @@ def retry_options(
     def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning(
-            "%s: attempt %d failed, next in %.1f s: %s",
+            "%s: attempt %d failed, next attempt in %.1f s: %s",
             name,
             state.attempt_number,
             state.upcoming_sleep,
@@ -63,7 +70,7 @@ def retry_options(
         )
 
     return {
-        "retry": retry_if_exception(again),
+        "retry": retry_if_exception(is_retryable),
         "wait": wait,
         "stop": stop_after_attempt(budget.attempts) | stop_before_delay(budget.seconds),
         "before_sleep": report,

@@ -1,8 +1,9 @@
 """
-When to look: our schedule against fixed intervals and against the optimum, simulated for lognormal durations.
+When to poll: our schedule against fixed intervals and against the optimum, simulated for lognormal durations.
 
-The optimum minimizes looks + delay, a look being worth 2 % of the duration, and knows the distribution exactly; the
-two formulas of ``polling/schedule.py`` (``Known.first`` and ``Known.step``) are fitted to it.
+The optimum minimizes polls + delay, where one poll counts as a delay of 2 % of the duration, and is computed from the
+exact distribution. The two formulas of ``polling/durations.py`` (``DurationEstimate.first_poll`` and ``.interval``) are
+fitted to it.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from statistics import mean
 
 import numpy as np
 
-from airflow_provider_segmind.polling.schedule import Durations, Known, PollSchedule
+from airflow_provider_segmind.polling.durations import DurationEstimate, Durations
+from airflow_provider_segmind.polling.schedule import PollSchedule
 from benchmarks.figures import Part, Ratio, Row
 
 MEDIAN = 12.0  # seconds
 SIGMAS = (0.05, 0.2, 0.4)
-#: What a look is worth: so many durations of delay.
-_WORTH = 1 / 50
+#: Delay that counts as much as one poll, in durations.
+_POLL_COST = 1 / 50
 _GRID = 400
 
-#: From the elapsed seconds to the seconds of the next look.
+#: From the elapsed seconds to the time of the next poll (seconds since the submit).
 Schedule = Callable[[float], float]
 
 
 def run(quick: bool) -> Part:
-    """Simulate; quick: with fewer jobs."""
+    """Run the simulation; ``quick``: with fewer jobs."""
     jobs = 4_000 if quick else 40_000
     rows, ratios = [], []
     for sigma in SIGMAS:
@@ -49,7 +51,7 @@ def run(quick: bool) -> Part:
 
 
 def _together(row: Row) -> float:
-    return (row.figures["looks a job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _WORTH
+    return (row.figures["looks a job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _POLL_COST
 
 
 def _row(contender: str, setting: str, polls: float, delay: float) -> Row:
@@ -57,10 +59,10 @@ def _row(contender: str, setting: str, polls: float, delay: float) -> Row:
 
 
 def _contenders(sigma: float) -> list[tuple[str, Schedule]]:
-    known = PollSchedule(Known(MEDIAN, sigma))
+    schedule = PollSchedule(DurationEstimate(MEDIAN, sigma))
 
     def ours(elapsed: float) -> float:
-        return known.first(0.0) if elapsed == 0 else elapsed + known.next(elapsed)
+        return schedule.first(0.0) if elapsed == 0 else elapsed + schedule.next(elapsed)
 
     return [
         ("every 1 s", lambda elapsed: elapsed + 1.0),
@@ -87,14 +89,14 @@ def _learn(sigma: float, jobs: int) -> tuple[float, float]:
     rng, durations, found = random.Random(1), Durations(), []  # noqa: S311
     for _ in range(jobs):
         duration = rng.lognormvariate(math.log(MEDIAN), sigma)
-        ours = PollSchedule(durations.known(None, now=math.inf), phase=rng.random())
+        ours = PollSchedule(durations.estimate(None, now=math.inf), phase=rng.random())
         found.append(_polls(lambda now, s=ours: s.first(0.0) if now == 0 else now + s.next(now), duration))  # type: ignore[misc]
         durations.learn(duration, submitted_at=0.0, now=duration)
     return mean(polls for polls, _ in found), mean(delay for _, delay in found)
 
 
 def _optimum(sigma: float) -> tuple[float, float]:
-    """Return looks and delay of the best schedule, by dynamic programming from the last moment backwards."""
+    """Return polls and delay of the best schedule, by dynamic programming from the last moment backwards."""
     at = np.exp(np.linspace(-4.5 * sigma, 4.5 * sigma, _GRID))
     done = np.array([0.5 * (1 + math.erf(math.log(x) / sigma / math.sqrt(2))) for x in at])
     share, middle = np.diff(done), np.sqrt(at[1:] * at[:-1])
@@ -103,7 +105,7 @@ def _optimum(sigma: float) -> tuple[float, float]:
         left = max(1.0 - done[now], 1e-12)
         later = np.arange(now + 1, _GRID)
         late = at[later] * np.cumsum(share[now:] / middle[now:]) - np.cumsum(share[now:])
-        total = 1 + late / left / _WORTH + (1 - done[later]) / left * cost[later]
+        total = 1 + late / left / _POLL_COST + (1 - done[later]) / left * cost[later]
         best = int(np.argmin(total))
         goes_on = (1 - done[later[best]]) / left
         cost[now] = total[best]

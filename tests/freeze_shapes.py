@@ -38,7 +38,7 @@ STORED = {
     "width": 2400,
     "height": 1600,
 }
-NOTE = {
+REQUEST_INFO = {
     "key": "cd" * 10,
     "fingerprint": "cd" * 32,
     "input": {"uri": IMAGE},
@@ -80,7 +80,7 @@ def triggers() -> list[dict[str, Any]]:
         "input_size": [600, 400],
         "queue_timeout": 60.0,
         "do_xcom_push": True,
-        "request_info": NOTE,
+        "request_info": REQUEST_INFO,
     }
     limiter = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
     waited = {
@@ -90,7 +90,7 @@ def triggers() -> list[dict[str, Any]]:
     wanted = [
         ("triggers.segmind", "SegmindRequestTrigger", request),
         ("triggers.segmind", "SegmindRequestTrigger", full),
-        ("triggers.gate", "SegmindRateLimitTrigger", limiter),
+        ("triggers.rate_limit", "SegmindRateLimitTrigger", limiter),
         (
             "triggers.batch",
             "SegmindBatchTrigger",
@@ -124,8 +124,8 @@ def events() -> dict[str, Any]:
     errors, there, waves = need("exceptions"), need("protocol.events"), need("execution.waves")
     size = {"input_size": (600, 400)}
     known = {
-        "completed": there.CompletedEvent(request_id=ID, result=result(), request_info=NOTE, **size),
-        "fetch": there.FetchEvent(request_id=ID, request_info=NOTE, **size),
+        "completed": there.CompletedEvent(request_id=ID, result=result(), request_info=REQUEST_INFO, **size),
+        "fetch": there.FetchEvent(request_id=ID, request_info=REQUEST_INFO, **size),
     }
     for kind, cls in {
         "failed": errors.SegmindRequestFailedError,
@@ -199,7 +199,9 @@ def batch() -> dict[str, Any]:
 def sidecar() -> dict[str, Any]:
     """Return the sidecar of a stored object."""
     there = need("storage.sidecar")
-    about = there.About(parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(NOTE, "key"))
+    about = there.About(
+        parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(REQUEST_INFO, "key")
+    )
     [found] = there.sidecars(result(), [STORED], about)
     return dict(json.loads(found.model_dump_json()))
 

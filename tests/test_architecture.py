@@ -32,9 +32,10 @@ LONGEST_FILE = 350  # lines
 #: Room -> the rooms it may import from, besides itself. A room is a module or a package; the longest name wins.
 #: ``exceptions`` and the version are open to all. A new room has to be put in here.
 BELOW = ("protocol",)
-HOOKS = (*BELOW, "compat", "jitter", "retrying", "client", "hooks")
+HOOKS = (*BELOW, "compat", "jitter", "retry_budget", "client", "hooks")
 SERVICES = (
     *HOOKS,
+    "polling",
     "telemetry",
     "triggers",
     "execution",
@@ -46,25 +47,26 @@ SERVICES = (
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (),
     "exceptions": (),
-    "later": (),
+    "lazy_imports": (),
     "airflow_version": (),
     "compat": (),
     "get_provider_info": (),
     "protocol": (),
     "jitter": (),
-    "retrying": (*BELOW, "jitter"),
-    "client": (*BELOW, "retrying"),
-    "hooks": (*BELOW, "jitter", "retrying", "client"),
+    "retry_budget": (*BELOW, "jitter"),
+    "client": (*BELOW, "retry_budget"),
+    "hooks": (*BELOW, "retry_budget", "client"),
+    "polling": (*BELOW, "jitter", "retry_budget", "client", "hooks"),
     "telemetry": BELOW,
-    "execution": (*HOOKS, "telemetry", "storage", "lineage"),
-    "triggers": (*HOOKS, "telemetry", "execution"),
-    "retries": ("compat",),
+    "execution": (*HOOKS, "polling", "telemetry", "storage", "lineage"),
+    "triggers": (*HOOKS, "polling", "telemetry", "execution"),
+    "retry_policy": ("compat",),
     "storage": HOOKS,
     "lineage": (*HOOKS, "storage"),
     "links": (*HOOKS, "storage"),
-    "operators.common": (*HOOKS, "execution", "storage", "retries"),
+    "operators.common": (*HOOKS, "execution", "storage", "retry_policy"),
     "operators.credits": (*HOOKS, "operators.common"),
-    "operators": (*SERVICES, "operators.credits", "retries"),
+    "operators": (*SERVICES, "operators.credits", "retry_policy"),
     "sensors": (*SERVICES, "operators.credits"),
     "transfers": SERVICES,
     "decorators": (*SERVICES, "operators"),
@@ -73,7 +75,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "__main__": ("cli",),
     "emulator": (),
 }
-OPEN_TO_ALL = {"", "exceptions", "later", "airflow_version"}
+OPEN_TO_ALL = {"", "exceptions", "lazy_imports", "airflow_version"}
 
 #: What the pure part may import: it computes, and does nothing else.
 PURE = {
@@ -85,7 +87,7 @@ PURE = {
 #: The engine: what of ``execution/`` runs in the simulator's world as it is. The rest is what the ports are made of.
 ENGINE = ("batch", "engine", "ports", "record", "recover", "resolve", "single", "submit", "want", "waves")
 #: Rooms behind the engine's ports.
-BEHIND_PORTS = {"hooks", "client", "storage", "compat", "retrying"}
+BEHIND_PORTS = {"hooks", "client", "polling", "storage", "compat", "retry_budget"}
 #: Ways to read a clock or to draw lots that hide in modules which are pure otherwise.
 IMPURE_CALLS = re.compile(r"\b(now|utcnow|today|uuid1|uuid4|open|input|print)$")
 

@@ -1,4 +1,4 @@
-"""The client over real sockets: what is sent, what is sent again, and where the key goes."""
+"""The clients over real sockets: what is sent, what is retried, and which hosts receive the key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARAMETERS = {"prompt": "hello"}
 
 
 class Both:
-    """Send through the sync and the async driver alike."""
+    """Send a call with the sync or the async client."""
 
     def __init__(self, kind, settings, **options):
         self.kind, self.sleeps = kind, Sleeps()
@@ -69,7 +69,7 @@ def test_a_submit_is_sent_once(driver, segmind_emulator):
 @pytest.mark.parametrize("fault", ["status", "status_after"])
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 522])
 def test_a_submit_after_a_5xx_is_not_sent_again(driver, segmind_emulator, fault, status):
-    """It may have been accepted all the same: execution/ asks the request history first."""
+    """Segmind may have accepted it: execution/ searches the request history first."""
     segmind_emulator.faults.add("submit", f"{fault}:{status}", times=2)
     both = driver()
     with pytest.raises(SegmindError) as caught:
@@ -101,14 +101,16 @@ def test_a_submit_whose_response_was_lost_is_never_sent_again(driver, segmind_em
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_a_dropped_connection_before_acceptance_polls_the_same_so_it_is_not_sent_again(driver, segmind_emulator):
+def test_a_connection_dropped_before_acceptance_cannot_be_told_apart_so_the_submit_is_not_sent_again(
+    driver, segmind_emulator
+):
     segmind_emulator.faults.add("submit", "drop_before")
     with pytest.raises(SegmindUnknownOutcomeError):
         driver().send(submit())
     assert segmind_emulator.stats.submits_accepted == 0
 
 
-def test_a_refused_connection_may_be_tried_again(driver):
+def test_a_refused_connection_is_retried(driver):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: refused
         both = driver(f"http://127.0.0.1:{taken.getsockname()[1]}", budget=RetryBudget(attempts=3))
@@ -121,16 +123,16 @@ def test_a_refused_connection_may_be_tried_again(driver):
 @pytest.mark.parametrize(
     "fault", ["status:500", "status:502", "garbage", "drop_before", "drop_after", "html", "truncate"]
 )
-def test_a_poll_is_repeated_on_anything_that_may_pass(driver, segmind_emulator, fault):
+def test_a_poll_is_retried_after_every_transient_error(driver, segmind_emulator, fault):
     request_id = driver().send(submit()).request_id
     segmind_emulator.faults.add("status", fault, times=2)
     both = driver()
     assert both.send(calls.get_status(request_id)).request_id == request_id
-    # aiohttp itself repeats a GET once on a kept-alive connection that breaks, because the host may have closed it.
+    # aiohttp itself retries a GET once if a kept-alive connection breaks, because the host may have closed it.
     assert len(both.sleeps) == 2 or (both.kind == "async" and fault.startswith("drop") and len(both.sleeps) == 1)
 
 
-def test_what_will_not_pass_is_not_repeated(driver, segmind_emulator):
+def test_an_error_that_is_not_retryable_is_not_retried(driver, segmind_emulator):
     both = driver()
     segmind_emulator.faults.add("status", "status:401")
     with pytest.raises(SegmindAuthError):
@@ -138,7 +140,7 @@ def test_what_will_not_pass_is_not_repeated(driver, segmind_emulator):
     assert both.sleeps == []
 
 
-def test_attempts_end(driver, segmind_emulator):
+def test_the_number_of_attempts_is_limited(driver, segmind_emulator):
     segmind_emulator.faults.add("submit", "status:429")
     segmind_emulator.faults.add("credits", "status:503")
     both = driver(budget=RetryBudget(attempts=4))
@@ -151,14 +153,14 @@ def test_attempts_end(driver, segmind_emulator):
     assert len(both.sleeps) == 6
 
 
-def test_a_rate_limit_is_waited_out_until_its_reset(driver, segmind_emulator):
+def test_after_a_rate_limit_the_client_pauses_until_the_reset(driver, segmind_emulator):
     segmind_emulator.faults.add("submit", "status:429", times=1, headers={"retry-after": "20"})
     both = driver()
     both.send(submit())
     assert 20 < both.sleeps[0] < 22
 
 
-def test_a_wait_beyond_the_budget_is_not_begun(driver, segmind_emulator):
+def test_a_pause_beyond_the_budget_is_not_started(driver, segmind_emulator):
     segmind_emulator.faults.add("submit", "status:429", times=1, headers={"retry-after": "300"})
     both = driver(budget=RetryBudget(seconds=60))
     with pytest.raises(SegmindRateLimitedError):
@@ -191,7 +193,7 @@ def test_the_key_goes_in_its_header_and_an_echo_of_it_is_masked(driver):
     assert "key *** is bad" in str(caught.value)
 
 
-def test_uploads_and_history_go_to_their_own_hosts():
+def test_uploads_and_history_are_sent_to_their_own_hosts():
     with recorder() as gateway, recorder() as upload, recorder() as history:
         upload.response = (200, {}, b'{"file_urls": ["https://x/a.png"]}')
         history.response = (200, {}, b"[]")
@@ -210,7 +212,7 @@ def test_uploads_and_history_go_to_their_own_hosts():
 
 
 class KeepsAlive(BaseHTTPRequestHandler):
-    """A gateway that keeps connections, and remembers which request came over which."""
+    """A gateway that keeps connections alive, and records which request used which connection."""
 
     protocol_version = "HTTP/1.1"
     seen: list[tuple[str, object, str | None]]
@@ -249,14 +251,14 @@ def test_a_connection_is_opened_before_a_submit_and_kept_for_it():
 
 
 @pytest.mark.parametrize("route", ["any", "submit"])
-def test_connecting_asks_for_nothing_and_whatever_comes_back_is_a_connection(segmind_emulator, route):
+def test_connecting_submits_nothing_and_accepts_every_response(segmind_emulator, route):
     segmind_emulator.faults.add(route, "status:500")
     with SegmindClient(settings_for(segmind_emulator.url)) as client:
         client.connect()
     assert segmind_emulator.stats.submits_attempted == 0
 
 
-def test_a_gateway_that_cannot_be_reached_is_known_before_the_submit():
+def test_an_unreachable_gateway_is_found_before_the_submit():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: refused
         client = SegmindClient(settings_for(f"http://127.0.0.1:{taken.getsockname()[1]}"))
@@ -269,7 +271,7 @@ NOW = 1_800_000_000.0
 
 
 def skew_of(*, now=NOW, took=0.0, **headers):
-    """What a client learns of Segmind's clock from one response."""
+    """Return the clock skew that a client derives from one response."""
     with SegmindClient(settings_for("https://gateway.example"), clock=lambda: now) as client:
         assert client.skew is None
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -278,17 +280,17 @@ def skew_of(*, now=NOW, took=0.0, **headers):
 
 
 @pytest.mark.parametrize("ahead", [0, 15, -15, 7200, -7200])
-def test_the_date_of_a_response_reports_how_far_segminds_clock_is_ahead(ahead):
+def test_the_skew_of_segminds_clock_follows_from_the_date_of_a_response(ahead):
     assert skew_of(date=formatdate(NOW + ahead, usegmt=True)) == pytest.approx(ahead, abs=0.51)
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": ""}, {"date": "soon"}, {"date": "Sat, 99 Aug 2026 10:00:30 GMT"}])
-def test_without_a_date_nothing_is_known_of_segminds_clock(headers):
+def test_without_a_date_the_skew_is_unknown(headers):
     assert skew_of(**headers) is None
 
 
-def test_a_date_that_was_cached_or_was_long_on_its_way_is_not_believed():
-    """A skew that is wrong by minutes would prove that a submit never arrived, and it would be billed twice."""
+def test_the_date_of_a_cached_or_slow_response_is_ignored():
+    """With a skew that is wrong by minutes, an accepted submit would count as never sent, and be billed twice."""
     date = formatdate(NOW, usegmt=True)
     assert skew_of(date=date, age="0") is not None
     assert skew_of(date=date, age="300") is None
@@ -296,7 +298,7 @@ def test_a_date_that_was_cached_or_was_long_on_its_way_is_not_believed():
     assert skew_of(date=date, took=-30.0) is None, "this machine's clock was set back meanwhile"
 
 
-def test_every_way_to_send_learns_segminds_clock(segmind_emulator):
+def test_every_kind_of_call_updates_the_skew(segmind_emulator):
     ahead = 90.0
     settings = settings_for(segmind_emulator.url)
     slow = {"clock": lambda: time.time() - ahead}

@@ -1,4 +1,4 @@
-"""Downloads: whole or started again, without the key, and from nowhere that a worker must not read."""
+"""Downloads: complete or retried, without the key, and only from allowed hosts."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def test_a_download_carries_no_key_and_is_measured(segmind_emulator, tmp_path):
     assert segmind_emulator.stats.keys_seen_on_downloads == 0
 
 
-PASSING = [401, 403, 404, 410, 408, 425, 429, 500, 503]
+TRANSIENT = [401, 403, 404, 410, 408, 425, 429, 500, 503]
 
 
-@pytest.mark.parametrize("fault", ["truncate", "drop_before", "empty", *(f"status:{status}" for status in PASSING)])
+@pytest.mark.parametrize("fault", ["truncate", "drop_before", "empty", *(f"status:{status}" for status in TRANSIENT)])
 def test_a_broken_download_starts_again(segmind_emulator, fault):
     url = segmind_emulator.add_image(b"x" * 500_000, name="a.png")
     segmind_emulator.faults.add("asset", fault, times=2)
@@ -56,13 +56,13 @@ CONTENT = bytes(range(256)) * 12_000
 FORMS = {
     "announced": b"Content-Length: %d\r\n\r\n" % len(CONTENT) + CONTENT,
     "chunked": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(CONTENT) + CONTENT + b"\r\n0\r\n\r\n",
-    "until the end": b"\r\n" + CONTENT,
+    "until closed": b"\r\n" + CONTENT,
 }
 
 
 @contextmanager
 def raw_host(response: bytes, *, then_wait: float = 0.0):
-    """Answer each connection with these bytes, and close it after so many seconds."""
+    """Respond to each connection with these bytes, and close it after ``then_wait`` seconds."""
 
     def serve() -> None:
         with suppress(OSError):
@@ -80,7 +80,7 @@ def raw_host(response: bytes, *, then_wait: float = 0.0):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_body_is_whole_however_its_length_is_reported(form):
+def test_a_body_is_complete_in_every_transfer_form(form):
     with raw_host(b"HTTP/1.1 200 OK\r\n" + FORMS[form]) as url:
         content, found = fetch(settings_for(url), f"{url}/output.bin")
     assert content == CONTENT
@@ -102,7 +102,7 @@ def test_an_empty_body_is_not_an_output(rest):
 
 @pytest.mark.parametrize("form", ["announced", "chunked"])
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-def test_a_body_that_is_cut_short_is_retryable(form, share):
+def test_a_truncated_body_is_retryable(form, share):
     whole = b"HTTP/1.1 200 OK\r\n" + FORMS[form]
     head = len(whole) - len(CONTENT)
     with raw_host(whole[: head + int(share * len(CONTENT))]) as url, pytest.raises(SegmindDownloadError) as caught:
@@ -110,7 +110,7 @@ def test_a_body_that_is_cut_short_is_retryable(form, share):
     assert caught.value.retryable
 
 
-def test_a_body_that_stops_coming_is_given_up():
+def test_a_stalled_body_times_out():
     whole = b"HTTP/1.1 200 OK\r\n" + FORMS["announced"]
     with raw_host(whole[:-1], then_wait=1.0) as url:
         settings = settings_for(url, read_timeout=0.2)
@@ -119,7 +119,7 @@ def test_a_body_that_stops_coming_is_given_up():
     assert caught.value.retryable
 
 
-def test_a_download_that_stays_broken_reports_so(segmind_emulator):
+def test_a_download_that_stays_broken_is_an_error(segmind_emulator):
     url = segmind_emulator.add_image(b"x" * 1000, name="a.png")
     segmind_emulator.faults.add("asset", "truncate")
     with pytest.raises(SegmindDownloadError) as caught:
@@ -128,10 +128,11 @@ def test_a_download_that_stays_broken_reports_so(segmind_emulator):
 
 
 @pytest.mark.parametrize(
-    ("status", "retryable"), [*((status, True) for status in PASSING), *((status, False) for status in (204, 400, 405))]
+    ("status", "retryable"),
+    [*((status, True) for status in TRANSIENT), *((status, False) for status in (204, 400, 405))],
 )
-def test_what_an_output_host_responses(status, retryable):
-    """A refusal may pass (the output is not known everywhere yet): the engine decides when an output is gone."""
+def test_statuses_of_an_output_host(status, retryable):
+    """A refusal may be transient (a new output); the engine decides when an output has expired."""
     with recorder() as host:
         host.response = (status, {"www-authenticate": "Basic"}, b"no")
         with pytest.raises(SegmindDownloadError) as caught:
@@ -143,7 +144,7 @@ def test_what_an_output_host_responses(status, retryable):
             assert not {"x-api-key", "authorization", "cookie"} & set(headers)
 
 
-def test_too_large_is_refused_early_and_late(segmind_emulator):
+def test_too_many_bytes_are_refused(segmind_emulator):
     url = segmind_emulator.add_image(b"x" * 1000, name="a.png")
     with pytest.raises(SegmindOutputError, match="1000 bytes, more than the 999"):
         fetch(settings_for(segmind_emulator.url), url, max_bytes=999)
@@ -175,13 +176,13 @@ def test_a_redirect_into_a_private_network_is_refused(location):
             fetch(settings_for(host.url), f"{host.url}/a.png")
 
 
-def test_a_name_that_leads_home_is_refused(segmind_emulator):
-    """This machine's own name does not say where it leads: only its addresses do."""
+def test_a_name_of_this_machine_is_refused(segmind_emulator):
+    """Only the addresses of the machine's own name show that it is local."""
     with pytest.raises(SegmindForbiddenHostError, match="leads to"):
         fetch(settings_for(segmind_emulator.url), f"https://{socket.gethostname()}:1/a.png")
 
 
-def test_redirects_end():
+def test_the_number_of_redirects_is_limited():
     with recorder() as host:
         host.response = (302, {"location": "/again"}, b"")
         with pytest.raises(SegmindForbiddenHostError, match="redirects"):
@@ -189,7 +190,7 @@ def test_redirects_end():
         assert len(host.seen) == 6
 
 
-def test_the_connection_goes_to_the_address_that_was_judged(monkeypatch):
+def test_the_connection_is_opened_to_the_validated_address(monkeypatch):
     """The name is resolved once; TLS and the Host header keep the name."""
     from airflow_provider_segmind.client.download import _pinned
 
@@ -218,7 +219,7 @@ def test_a_proxy_resolves_names_itself():
 
 
 @pytest.mark.parametrize("url", ["https://a..b/x", "https://xn--/a", "https://[v1.a]/", f"https://{'a' * 70}.example/"])
-def test_an_address_that_is_none_is_an_error_of_ours(segmind_emulator, url):
+def test_an_invalid_url_is_an_error_of_ours(segmind_emulator, url):
     with pytest.raises(SegmindError):
         fetch(settings_for(segmind_emulator.url), url, budget=RetryBudget(attempts=1))
 

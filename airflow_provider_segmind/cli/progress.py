@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from airflow_provider_segmind.cli.console import ERR, OUT, bill, report
+from airflow_provider_segmind.polling.drivers import wait_for_request
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event
 from airflow_provider_segmind.protocol.models import MODELS
@@ -51,7 +52,7 @@ def wait(hook: SegmindHook, watch: Watch) -> Result:
             if not ERR.is_terminal:
                 report(state.lower(), to=ERR)
 
-        event = read_event(hook.watch(replace(watch, on_state=show)).payload(), request_id=watch.request_id)
+        event = read_event(wait_for_request(hook, replace(watch, on_state=show)).payload(), request_id=watch.request_id)
     if isinstance(event, CompletedEvent):
         return event.result
     return hook.get_result(event.request_id, model=watch.model)

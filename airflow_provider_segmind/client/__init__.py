@@ -1,8 +1,8 @@
-"""The only room that knows httpx: two drivers that send any call, and one download."""
+"""The HTTP layer, and the only package that imports httpx and aiohttp: two clients that send any call, one download."""
 
 from airflow_provider_segmind.client.download import Download, download
 from airflow_provider_segmind.client.driver import SegmindClient
 from airflow_provider_segmind.client.transport import ssl_context
 
-# AsyncSegmindClient is imported from where it stands: a task process has no use for aiohttp.
+# Import AsyncSegmindClient from its own module: a task process does not need aiohttp.
 __all__ = ["Download", "SegmindClient", "download", "ssl_context"]

@@ -1,4 +1,4 @@
-"""The driver for an event loop: a triggerer sends the looks of a thousand waits through one of these."""
+"""The client for an event loop: a triggerer sends the polls of a thousand waits through one of these."""
 
 from __future__ import annotations
 
@@ -28,16 +28,20 @@ from airflow_provider_segmind.retry_budget import RetryBudget
 
 T = TypeVar("T")
 
-#: Connections of one event loop: enough for 150 looks a second at 200 ms a round trip.
+#: Maximum TCP connections of one client: enough for 150 polls a second at a round trip of 200 ms.
 CONNECTIONS = 32
 
 
 class AsyncSegmindClient(Driver):
     """
-    The same as :class:`~airflow_provider_segmind.client.driver.SegmindClient`, for an event loop.
+    Send calls on an event loop, see :class:`~airflow_provider_segmind.client.driver.SegmindClient`.
 
-    What costs nothing (every look) goes over aiohttp, which takes a fifth of httpx's CPU (docs/performance.md). What
-    costs money goes over httpx, as in a task: its errors tell whether a request has left.
+    Calls that are free (every poll) use aiohttp, which takes a fifth of httpx's CPU (docs/performance.md). Calls that
+    are billed use httpx, as in a task process: its errors show whether the request was sent.
+
+    :param settings: the validated connection.
+    :param sleep: pauses between two attempts (seconds); for tests.
+    :param kwargs: ``budget`` and ``clock``, see :class:`~airflow_provider_segmind.client.driver.SegmindClient`.
     """
 
     def __init__(
@@ -54,7 +58,13 @@ class AsyncSegmindClient(Driver):
         self._paid: httpx.AsyncClient | None = None
 
     async def send(self, call: Call[T], *, budget: RetryBudget | None = None) -> T:
-        """Send the call, again where its money rule allows it, and return what it reads; raises SegmindError."""
+        """
+        Send a call and return the parsed response. It is retried only if a retry cannot be billed twice.
+
+        :param call: the call.
+        :param budget: attempts and seconds (default: the client's).
+        :raises SegmindError: every attempt failed, or the error is not retryable.
+        """
         budget = budget or self.budget
         if budget.attempts == 1:
             return await self._send_once(call)
@@ -85,7 +95,7 @@ class AsyncSegmindClient(Driver):
         return self._response(response.status_code, response.headers.raw, response.content, began=began)
 
     def _session(self) -> aiohttp.ClientSession:
-        """Return a session with the same habits as the options of httpx's clients; it belongs to the running loop."""
+        """Return a session with the same options as the httpx clients; it belongs to the running event loop."""
         settings = self.settings
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._verify),
@@ -96,7 +106,7 @@ class AsyncSegmindClient(Driver):
         )
 
     async def download(self, url: str, target: BinaryIO, *, max_bytes: int | None = None) -> Download:
-        """Stream an output into a file, in a thread: files block a loop anyway. See :func:`download`."""
+        """Stream an output into a file, in a thread because file access blocks an event loop. See :func:`download`."""
         return await asyncio.to_thread(download, self.settings, url, target, max_bytes=max_bytes, budget=self.budget)
 
     async def close(self) -> None:

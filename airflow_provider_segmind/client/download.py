@@ -1,4 +1,4 @@
-"""One download: an output, streamed into a file in constant memory, from where an output may come."""
+"""Download one output: stream it into a file in constant memory, from allowed hosts only."""
 
 from __future__ import annotations
 
@@ -23,15 +23,21 @@ from airflow_provider_segmind.protocol.hosts import MAX_REDIRECTS, check_address
 from airflow_provider_segmind.protocol.settings import ConnectionSettings
 from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 
-_BLOCK = 1 << 20  # bytes that are read at a time, at most
-_AHEAD = 8  # pieces that may wait to be hashed while the next are received
-#: Statuses of an output host that pass: trouble there, and refusals of an output that is not known everywhere yet.
-_PASSING = (401, 403, 404, 408, 410, 425, 429)
+_BLOCK = 1 << 20  # maximum bytes of one read
+_AHEAD = 8  # maximum pieces that wait to be hashed while the next are received
+#: Retryable statuses of an output host, besides 5xx: a new output may not be available on all of its servers yet.
+_TRANSIENT = (401, 403, 404, 408, 410, 425, 429)
 
 
 @dataclass(frozen=True)
 class Download:
-    """What was downloaded: how much, its SHA-256 (hex), and the content type that the host claims."""
+    """
+    A downloaded output.
+
+    :param bytes: its size.
+    :param sha256: its SHA-256 (hex).
+    :param content_type: the content type that the host states; None if it states none.
+    """
 
     bytes: int
     sha256: str
@@ -48,18 +54,21 @@ def download(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Download:
     """
-    Stream an output into a seekable file in constant memory; a broken or refused download starts again.
+    Stream an output into a seekable file in constant memory. A broken or refused download is retried from the start.
 
-    No key is sent. Every hop is judged by ``protocol/hosts.py`` and connected to at the address that was judged.
+    No key is sent. ``protocol/hosts.py`` validates the address of every hop, and the connection is opened to exactly
+    this address.
 
-    :param settings: the connection, for its hosts, proxy, time-outs and TLS.
-    :param url: the output's URL.
+    :param settings: the connection, for its hosts, proxy, timeouts and TLS.
+    :param url: the output URL.
     :param target: written from its current position.
-    :param max_bytes: refuse more than this.
-    :return: bytes, sha256 and content type.
-    :raises SegmindForbiddenHostError: the address, or one it redirects to, is not allowed.
-    :raises SegmindDownloadError: it broke, was empty or was refused every time, with the last HTTP status.
-    :raises SegmindOutputError: it is larger than ``max_bytes``.
+    :param max_bytes: maximum size (default: no limit).
+    :param budget: attempts and seconds (default: 6 attempts in 120 seconds).
+    :param sleep: pauses between two attempts (seconds); for tests.
+    :return: size, SHA-256 and content type.
+    :raises SegmindForbiddenHostError: the host, or a redirect target, is not allowed.
+    :raises SegmindDownloadError: every attempt broke, was empty or was refused; it has the last HTTP status.
+    :raises SegmindOutputError: the output is larger than ``max_bytes``.
     """
     start = target.tell()
 
@@ -95,10 +104,10 @@ def _download_once(settings: ConnectionSettings, url: str, target: BinaryIO, max
 
 def _pinned(settings: ConnectionSettings, url: str) -> tuple[dict[str, Any], str | None]:
     """
-    Return the request for one hop, and the proxy it goes through.
+    Return the request for one hop, and its proxy.
 
-    Without a proxy the connection goes to the very address that was judged, under the host's own name (for TLS
-    too). A proxy resolves names itself: what this machine can resolve is judged here, too, the rest is the proxy's.
+    Without a proxy the connection is opened to the address that was validated, with the host's own name in the
+    headers and in TLS. A proxy resolves names itself: names that this machine can resolve are validated here as well.
     """
     trusted = check_name(url, settings)
     headers = {"user-agent": USER_AGENT, "accept-encoding": "identity"}
@@ -109,10 +118,10 @@ def _pinned(settings: ConnectionSettings, url: str) -> tuple[dict[str, Any], str
             return {"url": target, "headers": headers}, proxy
         found = socket.getaddrinfo(target.host, target.port or 443, type=socket.SOCK_STREAM)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise SegmindForbiddenHostError(f"{url!r:.200} is no URL: {error}") from error
+        raise SegmindForbiddenHostError(f"{url!r:.200} is not a URL: {error}") from error
     except OSError as error:
         if proxy and "." in target.host.strip("."):
-            return {"url": target, "headers": headers}, proxy  # only the proxy knows this name
+            return {"url": target, "headers": headers}, proxy  # only the proxy can resolve this name
         raise SegmindDownloadError(f"{target.host} cannot be resolved: {error}") from error
     address = check_addresses(target.host, [str(entry[4][0]) for entry in found])
     if proxy:
@@ -134,9 +143,10 @@ def _environment_proxy(url: httpx.URL) -> str | None:
 
 def _pieces(response: httpx.Response, read_timeout: float) -> Iterator[bytes]:
     """
-    Yield the body, by large reads from httpx's own network stream where its length is announced.
+    Yield the body. If its length is known, read it in large pieces from httpx's own network stream.
 
-    httpx hands a body on in pieces of 64 KiB, at four times the CPU. Its first piece is all that came with the headers.
+    httpx itself yields pieces of 64 KiB, which takes four times the CPU. Its first piece is what arrived with the
+    headers.
     """
     length, stream = response.headers.get("content-length", ""), response.extensions.get("network_stream")
     plain = not {"transfer-encoding", "content-encoding"} & set(response.headers)
@@ -152,30 +162,32 @@ def _pieces(response: httpx.Response, read_timeout: float) -> Iterator[bytes]:
         piece = stream.read(min(left, _BLOCK), timeout=read_timeout) if left else b""
         if left and not piece:
             status = response.status_code
-            raise SegmindDownloadError(f"it broke off with {left} of {length} bytes left", status=status)
+            raise SegmindDownloadError(f"the download broke off with {left} of {length} bytes left", status=status)
 
 
 def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, max_bytes: int | None) -> Download:
     if response.status_code != httpx.codes.OK:
-        passing = response.status_code >= 500 or response.status_code in _PASSING
+        transient = response.status_code >= 500 or response.status_code in _TRANSIENT
         raise SegmindDownloadError(
-            "the host refuses it",
+            "the output host refused the download",
             status=response.status_code,
-            retryable=passing,
-            next_step=None if passing else "Outputs need no key and are kept for days: look at it by its request id.",
+            retryable=transient,
+            next_step=None
+            if transient
+            else "Outputs need no key and are kept for days: find the request in the request history.",
         )
     limit = max_bytes if max_bytes is not None else float("inf")
     digest, received = hashlib.sha256(), 0
     if (announced := response.headers.get("content-length", "")).isdigit() and int(announced) > limit:
-        raise SegmindOutputError(f"it has {announced} bytes, more than the {max_bytes} allowed")
+        raise SegmindOutputError(f"the output has {announced} bytes, more than the {max_bytes} allowed")
 
-    # Hashing costs more than receiving: in a thread of its own it overlaps with it.
+    # Hashing takes more time than receiving: a thread of its own overlaps the two.
     with ThreadPoolExecutor(1, thread_name_prefix="segmind-download") as thread:
         hashing: deque[Future[None]] = deque()
         for piece in _pieces(response, read_timeout):
             received += len(piece)
             if received > limit:
-                raise SegmindOutputError(f"it has more than the {max_bytes} bytes allowed")
+                raise SegmindOutputError(f"the output has more than the {max_bytes} bytes allowed")
             hashing.append(thread.submit(digest.update, piece))
             target.write(piece)
             if len(hashing) > _AHEAD:

@@ -1,7 +1,7 @@
 """
-The driver that sends any call from a task, and what it shares with the one for event loops.
+The client that sends any call from a task process, and what it shares with the client for event loops.
 
-What may be replayed and how an answer is read is decided in ``protocol/``.
+``protocol/`` decides which calls may be retried, and parses the responses.
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 
 T = TypeVar("T")
 
-#: Seconds; a response that took longer does not tell the time, because it may have been on its way for that long.
+#: Seconds; the ``Date`` of a response that took longer is not used, because it may be that old.
 _PROMPT = 5.0
 
 
 class Driver:
-    """What both drivers share: addresses, headers, and how httpx's words become ours."""
+    """
+    What both clients share: URLs, headers, and the conversion of responses.
+
+    :param settings: the validated connection.
+    :param budget: attempts and seconds for one call (default: 6 attempts in 120 seconds).
+    :param clock: the current time (epoch seconds); for tests.
+    """
 
     def __init__(
         self,
@@ -42,11 +48,11 @@ class Driver:
         Redaction.keys.add(settings.api_key.get_secret_value())
         self.budget = budget or RetryBudget()
         self._clock = clock
-        #: Seconds by which Segmind's clock is ahead of ours, by the ``Date`` of the latest response; None without one.
+        #: Seconds by which Segmind's clock is ahead of ours, by the latest ``Date`` of a response; None without one.
         self.skew: float | None = None
 
     def _request(self, call: Call[Any]) -> dict[str, Any]:
-        """Return httpx's arguments. Only here does the key go on a request, and only to the connection's hosts."""
+        """Return the arguments for httpx. The key is added only here, and sent only to the connection's own hosts."""
         return {
             "method": call.method,
             "url": self.settings.base_url(call.service) + call.path,
@@ -59,9 +65,9 @@ class Driver:
         self, status: int, headers: Iterable[tuple[bytes, bytes]], content: bytes, *, began: float
     ) -> Response:
         """
-        Take the response over, without the key in case the gateway echoes it, and learn Segmind's time from it.
+        Convert a response, with the key redacted in case the gateway echoes it, and update ``skew``.
 
-        :param began: when its request was sent (epoch seconds).
+        :param began: when the request was sent (epoch seconds).
         """
         key = self.settings.api_key.get_secret_value()
         pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
@@ -69,7 +75,7 @@ class Driver:
         now = self._clock()
         cached = clean.get("age", "0") != "0"  # then Date is older than the response
         if (date := timestamp(clean.get("date"))) is not None and not cached and 0 <= now - began <= _PROMPT:
-            self.skew = date.timestamp() + 0.5 - now  # it has whole seconds
+            self.skew = date.timestamp() + 0.5 - now  # Date has whole seconds
         return Response(status, clean, content.replace(key.encode(), b"***"))
 
     def _retry(self, call: Call[Any], budget: RetryBudget) -> dict[str, Any]:
@@ -78,12 +84,11 @@ class Driver:
 
 class SegmindClient(Driver):
     """
-    Send calls and wait for their answers. Keeps connections alive; close it, or use it in a ``with``.
+    Send calls in a task process. The client keeps connections alive; close it, or use it in a ``with``.
 
-    :param settings: the checked connection.
-    :param budget: how patient to be with one call.
-    :param sleep: how to wait between two tries (seconds); for tests.
-    :param clock: the time (epoch seconds); for tests.
+    :param settings: the validated connection.
+    :param sleep: pauses between two attempts (seconds); for tests.
+    :param kwargs: ``budget`` (attempts and seconds for one call) and ``clock`` (epoch seconds; for tests).
     """
 
     def __init__(
@@ -94,7 +99,13 @@ class SegmindClient(Driver):
         self._http = httpx.Client(**client_options(self.settings, connections=AT_ONCE))
 
     def send(self, call: Call[T], *, budget: RetryBudget | None = None) -> T:
-        """Send the call, again where its money rule allows it, and return what it reads; raises SegmindError."""
+        """
+        Send a call and return the parsed response. It is retried only if a retry cannot be billed twice.
+
+        :param call: the call.
+        :param budget: attempts and seconds (default: the client's).
+        :raises SegmindError: every attempt failed, or the error is not retryable.
+        """
         result: T = Retrying(sleep=self._sleep, **self._retry(call, budget or self.budget))(self._send_once, call)
         return result
 
@@ -108,7 +119,7 @@ class SegmindClient(Driver):
 
     def connect(self) -> None:
         """
-        Open a connection to the gateway, and keep it for the next call: a submit then takes no time but its own.
+        Open a TCP connection to the gateway and keep it, so that the next submit does not have to.
 
         :raises SegmindConnectionError: the gateway cannot be reached.
         """

@@ -1,4 +1,4 @@
-"""What every connection of ours has in common: TLS, time-outs, limits, and how a transport's words become ours."""
+"""What all HTTP clients share: TLS, timeouts, limits, and the conversion of transport errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_segmind.protocol.settings import ConnectionSettings, is_lo
 
 USER_AGENT = f"airflow-provider-segmind/{__version__}"
 HEADERS = {"user-agent": USER_AGENT, "accept": "application/json, */*;q=0.5"}
-#: The request certainly did not reach the gateway.
+#: Errors after which the gateway has certainly not received the request.
 _NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -28,12 +28,12 @@ _NOT_SENT = (
 
 
 class Redaction(logging.Filter):
-    """httpcore tells every header of an answer at DEBUG, and a gateway may repeat the key in one."""
+    """Redact the keys in httpcore's log: at DEBUG it logs every response header, and a gateway may echo the key."""
 
     keys: ClassVar[set[str]] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Mask the keys in a record, and let it pass."""
+        """Redact the keys in a record and return True, so that it is logged."""
         text = record.getMessage()
         if any(key in text for key in self.keys):
             for key in self.keys:
@@ -47,7 +47,7 @@ logging.getLogger("httpcore.http11").addFilter(Redaction())
 
 @lru_cache(maxsize=8)
 def ssl_context(verify: bool | str) -> ssl.SSLContext:
-    """Return the TLS context of a ``verify`` setting; building one costs 25 ms of CPU, so it is shared."""
+    """Return the TLS context of a ``verify`` setting. It is cached, because creating one takes 25 ms of CPU."""
     if isinstance(verify, str):
         try:
             return ssl.create_default_context(cafile=verify)
@@ -57,7 +57,12 @@ def ssl_context(verify: bool | str) -> ssl.SSLContext:
 
 
 def client_options(settings: ConnectionSettings, *, connections: int) -> dict[str, Any]:
-    """Return the options of an HTTP client for the connection's own hosts."""
+    """
+    Return the options of an httpx client for the connection's own hosts.
+
+    :param settings: the validated connection.
+    :param connections: maximum number of TCP connections.
+    """
     return {
         "timeout": timeout(settings),
         "verify": ssl_context(settings.verify),
@@ -70,21 +75,21 @@ def client_options(settings: ConnectionSettings, *, connections: int) -> dict[st
 
 
 def trusts_env(settings: ConnectionSettings) -> bool:
-    """Tell whether the environment's proxies hold: there is none between us and ourselves."""
+    """Return whether the proxies of the environment are used: not for a gateway on this machine."""
     return not is_loopback(origin(settings.gateway)[1])
 
 
 def timeout(settings: ConnectionSettings) -> httpx.Timeout:
-    """Return the time-outs of one request."""
+    """Return the timeouts of one HTTP request."""
     return httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout)
 
 
 def unresponded(call: Call[Any], error: Exception) -> SegmindError:
-    """Return our error for a request that got no answer."""
+    """Return our error for a call without a response."""
     sent = not isinstance(error, (*_NOT_SENT, httpx.InvalidURL))
     return call.unresponded(reason(error), sent=sent)
 
 
 def reason(error: Exception) -> str:
-    """Return a transport's error in words."""
+    """Return a transport error as text."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

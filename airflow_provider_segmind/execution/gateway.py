@@ -26,8 +26,8 @@ from airflow_provider_segmind.execution import marks
 from airflow_provider_segmind.execution.ports import MayLeave, Responded
 from airflow_provider_segmind.execution.submit import opens_at
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.polling.loop import may_pass
-from airflow_provider_segmind.polling.rate_limiter import read_limit, write_limit
+from airflow_provider_segmind.polling.limit_file import read_limit, write_limit
+from airflow_provider_segmind.polling.loop import is_refusal
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow, RequestStatus, Result, SubmittedRequest
 from airflow_provider_segmind.retry_budget import ONCE, RetryBudget
@@ -62,7 +62,7 @@ def _paid_for() -> Iterator[None]:
     try:
         yield
     except SegmindError as error:
-        if may_pass(error) and not isinstance(error, SegmindRequestExpiredError):
+        if is_refusal(error) and not isinstance(error, SegmindRequestExpiredError):
             error.retryable = True
         raise
 

@@ -27,6 +27,7 @@ from airflow_provider_segmind.execution.task_engine import engine_of
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.jitter import spread
 from airflow_provider_segmind.lineage import TaskLineage, task_lineage
+from airflow_provider_segmind.polling.drivers import wait_for_request, with_learned_durations
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.events import Event, TimeoutEvent, read_any_event
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
@@ -260,12 +261,12 @@ class RequestTask:
         """Wait in this process and return the event that ends the wait; None where the triggerer is to go on."""
         wait = self._arguments.wait
         if not wait.deferrable:
-            return self._hook.watch(watch)
+            return wait_for_request(self._hook, watch)
         deadline = min(watch.deadline, started_at + wait.defer_after)
         now = time.time()
-        if now + self._hook.informed(watch).first_poll(now) > deadline:
+        if now + with_learned_durations(watch, self._hook.segmind_conn_id).first_poll(now) > deadline:
             return None  # the first poll would come later: nothing to wait for here
-        event = self._hook.watch(replace(watch, deadline=deadline))
+        event = wait_for_request(self._hook, replace(watch, deadline=deadline))
         return None if isinstance(event, TimeoutEvent) and deadline < watch.deadline else event
 
     def _request_info(self, prepared: Prepared, info: dict[str, Any]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The hook: from an Airflow connection to Segmind."""
+"""The Airflow hook: one method per operation of Segmind."""

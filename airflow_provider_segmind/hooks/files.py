@@ -13,7 +13,11 @@ from airflow_provider_segmind.protocol.content_types import data_uri
 
 @contextmanager
 def writable(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Open a path for writing, and leave no half file behind; a file object is used as it is."""
+    """
+    Open a path for writing, and delete the file if an error occurs; yield a file object unchanged.
+
+    :param target: a local path, or an open file.
+    """
     if not isinstance(target, str | Path):
         yield target
         return
@@ -27,7 +31,11 @@ def writable(target: str | Path | BinaryIO) -> Iterator[BinaryIO]:
 
 
 def data_uri_of(file: str | Path | bytes) -> str:
-    """Return a local file, or contents, as a data URI."""
+    """
+    Return a file as a data URI.
+
+    :param file: a local path, or the contents.
+    """
     if isinstance(file, bytes):
         return data_uri(file)
     return data_uri(Path(file).read_bytes(), mimetypes.guess_type(Path(file).name)[0])

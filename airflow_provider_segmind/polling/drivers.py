@@ -1,4 +1,4 @@
-"""Two drivers for the steps of a wait: the same conversation, with and without an event loop."""
+"""Run the poll loop: in a task process (:func:`wait_for_request`) or on an event loop (:func:`await_request`)."""
 
 from __future__ import annotations
 
@@ -6,31 +6,62 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError, SegmindRateLimitedError
-from airflow_provider_segmind.polling.loop import Pause, Step
-from airflow_provider_segmind.polling.rate_limiter import RateLimiter
+from airflow_provider_segmind.polling.clock import steady_clock
+from airflow_provider_segmind.polling.durations import durations_of
+from airflow_provider_segmind.polling.limits import ConnectionLimits, limits_of
+from airflow_provider_segmind.polling.loop import Pause, Step, Watch
 from airflow_provider_segmind.polling.schedule import clip
-from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.retry_budget import ONCE
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.client import SegmindClient
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.polling.shared_client import SharedClient
     from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.events import Event
 
-#: Seconds. Looks of many waits that are due within one tick wake the loop once: waking it costs more than a look.
+#: Seconds. Polls of many waits that are due within one tick wake the event loop once: a wake-up costs more CPU than a
+#: poll.
 _TICK = 0.05
 
-
-def steady_clock() -> Callable[[], float]:
-    """Return a clock (epoch seconds) that a change of this machine's time does not move: deadlines stay."""
-    began, at = time.monotonic(), time.time()
-    return lambda: at + time.monotonic() - began
-
-
 Steps = Generator[Step, Any, "Event"]
+
+
+def with_learned_durations(watch: Watch, segmind_conn_id: str | None) -> Watch:
+    """Return the wait with the durations that this process has learned of its model, so that it adds its own."""
+    return replace(watch, durations=durations_of(segmind_conn_id, watch.model))
+
+
+def wait_for_request(hook: SegmindHook, watch: Watch) -> Event:
+    """
+    Wait in this process until the request has ended or its deadline has passed, and return the event.
+
+    :param hook: the connection.
+    :param watch: the request, its deadline and its schedule.
+    :raises SegmindConfigError: the connection is missing or invalid. Every other error is an event.
+    """
+    watch = with_learned_durations(watch, hook.segmind_conn_id)
+    watch = replace(watch, poll_error_timeout=hook.settings.poll_error_timeout)
+    clock = steady_clock()
+    return drive(watch.steps(clock), hook.get_conn(), clock=clock)
+
+
+async def await_request(client: SharedClient, watch: Watch) -> Event:
+    """
+    Wait on the event loop until the request has ended or its deadline has passed, and return the event.
+
+    :param client: the shared client of the connection.
+    :param watch: the request, its deadline and its schedule.
+    :raises SegmindConfigError: the connection is missing or invalid. Every other error is an event.
+    """
+    settings = (await client.get()).settings
+    watch = with_learned_durations(watch, client.segmind_conn_id)
+    watch = replace(watch, poll_error_timeout=settings.poll_error_timeout)
+    return await adrive(watch.steps(steady_clock()), client, limits_of(client.segmind_conn_id))
 
 
 def drive(
@@ -40,17 +71,17 @@ def drive(
     clock: Callable[[], float] = time.time,
 ) -> Event:
     """
-    Drive a wait in a task process. Each call is sent once: the steps themselves know when to look again.
+    Run a poll loop in a task process. Each call is sent once: the loop itself decides when to poll again.
 
-    Nobody else shares the connection's ``polls_per_minute`` here, so it is the least time between two looks.
+    No other wait shares the connection's ``polls_per_minute`` here, so it is the minimum interval between two polls.
     """
     per_minute = client.settings.polls_per_minute
-    least = 60.0 / per_minute if per_minute else 0.0
+    minimum = 60.0 / per_minute if per_minute else 0.0
     try:
         step = next(steps)
         while True:
             if isinstance(step, Pause):
-                sleep(clip(max(step.seconds, least), now=clock(), deadline=step.deadline))
+                sleep(clip(max(step.seconds, minimum), now=clock(), deadline=step.deadline))
                 step = steps.send(None)
                 continue
             try:
@@ -65,13 +96,16 @@ def drive(
 
 
 async def adrive(
-    steps: Steps, lease: SharedClient, limiter: RateLimiter, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    steps: Steps,
+    client: SharedClient,
+    limits: ConnectionLimits,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Event:
     """
-    Drive a wait on an event loop, see :func:`drive`.
+    Run a poll loop on an event loop, see :func:`drive`.
 
-    The gate lets looks through. A 429 closes it for all polls of the connection in this loop until the reset, and a
-    key that is refused is tried again if the connection has another one by now.
+    A 429 stops all polls of the connection in this event loop until the reset. After a refused key the connection is
+    read again, and the call is repeated if it has changed.
     """
     counted = False
     try:
@@ -79,15 +113,15 @@ async def adrive(
         while True:
             if isinstance(step, Pause):
                 await sleep(_to_next_tick(step.seconds))
-                await limiter.wait_for_poll(step.deadline)
+                await limits.wait_for_poll(step.deadline)
                 counted = True
                 step = steps.send(None)
                 continue
             if not counted:
-                limiter.count_poll()  # a result follows its look at once, and somebody's next look waits for it
+                limits.poll_budget.count()  # the result is fetched right after its poll, so the next poll waits longer
             counted = False
             try:
-                response = await _send(step, lease, limiter)
+                response = await _send(step, client, limits)
             except SegmindError as error:
                 step = steps.throw(error)
             else:
@@ -98,21 +132,21 @@ async def adrive(
 
 
 def _to_next_tick(seconds: float) -> float:
-    """Return the seconds to the first tick after so many seconds."""
+    """Return the seconds until the first tick that is at least ``seconds`` away."""
     now = asyncio.get_running_loop().time()
     return math.ceil((now + seconds) / _TICK) * _TICK - now
 
 
-async def _send(call: Call[Any], lease: SharedClient, limiter: RateLimiter) -> Any:
+async def _send(call: Call[Any], client: SharedClient, limits: ConnectionLimits) -> Any:
     while True:
-        client = await lease.client()
-        limiter.polls_per_minute = client.settings.polls_per_minute
+        http = await client.get()
+        limits.poll_budget.polls_per_minute = http.settings.polls_per_minute
         try:
-            async with limiter.at_once:
-                return await client.send(call, budget=ONCE)
+            async with limits.concurrent_calls:
+                return await http.send(call, budget=ONCE)
         except SegmindRateLimitedError as error:
-            limiter.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
+            limits.rate_limiter.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
             raise
         except SegmindAuthError:
-            if not await lease.changed():
+            if not await client.reread():
                 raise

@@ -1,8 +1,8 @@
 """
-Waiting for one request, as a conversation: steps go out, answers and errors come in, an event is the end.
+The poll loop of one request, as a generator: it yields calls and pauses, and returns an event.
 
-The rules (when to look, what an error means for a wait, what a deadline means) stand here once; plain mode and
-the trigger drive the same steps, one with ``time.sleep``, the other with ``asyncio.sleep``.
+All rules of a wait are here: when to poll, which errors end the wait, what happens at the deadline. ``drivers.py``
+runs the same generator with ``time.sleep`` in a task process and with ``asyncio.sleep`` in a triggerer.
 """
 
 from __future__ import annotations
@@ -21,28 +21,34 @@ from airflow_provider_segmind.exceptions import (
     SegmindTimeoutError,
     SegmindUnknownStatusError,
 )
-from airflow_provider_segmind.polling.schedule import Durations, PollSchedule, clip, phase_of
+from airflow_provider_segmind.polling.durations import Durations
+from airflow_provider_segmind.polling.schedule import PollSchedule, clip, phase_of
 from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.events import CompletedEvent, Event, FailedEvent, FetchEvent, event_for
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.wire import Metrics, RequestState
 
-#: Seconds; a poll that fails again and again is repeated at least this often.
-_LONGEST_AFTER_ERROR = 30.0
-#: What Segmind reports of the request itself: it will not report anything else.
+#: Seconds; maximum interval between two polls after errors.
+_MAX_INTERVAL_AFTER_ERROR = 30.0
+#: Error responses that state how the request itself ended: another poll would return the same.
 _ENDS = (SegmindRequestFailedError, SegmindUnknownStatusError, SegmindMissingOutputError)
-#: What a gateway, or something before it, reports instead.
+#: Error responses of a gateway, or of a proxy or firewall in front of it.
 _REFUSALS = (SegmindResponseError, SegmindRequestExpiredError)
 _REFUSED = (
     "Segmind refused every poll for {seconds:.0f} s. The request itself was accepted, and is billed if it completes: "
-    "another try polls again. How long polls may be refused: poll_error_timeout, an extra of the connection."
+    "another try polls again. The connection's extra poll_error_timeout sets how long polls may be refused."
 )
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait this many seconds, then ask for the next step; by the deadline (epoch seconds) at the latest."""
+    """
+    A pause before the next step.
+
+    :param seconds: how long.
+    :param deadline: when it ends at the latest (epoch seconds).
+    """
 
     seconds: float
     deadline: float
@@ -51,35 +57,41 @@ class Pause:
 Step = Pause | calls.Call[Any]
 
 
-def may_pass(error: SegmindError) -> bool:
-    """Return whether an error response to a poll or a result may pass: not what Segmind reports of the request."""
+def is_refusal(error: SegmindError) -> bool:
+    """Return whether an error refuses a poll or a result, and does not state how the request itself ended."""
     return isinstance(error, _REFUSALS) and not isinstance(error, _ENDS)
 
 
 @dataclass
 class Refusals:
     """
-    For how long polls may be refused: any error response but FAILED, to a request that is paid for.
+    Consecutive refusals of polls: every error response except FAILED, for a request that is billed.
 
-    :param tolerance: seconds.
-    :param since: when the first of the refusals in a row came (any clock); None while there is none.
+    :param timeout: seconds for which refusals are tolerated.
+    :param since: when the first of the consecutive refusals arrived (any clock); None (default) if there is none.
     """
 
-    tolerance: float
+    timeout: float
     since: float | None = None
 
     def tolerates(self, error: SegmindError, now: float) -> bool:
-        """Return whether the wait goes on after an error; else the error says for how long polls were refused."""
+        """
+        Return whether the wait continues after this error.
+
+        If it does not because of the timeout, the error becomes retryable and states how long polls were refused.
+
+        :param now: the current time, on the same clock as ``since``.
+        """
         if error.retryable:
             self.since = None
             return True
-        if not may_pass(error):
+        if not is_refusal(error):
             return False
         self.since = now if self.since is None else self.since
         seconds = now - self.since
-        if seconds >= self.tolerance and not isinstance(error, SegmindRequestExpiredError):
+        if seconds >= self.timeout and not isinstance(error, SegmindRequestExpiredError):
             error.retryable, error.next_step = True, _REFUSED.format(seconds=seconds)
-        return seconds < self.tolerance
+        return seconds < self.timeout
 
 
 @dataclass(frozen=True)
@@ -90,15 +102,16 @@ class Watch:
     :param request_id: the request.
     :param model: its slug.
     :param submitted_at: when it was submitted (epoch seconds).
-    :param deadline: when to give up (epoch seconds); it survives restarts unchanged.
-    :param poll_interval: seconds between looks; None (default) to go by what is known of the model.
-    :param expected_duration: seconds that the model is said to take; default: what its page says, if anything.
-    :param queue_timeout: seconds that it may be QUEUED, from the submit; None for as long as the deadline allows.
-    :param not_before: do not look before (epoch seconds).
-    :param tolerance: seconds for which polls may be refused (any error but FAILED) before the wait ends with that.
-    :param inline: the output was asked for inside the body (base64): the body is not fetched here.
-    :param on_state: told each state as it is first seen.
-    :param durations: what this process has learned of the model; it learns from this request, too.
+    :param deadline: when the wait times out (epoch seconds); a restart does not change it.
+    :param poll_interval: fixed seconds between polls; None (default) to follow the estimated duration of the model.
+    :param expected_duration: seconds that the model is expected to take; default: the time on its page, if any.
+    :param queue_timeout: seconds that the request may be QUEUED after its submit; None (default) for no limit of its
+        own.
+    :param not_before: earliest time of the first poll (epoch seconds; default 0).
+    :param poll_error_timeout: seconds for which polls may be refused (default 60), see :class:`Refusals`.
+    :param inline: the output was requested inside the body (base64), so the loop does not fetch it (default False).
+    :param on_state: called with each new state of the request.
+    :param durations: what this process has learned of the model; a completed request adds its own duration.
     """
 
     request_id: str
@@ -109,33 +122,36 @@ class Watch:
     expected_duration: float | None = None
     queue_timeout: float | None = None
     not_before: float = 0.0
-    tolerance: float = 60.0
+    poll_error_timeout: float = 60.0
     inline: bool = False
     on_state: Callable[[RequestState], None] = field(default=lambda state: None, repr=False)
     durations: Durations = field(default_factory=Durations, repr=False, compare=False)
 
     def schedule(self, now: float) -> PollSchedule:
-        """Return when to look, by what is known of the model now (epoch seconds)."""
+        """Return the poll schedule by what is known of the model now (epoch seconds)."""
         prior = self.expected_duration
         if prior is None and (page := MODELS.get(self.model)) is not None:
             prior = page.expected_seconds
-        return PollSchedule(self.durations.known(prior, now=now), self.poll_interval, phase_of(self.request_id))
+        estimate = self.durations.estimate(prior, now=now)
+        return PollSchedule(estimate, self.poll_interval, phase_of(self.request_id))
 
     def first_poll(self, now: float) -> float:
-        """Return the seconds from now (epoch seconds) to the first look."""
+        """Return the seconds from now (epoch seconds) to the first poll."""
         return self.schedule(now).first(max(0.0, now - self.submitted_at))
 
     def steps(self, clock: Callable[[], float]) -> Generator[Step, Any, Event]:
         """
-        Go through the wait.
+        Run the poll loop.
 
-        Yields a call to send (answer it with what it reads, or throw its error in) or a :class:`Pause`. Errors
-        that may pass are tolerated until the deadline, and a refusal for ``tolerance`` seconds: the request is paid
-        for, and a deploy, a firewall or a proxy refuses for a while. After a deadline that passed meanwhile (a
-        triggerer that was down) there is one last poll, because the output may be there.
+        Yields a :class:`Pause`, or a call to send: send its parsed response into the generator, or throw its error.
+        Transient errors are tolerated until the deadline, and refusals for ``poll_error_timeout`` seconds: the request
+        is billed, and a deployment, a firewall or a proxy may refuse polls for a while. If the deadline passed before
+        the start (the triggerer was down), one last poll is sent, because the request may have completed.
+
+        :param clock: returns the current time (epoch seconds).
         """
         state: RequestState | None = None
-        trouble, failures, refusals = None, 0, Refusals(self.tolerance)
+        trouble, failures, refusals = None, 0, Refusals(self.poll_error_timeout)
         now = clock()
         pause = max(self.first_poll(now), self.not_before - now)
         while True:
@@ -144,14 +160,14 @@ class Watch:
                 yield Pause(seconds, deadline)
             now = clock()
             try:
-                seen = yield calls.get_status(self.request_id)
-                if seen.state is not state:
-                    state = seen.state
+                status = yield calls.get_status(self.request_id)
+                if status.state is not state:
+                    state = status.state
                     self.on_state(state)
                 if state is RequestState.FAILED:
-                    return FailedEvent(request_id=self.request_id, error=seen.failure().to_dict())
+                    return FailedEvent(request_id=self.request_id, error=status.failure().to_dict())
                 if state is RequestState.COMPLETED and self.inline:
-                    self._learn(seen.metrics, clock())
+                    self._learn(status.metrics, clock())
                     return FetchEvent(request_id=self.request_id)
                 if state is RequestState.COMPLETED:
                     result = yield calls.get_result(self.request_id, model=self.model)
@@ -161,8 +177,8 @@ class Watch:
                     return FetchEvent(request_id=self.request_id)
             except SegmindError as error:
                 trouble, failures = error, failures + 1
-                if self._is_forgotten(error, now) or not refusals.tolerates(error, clock()):
-                    error.retryable |= may_pass(error)
+                if self._has_expired(error, now) or not refusals.tolerates(error, clock()):
+                    error.retryable |= is_refusal(error)
                     return event_for(error, request_id=self.request_id)
             else:
                 trouble, failures, refusals.since = None, 0, None
@@ -170,7 +186,7 @@ class Watch:
                 return event_for(self._timeout(state, trouble, clock()), request_id=self.request_id)
             pause = self._pause(trouble, failures, clock())
 
-    def _is_forgotten(self, error: SegmindError, now: float) -> bool:
+    def _has_expired(self, error: SegmindError, now: float) -> bool:
         return isinstance(error, SegmindRequestExpiredError) and now - self.submitted_at > RECORD_LIVES
 
     def _deadline(self, state: RequestState | None) -> float:
@@ -187,12 +203,12 @@ class Watch:
             return planned
         if isinstance(trouble, SegmindRateLimitedError) and (reset := trouble.wait_seconds(now)) is not None:
             return max(planned, reset)
-        return max(planned, min(_LONGEST_AFTER_ERROR, 0.25 * 2.0 ** min(failures, 10)))
+        return max(planned, min(_MAX_INTERVAL_AFTER_ERROR, 0.25 * 2.0 ** min(failures, 10)))
 
     def _timeout(self, state: RequestState | None, trouble: SegmindError | None, now: float) -> SegmindTimeoutError:
-        reported = (
+        detail = (
             f"{self.model} was still {state or 'in an unknown state'} {now - self.submitted_at:.0f} s after the submit"
         )
         if trouble is not None:
-            reported += f"; the last look failed: {trouble}"
-        return SegmindTimeoutError(reported, request_id=self.request_id)
+            detail += f"; the last poll failed: {trouble}"
+        return SegmindTimeoutError(detail, request_id=self.request_id)

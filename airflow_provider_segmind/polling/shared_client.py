@@ -1,8 +1,8 @@
 """
-What all waits of one connection share: in an event loop one HTTP client, in a process what was learned of each model.
+The HTTP client that all waits for requests of one connection share in one event loop.
 
-A triggerer runs a thousand waits in one loop. They read the connection once, keep one client with few connections,
-and move on together when the connection changes (a key that was rotated, a gateway that moved).
+A triggerer runs a thousand waits in one event loop. They read the connection once, use one client with few TCP
+connections, and switch to another client together when the connection has changed (a rotated key, another gateway).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 from weakref import WeakKeyDictionary
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.polling.schedule import Durations
+from airflow_provider_segmind.hooks.async_client import new_async_client
+from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
@@ -25,20 +25,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a connection that was read is good for waits that begin.
-_FRESH = 30.0
-
-_DURATIONS: defaultdict[tuple[str | None, str], Durations] = defaultdict(Durations)
-
-
-def durations_of(segmind_conn_id: str | None, model: str) -> Durations:
-    """Return what this process has learned of a model over this connection."""
-    return _DURATIONS[segmind_conn_id, model]
+#: Seconds for which the connection is not read again by waits that start.
+_MAX_AGE = 30.0
 
 
 @dataclass(eq=False)
 class _Client:
-    """An HTTP client, and how many use it."""
+    """An HTTP client and the number of its users."""
 
     http: AsyncSegmindClient
     users: int = 0
@@ -46,7 +39,7 @@ class _Client:
 
 @dataclass(eq=False)
 class _Shared:
-    """One connection in one event loop."""
+    """The state of one connection in one event loop."""
 
     current: _Client | None = None
     read_at: float = 0.0  # on the monotonic clock
@@ -58,68 +51,87 @@ _SHARED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str | None, _Shared]]
 
 class SharedClient:
     """
-    One user's share of a connection's client in the running event loop. Make one call at a time, and release it.
+    One user of a connection's shared client in the running event loop.
 
-    :param segmind_conn_id: the connection.
-    :param read: reads it anew.
+    Send one call at a time. Release it after use, or use it in an ``async with``.
+
+    :param segmind_conn_id: Airflow connection, or None for the key in the environment.
+    :param read: reads the connection; default: through a :class:`.SegmindHook`.
     """
 
-    def __init__(self, segmind_conn_id: str | None, read: Callable[[], Awaitable[ConnectionSettings]]) -> None:
+    def __init__(
+        self, segmind_conn_id: str | None, read: Callable[[], Awaitable[ConnectionSettings]] | None = None
+    ) -> None:
+        self.segmind_conn_id = segmind_conn_id
         self._shared = _SHARED.setdefault(asyncio.get_running_loop(), {}).setdefault(segmind_conn_id, _Shared())
-        self._read = read
+        self._read = read or self._read_connection
         self._held: _Client | None = None
 
-    async def client(self) -> AsyncSegmindClient:
-        """Return the connection's client as it is now; ask before each call."""
+    async def _read_connection(self) -> ConnectionSettings:
+        return await SegmindHook(self.segmind_conn_id).asettings()  # a hook reads the connection once: use a new one
+
+    async def get(self) -> AsyncSegmindClient:
+        """
+        Return the connection's current client. Call this before each call, because the connection may have changed.
+
+        :raises SegmindError: the connection is missing or invalid, and no other wait has a client for it.
+        """
         if self._held is None:
-            await self._refresh(_FRESH)
+            await self._refresh(_MAX_AGE)
         if (current := self._shared.current) is not None and current is not self._held:
-            left, self._held = self._held, current
+            previous, self._held = self._held, current
             current.users += 1
-            await self._leave(left)
+            await self._leave(previous)
         if self._held is None:
-            raise RuntimeError("a lease without a client")  # _refresh makes one, or raises
+            raise RuntimeError("a shared client without a client")  # _refresh sets one, or raises
         return self._held.http
 
-    async def changed(self) -> bool:
-        """Read the connection again, because its key was refused; tell whether it has changed meanwhile."""
+    async def reread(self) -> bool:
+        """Read the connection again, after its key was refused, and return whether it has changed."""
         await self._refresh(0.0)
         return self._shared.current is not self._held
 
     async def release(self) -> None:
-        """Give the share back; the last one closes the client."""
-        left, self._held = self._held, None
-        await self._leave(left)
+        """Release the client; its last user closes it."""
+        previous, self._held = self._held, None
+        await self._leave(previous)
 
-    async def _leave(self, left: _Client | None) -> None:
-        if left is None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.release()
+
+    async def _leave(self, client: _Client | None) -> None:
+        if client is None:
             return
-        left.users -= 1
-        if left.users == 0:
-            if self._shared.current is left:
+        client.users -= 1
+        if client.users == 0:
+            if self._shared.current is client:
                 self._shared.current = None
-            await left.http.close()
+            await client.http.close()
 
-    async def _refresh(self, fresh: float) -> None:
-        """Read the connection unless that was done within so many seconds, and make a client if it is another."""
+    async def _refresh(self, max_age: float) -> None:
+        """
+        Read the connection, and replace the client if the connection has changed.
+
+        :param max_age: do nothing if the connection was read during the last ``max_age`` seconds.
+        """
         shared, asked_at = self._shared, time.monotonic()
         async with shared.lock:
-            if shared.current is not None and shared.read_at > min(asked_at, time.monotonic() - fresh):
+            if shared.current is not None and shared.read_at > min(asked_at, time.monotonic() - max_age):
                 return
             try:
                 settings = await self._read()
             except SegmindError as error:
                 if shared.current is None:
                     raise
-                log.warning("The connection cannot be read anew, so what it was is used: %s", error)
+                log.warning(
+                    "Connection %r cannot be read again; its previous settings stay in use: %s",
+                    self.segmind_conn_id,
+                    error,
+                )
                 return
             shared.read_at = time.monotonic()
             if shared.current is None or shared.current.http.settings != settings:
-                shared.current = _Client(await asyncio.to_thread(_new_client, settings))
-
-
-def _new_client(settings: ConnectionSettings) -> AsyncSegmindClient:
-    """Make a client, off the loop: the first time it takes 0.2 s of imports and 25 ms for the TLS context."""
-    from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
-
-    return AsyncSegmindClient(settings)
+                shared.current = _Client(await new_async_client(settings))

@@ -56,7 +56,7 @@ class _Event(BaseModel):
     request_id: str
     #: Width and height of the input in pixels, where known: the resumed task has no other memory of it.
     input_size: tuple[int, int] | None = None
-    #: What else the task noted of its request before it deferred, for the sidecar.
+    #: What else the resumed task needs to know of its request: its key, and what the sidecar states.
     request_info: dict[str, Any] | None = None
 
     def payload(self) -> dict[str, Any]:

@@ -1,74 +1,50 @@
-"""SegmindRateLimitTrigger: wait out a rate limit in the triggerer, and be let through one by one."""
+"""SegmindRateLimitTrigger: wait for the end of a rate limit in the triggerer, then for the task's turn to submit."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_segmind.polling.drivers import steady_clock
-from airflow_provider_segmind.polling.rate_limiter import rate_limiter_for
+from airflow_provider_segmind.polling.clock import steady_clock
+from airflow_provider_segmind.polling.limits import limits_of
 from airflow_provider_segmind.protocol.events import RateLimitEvent
-from airflow_provider_segmind.triggers.segmind import ignore, settle
+from airflow_provider_segmind.triggers.base import SegmindTrigger, serializable
 
 
-class SegmindRateLimitTrigger(BaseTrigger):
+@serializable
+class SegmindRateLimitTrigger(SegmindTrigger):
     """
-    Wait until a submit that met a rate limit may be tried, and fire when it is this task's turn.
+    Wait until a submit that was refused by a rate limit may be sent, and fire an event.
 
-    Nothing was accepted and nothing is billed; the task uses up no retry and holds no worker.
+    Nothing was accepted and nothing is billed. The task uses no retry and no worker slot meanwhile. Arguments that
+    this version does not know are ignored, with a warning.
 
-    :param segmind_conn_id: Airflow connection: all that wait for the same one pass one by one.
-    :param opens_at: when the limit resets (epoch seconds, UTC).
-    :param started_at: when the task's work began (epoch seconds, UTC), handed back in the event.
-    :param deadline: when the task's time is up (epoch seconds, UTC); then it fires, whatever the limit.
-    :param not_before: fire no event before (epoch seconds, UTC), see :class:`.SegmindRequestTrigger`.
-    :param returns: how often this task has been let through before, and was refused again.
-    :param unknown: arguments of another version, which are ignored.
+    :param segmind_conn_id: Airflow connection. Tasks that wait for the same connection resume one by one.
+    :param opens_at: when the rate limit resets (epoch seconds, UTC).
+    :param started_at: when the task's work began (epoch seconds, UTC), returned in the event.
+    :param deadline: when the task times out (epoch seconds, UTC); the event fires then at the latest.
+    :param returns: how many times this task has resumed and was refused again (default 0).
+    :param not_before: earliest time of an event (epoch seconds, UTC; default 0), see
+        :meth:`.SegmindTrigger.wait_until_allowed`.
     """
 
-    def __init__(
-        self,
-        segmind_conn_id: str | None,
-        opens_at: float,
-        started_at: float,
-        deadline: float,
-        returns: int = 0,
-        not_before: float = 0.0,
-        **unknown: Any,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        ignore(self, unknown)
-        self.segmind_conn_id = segmind_conn_id
-        self.opens_at = opens_at
-        self.started_at = started_at
-        self.deadline = deadline
-        self.returns = returns
-        self.not_before = not_before
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class's path and every argument of the constructor."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "segmind_conn_id": self.segmind_conn_id,
-                "opens_at": self.opens_at,
-                "started_at": self.started_at,
-                "deadline": self.deadline,
-                "returns": self.returns,
-                "not_before": self.not_before,
-            },
-        )
+    segmind_conn_id: str | None
+    opens_at: float
+    started_at: float
+    deadline: float
+    returns: int = 0
+    not_before: float = 0.0
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait for the turn."""
-        await settle(self, self.not_before, steady_clock())  # before the turn, so that the pace stays as it is
-        limiter = rate_limiter_for(self.segmind_conn_id)
+        """Wait for the task's turn, and fire one event."""
+        # Before the turn, so that the interval between two submits is kept.
+        await self.wait_until_allowed(self.not_before, steady_clock())
+        limiter = limits_of(self.segmind_conn_id).rate_limiter
         if self.returns:
             limiter.refused_again(self.opens_at)
         else:
             limiter.close(self.opens_at)
-        await limiter.take_slot(self.deadline)
+        await limiter.wait_for_submit(self.deadline)
         event = RateLimitEvent(started_at=self.started_at, returns=self.returns + 1)
         yield TriggerEvent(event.model_dump(mode="json"))  # type: ignore[no-untyped-call]

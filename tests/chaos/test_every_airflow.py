@@ -116,7 +116,7 @@ def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
         assert returned["status"] == "COMPLETED"
         assert returned["output"].startswith("http")
         assert rig.api.returned(dag_id, dag_id, f"after_{name}") == returned["request_id"]
-        assert ("cannot be pushed from the triggerer, so a worker does it" in logs[name]) is BEFORE_3_3
+        assert ("The triggerer cannot push the result" in logs[name]) is BEFORE_3_3
     assert "out of memory" in "\n".join(reported for _, reported in rig.task_errors())
 
 

@@ -21,7 +21,7 @@ from airflow_provider_segmind.execution.record import State
 from airflow_provider_segmind.execution.single import Delivered, Submitted
 from airflow_provider_segmind.execution.store import STORE_KEY
 from airflow_provider_segmind.execution.submit import opens_at
-from airflow_provider_segmind.polling.rate_limiter import read_limit
+from airflow_provider_segmind.polling.limit_file import read_limit
 from tests.execution.tasks import KilledError, wants_of
 
 GONE_WRONG = (500, 502, 503, 504, 520, 524)

@@ -1,9 +1,8 @@
-"""The hook: what a connection means, the environment's key, and every operation, sync and async alike."""
+"""The hook: reading the connection, the environment's key, both clients, and every operation."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import io
 import json
 
@@ -11,13 +10,14 @@ import pytest
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindMalformedResponseError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.polling.drivers import wait_for_request
 from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.protocol import calls
 from airflow_provider_segmind.protocol.wire import RequestState
 from airflow_provider_segmind.retry_budget import RetryBudget
 from tests.gateways import recorder
 
 KEY = "SG_0123456789abcdef"
-OPERATIONS = ["submit", "get_status", "get_result", "get_history", "run_sync", "get_credits", "upload", "download"]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_connection_as_a_uri(airflow_db, monkeypatch, mode):
 
 
 @both
-def test_unknown_extras_are_named_in_a_warning(connection, capsys, mode):
+def test_unknown_extras_are_logged(connection, capsys, mode):
     hook = connection(extra={"read_timout": 7})
     assert read(hook, mode).read_timeout == 60
     reported = capsys.readouterr().out
@@ -64,7 +64,7 @@ def test_unknown_extras_are_named_in_a_warning(connection, capsys, mode):
 
 @both
 @pytest.mark.parametrize("conn_id", ["segmind_default", None])
-def test_the_environments_key_serves_where_there_is_not_a_connection(airflow_db, monkeypatch, mode, conn_id):
+def test_without_a_connection_the_environments_key_is_used(airflow_db, monkeypatch, mode, conn_id):
     monkeypatch.setenv("SEGMIND_API_KEY", KEY)
     found = read(SegmindHook(conn_id), mode)
     assert found.api_key.get_secret_value() == KEY
@@ -83,7 +83,7 @@ def test_the_environments_key_goes_to_the_environments_gateway(monkeypatch, mode
 
 
 @both
-def test_a_connection_goes_before_the_environment(connection, monkeypatch, mode):
+def test_a_connection_has_precedence_over_the_environment(connection, monkeypatch, mode):
     monkeypatch.setenv("SEGMIND_API_KEY", "SG_fedcba9876543210")
     monkeypatch.setenv("SEGMIND_GATEWAY", "http://127.0.0.1:8787")
     found = read(connection(), mode)
@@ -93,75 +93,41 @@ def test_a_connection_goes_before_the_environment(connection, monkeypatch, mode)
 
 @both
 @pytest.mark.parametrize("conn_id", ["segmind_default", None])
-def test_no_key_anywhere_reports_what_to_do(airflow_db, mode, conn_id):
-    with pytest.raises(SegmindConfigError, match="SEGMIND_API_KEY is not set.*Add a connection of type segmind"):
+def test_without_any_key_the_error_states_what_to_do(airflow_db, mode, conn_id):
+    with pytest.raises(
+        SegmindConfigError,
+        match=r"SEGMIND_API_KEY is not set.*Add a connection of type segmind.*airflow connections add segmind_default",
+    ):
         read(SegmindHook(conn_id), mode)
 
 
 @both
-def test_a_connection_without_a_key_reports_so(connection, mode):
+def test_a_connection_without_a_key_is_an_error(connection, mode):
     with pytest.raises(SegmindConfigError, match="'segmind_default' has no password"):
         read(connection(password=None), mode)
 
 
-def test_every_operation_has_its_async_twin():
-    for name in [*OPERATIONS, "watch"]:
-        ours, twin = getattr(SegmindHook, name), getattr(SegmindHook, f"a{name}")
-        assert inspect.iscoroutinefunction(twin), name
-        assert inspect.signature(ours).parameters == inspect.signature(twin).parameters, name
-        assert inspect.signature(ours).return_annotation == inspect.signature(twin).return_annotation, name
-
-
-def everything_sync(image, tmp_path, photo):
+def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_path, photos):
+    photo, memory = photos / "cat.jpg", io.BytesIO()
     with SegmindHook() as hook:
         balance = hook.get_credits()
         [url, other] = hook.upload([photo, photo.read_bytes()])
         submitted = hook.submit("esrgan", {"image": url, "scale": "2"})
-        event = hook.watch(Watch(submitted.request_id, "esrgan", 0, 4e9, poll_interval=0.25))
+        event = wait_for_request(hook, Watch(submitted.request_id, "esrgan", 0, 4e9, poll_interval=0.25))
         status = hook.get_status(submitted.request_id)
         result = hook.get_result(submitted.request_id, model="esrgan")
         stored = hook.download(result.output, tmp_path / "out.jpg")
-        memory = io.BytesIO()
         again = hook.download(result.output, memory)
         [row] = hook.get_history(submitted.request_id)
         rows = hook.get_history(model="esrgan")
         image = hook.run_sync("esrgan", {"image": other})
-    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, image
-
-
-async def everything_async(image, tmp_path, photo):
-    async with SegmindHook() as hook:
-        balance = await hook.aget_credits()
-        [url, other] = await hook.aupload([photo, photo.read_bytes()])
-        submitted = await hook.asubmit("esrgan", {"image": url, "scale": "2"})
-        event = await hook.awatch(Watch(submitted.request_id, "esrgan", 0, 4e9, poll_interval=0.25))
-        status = await hook.aget_status(submitted.request_id)
-        result = await hook.aget_result(submitted.request_id, model="esrgan")
-        stored = await hook.adownload(result.output, tmp_path / "out.jpg")
-        memory = io.BytesIO()
-        again = await hook.adownload(result.output, memory)
-        [row] = await hook.aget_history(submitted.request_id)
-        rows = await hook.aget_history(model="esrgan")
-        image = await hook.arun_sync("esrgan", {"image": other})
-    return balance, event, status, result, stored, again, memory.getvalue(), row, rows, image
-
-
-@both
-def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_path, photos, mode):
-    url = segmind_emulator.add_image(photos / "cat.jpg")
-    photo = photos / "cat.jpg"
-    if mode == "sync":
-        found = everything_sync(url, tmp_path, photo)
-    else:
-        found = asyncio.run(everything_async(url, tmp_path, photo))
-    balance, event, status, result, stored, again, content, row, rows, image = found
     assert balance.total > 0
     assert event.kind == "completed"
     assert status.state is RequestState.COMPLETED
     assert event.result.to_xcom() == result.to_xcom()
     assert stored == again
-    assert (tmp_path / "out.jpg").read_bytes() == content
-    assert content.startswith(b"\xff\xd8\xff")
+    assert (tmp_path / "out.jpg").read_bytes() == memory.getvalue()
+    assert memory.getvalue().startswith(b"\xff\xd8\xff")
     assert image.content.startswith(b"\xff\xd8\xff")
     assert image.cost
     assert row.request_id == result.request_id
@@ -171,51 +137,62 @@ def test_every_operation_against_the_emulator(airflow_db, segmind_emulator, tmp_
     assert segmind_emulator.stats.submits_accepted == 2
 
 
-@both
-def test_outputs_of_the_history_are_absolute(connection, mode):
-    """Some rows name a path only: it lies on the gateway's own host, or on Segmind's for outputs."""
+def test_the_async_client_is_the_hooks_own_and_aclose_closes_it(airflow_db, segmind_emulator):
+    async def run():
+        async with SegmindHook() as hook, SegmindHook() as other:
+            client, same = await asyncio.gather(hook.aget_conn(), hook.aget_conn())
+            assert client is same
+            assert await other.aget_conn() is not client
+            balance = await client.send(calls.get_credits())
+            session = client._free
+            await hook.aclose()
+            await hook.aclose()  # a second close has no effect
+            assert session.closed
+            assert await hook.aget_conn() is not client
+        return balance
+
+    assert asyncio.run(run()).total > 0
+
+
+def test_the_async_client_has_the_budget_of_the_hook(airflow_db, segmind_emulator):
+    budget = RetryBudget(attempts=2)
+
+    async def run():
+        async with SegmindHook(budget=budget) as hook:
+            return (await hook.aget_conn()).budget
+
+    assert asyncio.run(run()) is budget
+
+
+def test_outputs_of_the_history_are_absolute(connection):
+    """Some rows contain only a path: it belongs to the gateway's own host, or to Segmind's host for outputs."""
     row = b'[{"request_id": "r-1", "generation_url": "/outputs/a.png"}, {"request_id": "r-1"}]'
     with recorder() as host:
         host.response = (200, {}, row)
-        hook = connection(host=host.url)
-        if mode == "sync":
-            with hook:
-                [found] = hook.get_history()
-                page = hook.get_history_page(model="esrgan")
-            assert (page.rows, page.raw) == ([found], 2)
-        else:
-
-            async def run():
-                async with hook:
-                    return await hook.aget_history()
-
-            [found] = asyncio.run(run())
+        with connection(host=host.url) as hook:
+            [found] = hook.get_history()
+            page = hook.get_history_page(model="esrgan")
+    assert (page.rows, page.raw) == ([found], 2)
     assert found.output == f"{host.url}/outputs/a.png"
 
 
-@both
-def test_a_history_without_a_list_did_not_response(connection, mode):
+def test_a_history_response_without_a_list_is_an_error(connection):
     with recorder() as host:
         host.response = (200, {}, b'{"message": "ok"}')
         hook = connection(host=host.url)
         hook.budget = RetryBudget(attempts=1)
-
-        async def run():
-            async with hook:
-                await hook.aget_history()
-
         with hook, pytest.raises(SegmindMalformedResponseError, match="the history is"):
-            hook.get_history() if mode == "sync" else asyncio.run(run())
+            hook.get_history()
 
 
-def test_a_broken_download_leaves_no_half_file(airflow_db, segmind_emulator, tmp_path):
+def test_a_broken_download_leaves_no_file(airflow_db, segmind_emulator, tmp_path):
     url = segmind_emulator.add_image(b"x" * 1000, name="a.png")
     with SegmindHook() as hook, pytest.raises(SegmindError):
         hook.download(url, tmp_path / "a.png", max_bytes=10)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bad_parameter_never_leaves(airflow_db, segmind_emulator):
+def test_an_invalid_parameter_is_not_sent(airflow_db, segmind_emulator):
     with SegmindHook() as hook, pytest.raises(SegmindConfigError):
         hook.submit("esrgan", {"image": "https://x/y.png", "scale": 3})
     assert segmind_emulator.stats.submits_attempted == 0

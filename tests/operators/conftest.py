@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
-from airflow_provider_segmind.polling import rate_limiter
+from airflow_provider_segmind.polling import limit_file
 from tests.task_runner import run_tasks
 
 
@@ -36,7 +36,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
 @pytest.fixture
 def own_notes(tmp_path, monkeypatch):
     """Notes about limits are per machine; a test has its own."""
-    monkeypatch.setattr(rate_limiter.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(limit_file.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 @pytest.fixture

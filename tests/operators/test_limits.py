@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
-from airflow_provider_segmind.polling import loop, rate_limiter
+from airflow_provider_segmind.polling import limit_file, loop
 from tests.airflow_versions import no_new_try
 from tests.task_runner import run_tasks
 
@@ -19,7 +19,7 @@ both = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "
 @pytest.fixture(autouse=True)
 def own_notes(tmp_path, monkeypatch):
     """Notes about limits are per machine; a test has its own."""
-    monkeypatch.setattr(rate_limiter.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(limit_file.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 def echo(**arguments):

@@ -1,4 +1,4 @@
-"""The batch's trigger: many waits, one event, when it is worth a worker."""
+"""SegmindBatchTrigger: many waits, and one event when a worker can continue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_serialize_has_every_argument_of_the_constructor():
 
 @pytest.fixture
 def wait(airflow_db, segmind_emulator):
-    """Submit so many requests, let the trigger wait for them, and return its event and the seconds that it took."""
+    """Submit ``count`` requests, let the trigger wait for them, and return its event and the seconds until then."""
 
     def run(count, *, need=None, resume_in=0.0, **values):
         with SegmindHook() as hook:
@@ -72,7 +72,7 @@ def ended(event):
     return [waited.key for waited in event.waited if waited.event]
 
 
-def test_all_have_ended(wait):
+def test_the_event_when_all_requests_have_ended(wait):
     event, _ = wait(30)
     assert len(ended(event)) == 30
     assert event.memory.model_dump() == MEMORY
@@ -89,24 +89,24 @@ def test_it_fires_once_enough_have_ended(wait, segmind_emulator):
 
 def test_it_does_not_fire_before_the_next_wave_may_start(wait):
     event, seconds = wait(2, need=0, resume_in=1.5)
-    assert len(ended(event)) == 2  # what ends meanwhile is collected
+    assert len(ended(event)) == 2  # requests that end meanwhile are in the event
     assert seconds >= 1.5
 
 
-def test_with_nothing_open_it_is_a_timer(wait):
+def test_without_open_requests_it_is_a_timer(wait):
     event, seconds = wait(0, resume_in=0.5)
     assert event.waited == []
     assert seconds >= 0.5
 
 
-def test_each_request_has_its_own_end(wait, segmind_emulator):
+def test_each_request_has_its_own_event(wait, segmind_emulator):
     segmind_emulator.faults.add("submit", "fail:out of memory", times=1)
     segmind_emulator.faults.add("submit", "stuck", times=1)
     event, _ = wait(3, timeout=1.5)
     assert [waited.event.kind for waited in event.waited] == ["failed", "timeout", "fetch"]
 
 
-def test_no_connection_is_an_event_too(wait):
+def test_a_missing_connection_is_an_event(wait):
     event, _ = wait(1, segmind_conn_id="nowhere")
     assert event.error["type"] == "SegmindConfigError"
     assert ended(event) == []

@@ -1,4 +1,4 @@
-"""The trigger: every argument survives, nothing secret travels, and each end of a request is its own event."""
+"""SegmindRequestTrigger: every argument is serialized, no secret is, and each end of a request is its own event."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from airflow.triggers.base import TaskSuccessEvent
 
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.polling.drivers import wait_for_request
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.triggers.segmind import SegmindRequestTrigger
 
@@ -28,7 +29,7 @@ DISTINCT = {
     "expected_duration": 11.5,
     "end_from_trigger": True,
     "do_xcom_push": False,
-    "note": {"input": {"sha256": "ab"}},
+    "request_info": {"input": {"sha256": "ab"}},
 }
 
 
@@ -40,7 +41,13 @@ def test_serialize_has_every_argument_of_the_constructor():
     assert SegmindRequestTrigger(**json.loads(json.dumps(kwargs))).serialize() == (path, kwargs)
 
 
-def test_when_it_was_submitted_is_fixed_at_the_first_moment():
+def test_arguments_of_another_version_are_ignored_and_logged(capsys):
+    trigger = SegmindRequestTrigger(**DISTINCT, from_another_version={"a": [1]})
+    assert trigger.serialize()[1] == DISTINCT
+    assert "from_another_version" in capsys.readouterr().out
+
+
+def test_the_submit_time_defaults_to_the_creation_of_the_trigger():
     _, kwargs = SegmindRequestTrigger("r-1", None, "esrgan", 4e9).serialize()
     assert kwargs["submitted_at"] == pytest.approx(time.time(), abs=5)
 
@@ -77,8 +84,8 @@ def wait_for(airflow_db, segmind_emulator):
 
 
 @pytest.fixture
-def impatient(segmind_emulator, monkeypatch):
-    """A connection that tolerates refusals for a second."""
+def short_error_timeout(segmind_emulator, monkeypatch):
+    """Set a connection that tolerates refusals for one second."""
     value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
     value["extra"] = {"poll_error_timeout": 1}
     monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps(value))
@@ -86,12 +93,15 @@ def impatient(segmind_emulator, monkeypatch):
 
 def test_completed(wait_for, segmind_emulator, photos):
     payload = wait_for(
-        "esrgan", {"image": segmind_emulator.add_image(photos / "cat.jpg")}, input_size=[300, 200], note={"a": 1}
+        "esrgan",
+        {"image": segmind_emulator.add_image(photos / "cat.jpg")},
+        input_size=[300, 200],
+        request_info={"a": 1},
     )
     assert payload["kind"] == "completed"
     assert payload["result"]["output"].startswith(segmind_emulator.url)
     assert payload["input_size"] == [300, 200]
-    assert payload["note"] == {"a": 1}
+    assert payload["request_info"] == {"a": 1}
     assert segmind_emulator.api_key not in json.dumps(payload)
 
 
@@ -112,12 +122,12 @@ def test_expired(wait_for, segmind_emulator):
     assert wait_for(before=lambda request_id: segmind_emulator.advance(3601), age=3601)["kind"] == "expired"
 
 
-def test_an_id_that_is_not_known_everywhere_yet(wait_for, segmind_emulator):
+def test_an_id_that_not_every_server_knows_yet(wait_for, segmind_emulator):
     segmind_emulator.faults.add("status", "status:404", times=2)
     assert wait_for()["kind"] == "fetch"
 
 
-def test_time_out(wait_for, segmind_emulator):
+def test_timeout(wait_for, segmind_emulator):
     segmind_emulator.faults.add("submit", "stuck")
     started = time.monotonic()
     payload = wait_for(timeout=1.0)
@@ -125,7 +135,7 @@ def test_time_out(wait_for, segmind_emulator):
     assert time.monotonic() - started < 30
 
 
-def test_what_will_not_pass(wait_for, segmind_emulator):
+def test_an_unknown_status(wait_for, segmind_emulator):
     segmind_emulator.faults.add("status", "unknown_status")
     payload = wait_for()
     assert payload["kind"] == "error"
@@ -137,14 +147,16 @@ REFUSALS = [400, 401, 403, 404, 405, 406, 410, 422]
 
 @pytest.mark.parametrize("status", REFUSALS)
 @pytest.mark.parametrize("route", ["status", "result"])
-def test_a_refusal_passes(wait_for, segmind_emulator, route, status):
-    """A deploy, a firewall or a proxy refuses for a moment what is paid for."""
+def test_a_short_refusal_is_tolerated(wait_for, segmind_emulator, route, status):
+    """A deployment, a firewall or a proxy refuses polls for a moment."""
     segmind_emulator.faults.add(route, f"status:{status}", times=2)
     assert wait_for()["kind"] == "fetch"
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-def test_a_refusal_that_lasts_ends_the_wait_with_a_retryable_error(wait_for, segmind_emulator, impatient, status):
+def test_a_refusal_that_lasts_ends_the_wait_with_a_retryable_error(
+    wait_for, segmind_emulator, short_error_timeout, status
+):
     segmind_emulator.faults.add("status", f"status:{status}")
     payload = wait_for()
     assert payload["kind"] == ("expired" if status == 404 else "error")
@@ -163,22 +175,22 @@ def test_completed_without_output_is_an_error(wait_for, segmind_emulator):
 @pytest.mark.parametrize(
     "fault", ["status:500", "status:502", "status:429", "garbage", "drop_before", "drop_after", "html"]
 )
-def test_trouble_that_passes_is_borne(wait_for, segmind_emulator, fault):
+def test_transient_errors_are_tolerated(wait_for, segmind_emulator, fault):
     segmind_emulator.faults.add("status", fault, times=1)
     segmind_emulator.faults.add("result", fault, times=1)
-    assert wait_for()["kind"] == "fetch"  # the model answers in text, which the task fetches itself
+    assert wait_for()["kind"] == "fetch"  # the model returns text, which the task fetches itself
     assert segmind_emulator.stats.submits_attempted == 1
 
 
-def test_no_connection_is_an_event_too(airflow_db):
+def test_a_missing_connection_is_an_event(airflow_db):
     payload = fire(SegmindRequestTrigger("r-1", "nowhere", "esrgan", time.time() + 5))
     assert payload["kind"] == "error"
     assert payload["error"]["type"] == "SegmindConfigError"
-    assert payload["error"]["retryable"], "the request is paid for: another try may still fetch it"
+    assert payload["error"]["retryable"], "the request is billed: another try may still fetch it"
 
 
 def test_the_loop_is_not_blocked_and_the_client_is_closed(airflow_db, segmind_emulator):
-    """Ten waits in one loop: the connection is read with the async API, and the loop goes on ticking."""
+    """Ten waits in one event loop: the connection is read with the async API, and the loop stays responsive."""
     segmind_emulator.reset(latency=0.6)
 
     async def run():
@@ -205,20 +217,21 @@ def test_the_loop_is_not_blocked_and_the_client_is_closed(airflow_db, segmind_em
 
     kinds, worst = asyncio.run(run())
     assert kinds == [["fetch"]] * 10
-    assert worst < 2  # seconds; the synchronous API would not come back at all
+    assert worst < 2  # seconds; the synchronous API would block for ever
 
 
-def test_on_kill_reports_what_stays_behind(capsys):
+def test_on_kill_reports_the_open_request(capsys):
     asyncio.run(SegmindRequestTrigger("r-77", "c", "esrgan", 4e9).on_kill())
-    reported = capsys.readouterr().out
-    for words in ("r-77", "no cancel call", "billed"):
-        assert words in reported
+    log = capsys.readouterr().out
+    for text in ("r-77", "no cancel call", "billed"):
+        assert text in log
 
 
-def test_plain_mode_and_trigger_wait_alike(airflow_db, segmind_emulator):
+def test_a_task_process_and_a_trigger_return_the_same_event(airflow_db, segmind_emulator):
     with SegmindHook() as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
-        plain = hook.watch(Watch(request_id, "echo-model", time.time(), time.time() + 10, 0.25)).payload()
+        watch = Watch(request_id, "echo-model", time.time(), time.time() + 10, 0.25)
+        plain = wait_for_request(hook, watch).payload()
     trigger = SegmindRequestTrigger(request_id, "segmind_default", "echo-model", time.time() + 10, time.time(), 0.25)
     assert fire(trigger) == json.loads(json.dumps(plain))
 
@@ -236,15 +249,15 @@ def test_no_event_before_the_scheduler_has_seen_the_deferral(airflow_db, segmind
     trigger.trigger_id = 7  # as a triggerer sets it
     fire(trigger)
     assert time.time() >= now + 1.5
-    assert segmind_emulator.stats.polls == 1, "a look that may not be told is a poll for nothing"
+    assert segmind_emulator.stats.polls == 1, "a poll before the event may be fired is a wasted poll"
 
 
-# --- ending the task in the triggerer ------------------------------------------------------------------------------
+# --- end_from_trigger ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def events_of(wait_for, monkeypatch):
-    """The events themselves, as a triggerer gets them."""
+    """Return the events as a triggerer receives them."""
 
     def run(*args, **kwargs):
         def collect(trigger):
@@ -264,11 +277,11 @@ def test_success_ends_the_task(events_of, segmind_emulator, photos):
     image = segmind_emulator.add_image(photos / "cat.jpg")
     [event] = events_of("esrgan", {"image": image}, not_before=time.time() + 60, do_xcom_push=False)
     assert isinstance(event, TaskSuccessEvent)
-    assert event.xcoms is None  # what stands there reaches tasks downstream as text
+    assert event.xcoms is None  # Airflow would pass such an XCom to downstream tasks as text
 
 
 def test_a_result_that_cannot_be_pushed_resumes_the_task(events_of, segmind_emulator, photos):
-    """There is no supervisor here that takes XComs; tests/chaos has a real one."""
+    """This test has no supervisor that accepts XComs; tests/chaos has a real one."""
     [event] = events_of("esrgan", {"image": segmind_emulator.add_image(photos / "cat.jpg")})
     assert event.payload["kind"] == "completed"
 
@@ -288,6 +301,6 @@ def test_a_base64_output_resumes_the_task(events_of, segmind_emulator, photos):
 
 
 def test_outside_a_triggerer_the_task_is_resumed(wait_for, segmind_emulator, photos):
-    """dag.test() hands every event to the operator."""
+    """dag.test() passes every event to the operator."""
     image = segmind_emulator.add_image(photos / "cat.jpg")
     assert wait_for("esrgan", {"image": image}, end_from_trigger=True)["kind"] == "completed"

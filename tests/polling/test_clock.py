@@ -1,4 +1,4 @@
-"""A clock that is set in the middle of a wait moves neither its deadline nor its polls (issue 13, row 19)."""
+"""Setting the machine's clock during a wait moves neither its deadline nor its polls."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from airflow_provider_segmind.polling import drivers
-from airflow_provider_segmind.polling import rate_limiter as limiters
-from airflow_provider_segmind.polling.drivers import adrive, drive, steady_clock
+from airflow_provider_segmind.polling import clock as clocks
+from airflow_provider_segmind.polling import drivers, limits, poll_budget, rate_limiter
+from airflow_provider_segmind.polling.clock import steady_clock
+from airflow_provider_segmind.polling.drivers import adrive, drive, wait_for_request
+from airflow_provider_segmind.polling.limits import ConnectionLimits
 from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.polling.poll_budget import PollBudget
 from airflow_provider_segmind.polling.rate_limiter import RateLimiter
 from airflow_provider_segmind.protocol.wire import RequestState, RequestStatus
 
@@ -20,7 +23,7 @@ TWO_HOURS = 7200.0
 
 
 class Machine:
-    """This machine's two clocks: one that is set, and one that is not."""
+    """The two clocks of a machine: the wall clock can be set, the steady one cannot."""
 
     def __init__(self):
         self.wall, self.steady = NOW, 50.0
@@ -40,7 +43,7 @@ class Machine:
 
 
 class Asyncio:
-    """asyncio for one module: the real ``asyncio.sleep`` also belongs to the emulator's thread."""
+    """asyncio for one module: the emulator's thread uses the real ``asyncio.sleep``."""
 
     def __init__(self, machine):
         self.sleep = machine.asleep
@@ -52,14 +55,15 @@ class Asyncio:
 @pytest.fixture
 def machine(monkeypatch):
     one = Machine()
-    for module in (drivers, limiters):
+    for module in (clocks, drivers, limits, poll_budget, rate_limiter):
         monkeypatch.setattr(module, "time", one)
-    monkeypatch.setattr(limiters, "asyncio", Asyncio(one))
+    for module in (limits, rate_limiter):
+        monkeypatch.setattr(module, "asyncio", Asyncio(one))
     monkeypatch.setattr(drivers, "_to_next_tick", lambda seconds: seconds)
     return one
 
 
-def test_the_steady_clock_reports_the_time_and_is_not_moved(machine):
+def test_the_steady_clock_ignores_that_the_clock_was_set(machine):
     clock = steady_clock()
     assert clock() == NOW
     machine.sleep(10)
@@ -70,7 +74,7 @@ def test_the_steady_clock_reports_the_time_and_is_not_moved(machine):
 
 
 class Gateway:
-    """Answers every poll with PROCESSING, and sets the clock with the third."""
+    """Responds to every poll with PROCESSING, and sets the clock at the third."""
 
     def __init__(self, machine, step, **settings):
         self.machine, self.step, self.polled = machine, step, []
@@ -84,9 +88,9 @@ class Gateway:
 
 
 class AsyncGateway(Gateway):
-    """The same as a lease of a client."""
+    """The same as a shared client."""
 
-    async def client(self):
+    async def get(self):
         return self
 
     async def send(self, call, *, budget=None):
@@ -112,7 +116,7 @@ def test_a_wait_in_a_triggerer(machine, step, budget):
     gateway = AsyncGateway(machine, step)
     gateway.settings.polls_per_minute = budget
     event = asyncio.run(
-        adrive(watch().steps(steady_clock()), gateway, RateLimiter(polls_per_minute=budget), machine.asleep)
+        adrive(watch().steps(steady_clock()), gateway, ConnectionLimits(poll_budget=PollBudget(budget)), machine.asleep)
     )
     assert event.kind == "timeout"
     assert gateway.polled[-1] <= 70
@@ -120,16 +124,16 @@ def test_a_wait_in_a_triggerer(machine, step, budget):
 
 
 @pytest.mark.parametrize("step", [-TWO_HOURS, TWO_HOURS])
-def test_a_rate_limit_ends_when_it_would_have(machine, step):
+def test_setting_the_clock_does_not_move_the_end_of_a_rate_limit(machine, step):
     limiter = RateLimiter()
     limiter.close(NOW + 30)
     machine.sleep(10)
     machine.wall += step
-    asyncio.run(limiter.wait_open(NOW + 10 * TWO_HOURS))
+    asyncio.run(limiter.wait_until_open(NOW + 10 * TWO_HOURS))
     assert 80 <= machine.steady < 82
 
 
-def test_a_clock_that_is_only_corrected_moves_nothing(machine):
+def test_a_small_correction_of_the_clock_moves_nothing(machine):
     limiter = RateLimiter()
     limiter.close(NOW + 30)
     machine.wall += 0.5
@@ -137,8 +141,8 @@ def test_a_clock_that_is_only_corrected_moves_nothing(machine):
     assert limiter.closed_until == NOW + 30
 
 
-def test_the_hook_waits_by_the_steady_clock(airflow_db, segmind_emulator, monkeypatch):
-    """A real wait, while the machine's clock is set back by two hours after its first poll."""
+def test_a_wait_uses_the_steady_clock(airflow_db, segmind_emulator, monkeypatch):
+    """A wait against the emulator, with the clock set back by two hours after the first poll."""
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
     segmind_emulator.faults.add("submit", "stuck")
@@ -150,9 +154,9 @@ def test_the_hook_waits_by_the_steady_clock(airflow_db, segmind_emulator, monkey
 
     with SegmindHook() as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
-        monkeypatch.setattr(drivers, "time", SimpleNamespace(time=lambda: real() + step, monotonic=time.monotonic))
+        monkeypatch.setattr(clocks, "time", SimpleNamespace(time=lambda: real() + step, monotonic=time.monotonic))
         now, began = real(), time.monotonic()
-        event = hook.watch(Watch(request_id, "echo-model", now, now + 1.5, 0.25, on_state=set_back))
+        event = wait_for_request(hook, Watch(request_id, "echo-model", now, now + 1.5, 0.25, on_state=set_back))
     assert step
     assert event.kind == "timeout"
     assert time.monotonic() - began < 30

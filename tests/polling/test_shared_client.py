@@ -1,4 +1,4 @@
-"""What the waits of one loop share: one client, made once, closed by the last, replaced when the connection changes."""
+"""The shared client: created once per event loop, closed by its last user, replaced when the connection changes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import pytest
 
 from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindConfigError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.polling import shared_client
+from airflow_provider_segmind.polling import durations, shared_client
+from airflow_provider_segmind.polling.drivers import await_request, wait_for_request
+from airflow_provider_segmind.polling.durations import durations_of
 from airflow_provider_segmind.polling.loop import Watch
-from airflow_provider_segmind.polling.shared_client import SharedClient, durations_of
+from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.protocol.settings import connection_settings
 
 KEY, OTHER_KEY = "SG_0123456789abcdef", "SG_fedcba9876543210"
 
 
 class Reader:
-    """Reads a connection that may change, and counts."""
+    """Reads a connection that may change, and counts the reads."""
 
     def __init__(self):
         self.values, self.reads, self.error = {"api_key": KEY, "gateway": "http://127.0.0.1:9"}, 0, None
@@ -32,8 +34,8 @@ class Reader:
         return connection_settings(self.values, where="test")
 
 
-def closed(client):
-    """Whether it is closed; it opens its session at the first call, so that is opened here."""
+def is_closed(client):
+    """Return whether a client is closed. It opens its session at the first call, so this function opens it."""
     if client._free is None:
         client._free = client._session()
     return client._free.closed
@@ -46,38 +48,38 @@ def reader():
 
 def test_a_thousand_waits_read_once_and_share_one_client(reader):
     async def run():
-        leases = [SharedClient("c", reader) for _ in range(1000)]
-        clients = set(await asyncio.gather(*(lease.client() for lease in leases)))
-        for lease in leases:
-            await lease.release()
+        users = [SharedClient("c", reader) for _ in range(1000)]
+        clients = set(await asyncio.gather(*(user.get() for user in users)))
+        for user in users:
+            await user.release()
         return clients
 
     assert len(asyncio.run(run())) == 1
     assert reader.reads == 1
 
 
-def test_the_last_that_leaves_closes_it(reader):
+def test_the_last_user_closes_the_client(reader):
     async def run():
         first, second = SharedClient("c", reader), SharedClient("c", reader)
-        client = await first.client()
-        assert await second.client() is client
+        client = await first.get()
+        assert await second.get() is client
         await first.release()
-        await first.release()  # twice is once
-        open_still = not closed(client)
+        await first.release()  # a second release has no effect
+        open_still = not is_closed(client)
         await second.release()
-        closed_by_last = closed(client)
+        closed_by_last = is_closed(client)
         third = SharedClient("c", reader)
-        another = await third.client()
+        another = await third.get()
         await third.release()
         return open_still, closed_by_last, another is not client
 
     assert asyncio.run(run()) == (True, True, True)
 
 
-def test_other_connections_and_other_loops_have_their_own(reader):
+def test_each_connection_and_event_loop_has_its_own_client(reader):
     async def run():
         a, b = SharedClient("a", reader), SharedClient("b", reader)
-        found = await a.client(), await b.client()
+        found = await a.get(), await b.get()
         await a.release()
         await b.release()
         return found
@@ -86,32 +88,32 @@ def test_other_connections_and_other_loops_have_their_own(reader):
     assert len(clients) == 4
 
 
-def test_a_changed_connection_moves_everybody_at_their_next_call(reader, monkeypatch):
-    monkeypatch.setattr(shared_client, "_FRESH", 0.0)
+def test_after_a_change_all_users_get_the_new_client_at_their_next_call(reader, monkeypatch):
+    monkeypatch.setattr(shared_client, "_MAX_AGE", 0.0)
 
     async def run():
         old, new = SharedClient("c", reader), SharedClient("c", reader)
-        before = await old.client()
-        closed(before)
+        before = await old.get()
+        is_closed(before)
         reader.values["api_key"] = OTHER_KEY
-        after = await new.client()
-        moved = await old.client()
-        left = closed(before)
-        closed(after)
+        after = await new.get()
+        moved = await old.get()
+        left = is_closed(before)
+        is_closed(after)
         await old.release()
         await new.release()
-        left_by_all = closed(after)
+        left_by_all = is_closed(after)
         return before is not after, moved is after, left, left_by_all
 
     assert asyncio.run(run()) == (True, True, True, True)
 
 
 def test_an_unchanged_connection_keeps_its_client(reader, monkeypatch):
-    monkeypatch.setattr(shared_client, "_FRESH", 0.0)
+    monkeypatch.setattr(shared_client, "_MAX_AGE", 0.0)
 
     async def run():
         first, second = SharedClient("c", reader), SharedClient("c", reader)
-        same = await first.client() is await second.client()
+        same = await first.get() is await second.get()
         await first.release()
         await second.release()
         return same
@@ -120,33 +122,33 @@ def test_an_unchanged_connection_keeps_its_client(reader, monkeypatch):
     assert reader.reads == 2
 
 
-def test_a_connection_that_cannot_be_read_again_goes_on_as_it_was(reader, monkeypatch):
-    monkeypatch.setattr(shared_client, "_FRESH", 0.0)
+def test_a_connection_that_cannot_be_read_again_keeps_its_client(reader, monkeypatch):
+    monkeypatch.setattr(shared_client, "_MAX_AGE", 0.0)
 
     async def run():
         first, second = SharedClient("c", reader), SharedClient("c", reader)
-        client = await first.client()
+        client = await first.get()
         reader.error = SegmindConfigError("the secrets backend is down")
-        same = await second.client() is client
+        same = await second.get() is client
         await first.release()
         await second.release()
         with pytest.raises(SegmindConfigError):
-            await SharedClient("c", reader).client()
+            await SharedClient("c", reader).get()
         return same
 
     assert asyncio.run(run())
 
 
-def test_what_is_learned_is_shared_by_connection_and_model():
+def test_durations_are_shared_by_connection_and_model():
     assert durations_of("c", "esrgan") is durations_of("c", "esrgan")
     assert durations_of("c", "esrgan") is not durations_of("c", "nomos-upscaler")
     assert durations_of("c", "esrgan") is not durations_of("d", "esrgan")
 
 
-# --- in a wait, with a gateway -------------------------------------------------------------------------------------
+# --- in a wait, with the emulator ----------------------------------------------------------------------------------
 
 
-def watching(request_id, **values):
+def watch_for(request_id, **values):
     now = time.time()
     return Watch(request_id=request_id, model="echo-model", submitted_at=now, deadline=now + 20, **values)
 
@@ -161,33 +163,33 @@ def connection(airflow_db, segmind_emulator, monkeypatch):
     return set_key
 
 
-def test_a_key_that_was_rotated_in_the_middle_of_a_wait(connection, segmind_emulator):
-    """The old key is refused: the connection is read again, and the wait goes on with the new one."""
+def test_a_key_that_is_rotated_during_a_wait(connection, segmind_emulator):
+    """The old key is refused: the connection is read again, and the wait continues with the new key."""
     with SegmindHook("rotated") as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
 
     async def run():
-        async with SegmindHook("rotated") as hook:
-            await hook.aget_conn()
+        async with SharedClient("rotated") as client:
+            await client.get()
             connection(OTHER_KEY)
             segmind_emulator.faults.add("status", "status:401", times=1)
-            return await hook.awatch(watching(request_id, poll_interval=0.25))
+            return await await_request(client, watch_for(request_id, poll_interval=0.25))
 
     assert asyncio.run(run()).kind == "fetch"
     assert segmind_emulator.stats.polls == 2  # one with each key
 
 
-@pytest.mark.parametrize(("tolerance", "polls"), [(0, {1}), (1, {3, 4, 5})])
-def test_a_key_that_is_refused_and_has_not_changed(connection, segmind_emulator, tolerance, polls):
-    """It is tolerated for the connection's ``poll_error_timeout``, and then another try may have another key."""
-    connection(KEY, poll_error_timeout=tolerance)
+@pytest.mark.parametrize(("timeout", "polls"), [(0, {1}), (1, {3, 4, 5})])
+def test_a_key_that_is_refused_and_has_not_changed(connection, segmind_emulator, timeout, polls):
+    """It is tolerated for the connection's ``poll_error_timeout``. Then another try may have another key."""
+    connection(KEY, poll_error_timeout=timeout)
     with SegmindHook("rotated") as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
 
     async def run():
-        async with SegmindHook("rotated") as hook:
+        async with SharedClient("rotated") as client:
             segmind_emulator.faults.add("status", "status:401")
-            return await hook.awatch(watching(request_id, poll_interval=0.25))
+            return await await_request(client, watch_for(request_id, poll_interval=0.25))
 
     event = asyncio.run(run())
     assert event.error["type"] == SegmindAuthError.__name__
@@ -195,31 +197,31 @@ def test_a_key_that_is_refused_and_has_not_changed(connection, segmind_emulator,
     assert segmind_emulator.stats.polls in polls
 
 
-def test_in_a_task_a_refusal_is_tolerated_alike(connection, segmind_emulator):
+def test_a_task_process_tolerates_refusals_too(connection, segmind_emulator):
     connection(KEY, poll_error_timeout=1)
     with SegmindHook("rotated") as hook:
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
         segmind_emulator.faults.add("status", "status:403", times=2)
-        assert hook.watch(watching(request_id, poll_interval=0.25)).kind == "fetch"
+        assert wait_for_request(hook, watch_for(request_id, poll_interval=0.25)).kind == "fetch"
         segmind_emulator.faults.add("status", "status:403")
-        event = hook.watch(watching(request_id, poll_interval=0.25))
+        event = wait_for_request(hook, watch_for(request_id, poll_interval=0.25))
     assert (event.kind, event.error["retryable"]) == ("error", True)
     assert "poll_error_timeout" in event.error["next_step"]
 
 
 def test_both_modes_learn_from_what_completes(airflow_db, segmind_emulator, photos):
-    shared_client._DURATIONS.clear()
+    durations._DURATIONS.clear()
     segmind_emulator.reset(latency=0.3)
     image = segmind_emulator.add_image(photos / "cat.jpg")
     with SegmindHook() as hook:
         first, second = (hook.submit("esrgan", {"image": image}).request_id for _ in range(2))
-        assert hook.watch(watching(first, poll_interval=0.25)).kind == "completed"
+        assert wait_for_request(hook, watch_for(first, poll_interval=0.25)).kind == "completed"
 
     async def run():
-        async with SegmindHook() as hook:
-            return await hook.awatch(watching(second, poll_interval=0.25))
+        async with SharedClient("segmind_default") as client:
+            return await await_request(client, watch_for(second, poll_interval=0.25))
 
     assert asyncio.run(run()).kind == "completed"
     learned = durations_of("segmind_default", "echo-model")
-    assert learned.known(None, now=time.time() + 60).median == pytest.approx(0.3, abs=0.05)
+    assert learned.estimate(None, now=time.time() + 60).median == pytest.approx(0.3, abs=0.05)
     assert len(learned._logs) == 2
