@@ -31,9 +31,9 @@ def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick
 
 
 @pytest.mark.parametrize(
-    ("batch", "returned", "said"), [(False, [{}], "batch=True"), (True, {}, "a list of parameters")]
+    ("batch", "returned", "message"), [(False, [{}], "batch=True"), (True, {}, "a list of parameters")]
 )
-def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, returned, reported):
+def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, returned, message):
     with DAG(f"the_other_form_{batch}", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/", batch=batch)
@@ -43,7 +43,7 @@ def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, 
         upscale()
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert reported in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

@@ -233,7 +233,7 @@ def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator
 
 
 @pytest.mark.parametrize(
-    ("returned", "says"),
+    ("returned", "message"),
     [
         ([{"image": "https://x.y/a.png"}], "returned 1 sets of parameters"),
         (None, "must return the parameters of esrgan as a dict, not NoneType"),
@@ -243,7 +243,7 @@ def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator
         ({"image": "/etc/passwd"}, "must be an http(s) URL"),
     ],
 )
-def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmind_emulator, returned, reports):
+def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmind_emulator, returned, message):
     with DAG("taskflow_wrong", schedule=None) as dag:
 
         @task.segmind(model="esrgan", **RETRY)
@@ -253,7 +253,7 @@ def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmin
         upscale()
     run = run_tasks(dag)
     assert (run.state, run.task("upscale").try_number) == ("failed", 1)
-    assert reports in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

@@ -38,7 +38,7 @@ def test_arguments_are_the_pages_parameters(operator):
 
 
 @pytest.mark.parametrize(
-    ("operator", "arguments", "says"),
+    ("operator", "arguments", "message"),
     [
         (SegmindEsrganOperator, {"image": URL, "scale": 3}, "scale"),
         (SegmindEsrganOperator, {"image": "/etc/passwd"}, "input_path="),
@@ -62,8 +62,8 @@ def test_arguments_are_the_pages_parameters(operator):
         (SegmindRunModelOperator, {"model": "esrgan", "parameters": 7}, "dict"),
     ],
 )
-def test_a_literal_mistake_breaks_the_import_of_the_dag(operator, arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_a_literal_mistake_breaks_the_import_of_the_dag(operator, arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         operator(task_id="t", **arguments)
 
 
@@ -91,7 +91,7 @@ def test_is_final():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"image": "{{ '/etc/' ~ 'passwd' }}"}, "input_path="),
         ({"image": "{{ '' }}"}, "image: "),
@@ -108,7 +108,7 @@ def test_is_final():
 )
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_what_renders_wrong_costs_nothing(
-    airflow_db, segmind_emulator, photos, tmp_path, arguments, reports, deferrable
+    airflow_db, segmind_emulator, photos, tmp_path, arguments, message, deferrable
 ):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
@@ -120,7 +120,7 @@ def test_what_renders_wrong_costs_nothing(
         SegmindEsrganOperator(task_id="t", deferrable=deferrable, retries=2, retry_delay=timedelta(0), **arguments)
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert reports in run.log
+    assert message in run.log
     assert run.task("t").try_number == 1, "a retry cannot mend it"
     assert segmind_emulator.stats.submits_attempted == 0
     assert segmind_emulator.stats.uploads == 0

@@ -34,9 +34,9 @@ ROWS = [
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 @pytest.mark.parametrize(
-    ("status", "words", "tries", "submits", "says"), ROWS, ids=[f"{r[0]} {r[1][:20]}" for r in ROWS]
+    ("status", "words", "tries", "submits", "messages"), ROWS, ids=[f"{r[0]} {r[1][:20]}" for r in ROWS]
 )
-def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, submits, reports, deferrable):
+def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, submits, messages, deferrable):
     monkeypatch.setattr(submit, "_PAUSES", (0.0, 0.0, None))
     body = words if words.startswith("<") else {"error": words}
     segmind_emulator.faults.add("submit", f"status:{status}", body=body)
@@ -54,6 +54,6 @@ def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, su
     assert run.task("t").try_number == tries
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.submits_accepted, stats.billed) == (submits, 0, 0)
-    for part in reports:
+    for part in messages:
         assert part in run.log
     assert "Segmind request" not in run.log, "there is no request to speak of"

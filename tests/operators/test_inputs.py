@@ -126,7 +126,7 @@ def test_the_vendors_words_lose_signatures(words):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"input_path": "file://{photos}/cat.jpg", "input_transport": "presign"}, "cannot be presigned"),
         ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "more than the 1000 of max_input_bytes"),
@@ -147,7 +147,7 @@ def test_the_vendors_words_lose_signatures(words):
     ],
 )
 def test_what_is_wrong_costs_nothing(
-    upscale, bucket, photos, tmp_path, segmind_emulator, arguments, reports, deferrable
+    upscale, bucket, photos, tmp_path, segmind_emulator, arguments, message, deferrable
 ):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("no picture")
@@ -155,7 +155,7 @@ def test_what_is_wrong_costs_nothing(
     arguments = arguments | {"input_path": arguments["input_path"].format(photos=photos, tmp=tmp_path)}
     run = upscale(deferrable=deferrable, **arguments)
     assert run.state == "failed"
-    assert reports in run.log
+    assert message in run.log
     assert run.task("t").try_number == 1, "a retry cannot mend it"
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.uploads) == (0, 0)
@@ -172,7 +172,7 @@ def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
 
 
 @pytest.mark.parametrize(
-    ("operator", "arguments", "says"),
+    ("operator", "arguments", "message"),
     [
         (ESRGAN, {"input_transport": "pigeon"}, "input_transport must be"),
         (ESRGAN, {"input_transport": "data"}, "the page of esrgan takes a URL"),
@@ -180,8 +180,8 @@ def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
         (NOMOS, {"max_input_bytes": 0}, "max_input_bytes must be a whole number above 0"),
     ],
 )
-def test_what_is_wrong_as_a_literal_breaks_the_import(operator, arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_what_is_wrong_as_a_literal_breaks_the_import(operator, arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         operator(task_id="t", input_path="file:///x.png", **arguments)
 
 

@@ -89,7 +89,7 @@ def test_unknown_placeholders():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"destination": "s3://b/{name}.png"}, r"unknown placeholder \{name\}; known: \{model\}"),
         ({"destination": "s3://b/{request_id}.png", "skip_existing": True}, "never finds"),
@@ -100,8 +100,8 @@ def test_unknown_placeholders():
         ({"if_exists": "fail"}, "need a destination"),
     ],
 )
-def test_what_is_wrong_as_a_literal_breaks_the_import(arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_what_is_wrong_as_a_literal_breaks_the_import(arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         ESRGAN(task_id="t", image=URL, **arguments)
 
 
@@ -184,7 +184,7 @@ def test_what_a_sidecar_shows_of_parameters():
 
 
 @pytest.mark.parametrize(
-    ("destination", "says"),
+    ("destination", "message"),
     [
         ("file://{tmp}/file/out/x.png", "NotADirectoryError"),
         ("file:///proc/segmind/x.png", "destination /proc/segmind|destination file:///proc"),
@@ -195,14 +195,14 @@ def test_what_a_sidecar_shows_of_parameters():
     ],
 )
 def test_a_place_that_cannot_be_written_costs_nothing(
-    upscale, bucket, tmp_path, segmind_emulator, deferrable, destination, reports
+    upscale, bucket, tmp_path, segmind_emulator, deferrable, destination, message
 ):
     (tmp_path / "file").write_text("a file, where a folder should be")
     destination = destination.replace("{tmp}", str(tmp_path)).replace("{{{{", "{{").replace("}}}}", "}}")
     conn = CONN if destination.startswith("s3") else None
     run = upscale(destination=destination, destination_conn_id=conn, deferrable=deferrable)
     assert run.state == "failed"
-    assert re.search(reports, run.log)
+    assert re.search(message, run.log)
     assert run.task("t").try_number == 1, "a retry cannot mend it"
     assert (segmind_emulator.stats.submits_attempted, segmind_emulator.stats.uploads) == (0, 0)
     assert files(tmp_path) == ["file"]

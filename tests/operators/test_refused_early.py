@@ -111,7 +111,7 @@ def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"min_remaining_credits": math.nan}, "min_remaining_credits must be a number of 0 or more, not nan"),
         ({"min_remaining_credits": math.inf}, "min_remaining_credits must be"),
@@ -126,13 +126,13 @@ def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
         ({"lost_submit_wait": math.nan}, "lost_submit_wait must be"),
     ],
 )
-def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         dag_of(folder, [], **arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"min_remaining_credits": math.nan}, "min_remaining_credits must be a number of 0 or more, not nan"),
         ({"max_bytes": None}, "max_bytes must be a whole number above 0, not None"),
@@ -143,8 +143,8 @@ def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, reports):
         ({"lost_submit_wait": None}, "lost_submit_wait must be"),
     ],
 )
-def test_a_model_refuses_numbers_that_are_no_guard(arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_a_model_refuses_numbers_that_are_no_guard(arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         SegmindRunModelOperator(task_id="t", model="echo-model", **arguments)
 
 

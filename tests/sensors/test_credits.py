@@ -152,15 +152,15 @@ def test_check_credits_lets_through(airflow_db, segmind_emulator):
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [({"credits": 3.0}, "the balance is 3 credits, at_least asks for 99"), ({"balance_record": False}, "is 0 credits")],
 )
-def test_check_credits_fails_for_good(airflow_db, segmind_emulator, settings, reports):
+def test_check_credits_fails_for_good(airflow_db, segmind_emulator, settings, message):
     segmind_emulator.reset(**settings)
     run = check_then_run(at_least=99)
     assert run.states() == {"check_credits": ["failed"], "run": ["upstream_failed"]}
     assert run.task("check_credits").try_number == 1
-    assert reports in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 
