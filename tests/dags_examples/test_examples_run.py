@@ -189,8 +189,6 @@ def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, ima
 def test_an_empty_folder_skips_the_upscaling_tasks(
     run_example: RunExample, segmind_emulator: Emulator, tmp_path: Path
 ) -> None:
-    run_example: RunExample, segmind_emulator: Emulator, tmp_path: Path
-) -> None:
     (tmp_path / "images").mkdir()
     run = run_example("upscale_folder", source=f"file://{tmp_path}/images", destination=f"file://{tmp_path}/out")
     assert run.state == "success"
