@@ -53,7 +53,7 @@ FULL = (
     _WHOLE,
 )
 
-_CASES = ("deferrable-esrgan x2", "plain-nomos", "deferrable-input by path", "plain-lost answer", "deferrable-bad key")
+_CASES = ("deferrable-esrgan x2", "plain-nomos", "deferrable-input by path", "plain-lost response", "deferrable-bad key")
 #: A few minutes that show whether an Airflow is served: the hook, the ledger, the triggers, a DAG run in both modes,
 #: and a whole Airflow with kills.
 FAST = (

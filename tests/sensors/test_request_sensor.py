@@ -231,7 +231,7 @@ def test_reschedules_leave_airflow_the_time_to_notice():
     assert sensor._get_next_poke_interval(0.0, lambda: 0.0, 1) == 1
 
 
-# --- the transfer, by request id ----------------------------------------------------------------------------------
+# --- the transfer, by request id -------------------------------------------------------------------------------------
 
 
 def stored_by_id(request_id, tmp_path, **arguments):
