@@ -38,7 +38,7 @@ STORED = {
     "width": 2400,
     "height": 1600,
 }
-REQUEST_NOTE = {
+ABOUT_REQUEST = {
     "key": "cd" * 10,
     "fingerprint": "cd" * 32,
     "input": {"uri": IMAGE},
@@ -74,7 +74,7 @@ def triggers() -> list[dict[str, Any]]:
     common = {"segmind_conn_id": "segmind_default", "deadline": NOW + 600, "not_before": NOW + 6}
     request = {**common, "request_id": ID, "model": "esrgan", "submitted_at": NOW}
     hints = {"poll_interval": 2.5, "expected_duration": 12.0, "inline": False}
-    full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "note": REQUEST_NOTE}
+    full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "note": ABOUT_REQUEST}
     limiter = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
     waited = {
         "waited": [{"key": "0" * 20, "request_id": ID, "submitted_at": NOW}],
@@ -117,8 +117,8 @@ def events() -> dict[str, Any]:
     errors, there, waves = need("exceptions"), need("protocol.events"), need("execution.waves")
     size = {"input_size": (600, 400)}
     known = {
-        "completed": there.CompletedEvent(request_id=ID, result=result(), note=REQUEST_NOTE, **size),
-        "fetch": there.FetchEvent(request_id=ID, note=REQUEST_NOTE, **size),
+        "completed": there.CompletedEvent(request_id=ID, result=result(), note=ABOUT_REQUEST, **size),
+        "fetch": there.FetchEvent(request_id=ID, note=ABOUT_REQUEST, **size),
     }
     for kind, cls in {
         "failed": errors.SegmindRequestFailedError,
@@ -192,7 +192,7 @@ def batch() -> dict[str, Any]:
 def sidecar() -> dict[str, Any]:
     """Return the sidecar of a stored object."""
     there = need("storage.sidecar")
-    about = there.About(parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(REQUEST_NOTE, "key"))
+    about = there.About(parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(ABOUT_REQUEST, "key"))
     [found] = there.sidecars(result(), [STORED], about)
     return dict(json.loads(found.model_dump_json()))
 
