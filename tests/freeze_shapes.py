@@ -74,7 +74,14 @@ def triggers() -> list[dict[str, Any]]:
     common = {"segmind_conn_id": "segmind_default", "deadline": NOW + 600, "not_before": NOW + 6}
     request = {**common, "request_id": ID, "model": "esrgan", "submitted_at": NOW}
     hints = {"poll_interval": 2.5, "expected_duration": 12.0, "inline": False}
-    full = {**request, **hints, "input_size": [600, 400], "queue_timeout": 60.0, "do_xcom_push": True, "note": ABOUT_REQUEST}
+    full = {
+        **request,
+        **hints,
+        "input_size": [600, 400],
+        "queue_timeout": 60.0,
+        "do_xcom_push": True,
+        "note": ABOUT_REQUEST,
+    }
     limiter = {**common, "opens_at": NOW + 30, "started_at": NOW, "returns": 1}
     waited = {
         "waited": [{"key": "0" * 20, "request_id": ID, "submitted_at": NOW}],
@@ -192,7 +199,9 @@ def batch() -> dict[str, Any]:
 def sidecar() -> dict[str, Any]:
     """Return the sidecar of a stored object."""
     there = need("storage.sidecar")
-    about = there.About(parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(ABOUT_REQUEST, "key"))
+    about = there.About(
+        parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(ABOUT_REQUEST, "key")
+    )
     [found] = there.sidecars(result(), [STORED], about)
     return dict(json.loads(found.model_dump_json()))
 
