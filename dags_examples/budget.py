@@ -1,13 +1,17 @@
 """
-Upscale a list of pictures, and fail past a budget.
+Upscale a list of images, and fail the run if it cost more than its budget.
 
-Every upscaling task returns what it cost, in credits, as ``metrics.cost``. ``total`` sums that of a whole run and
-fails where it is more than the run's budget: what is stored stays stored, but nothing that comes after ``total`` goes
-on, and whoever looks after the pipeline hears of it. It is not tried again, because another try sums the same.
-Before the run spends anything, ``afford`` asserts that the account's balance covers the budget.
+``afford`` fails before the run spends anything if the account's balance does not cover ``budget``. Each mapped task
+of ``upscale`` returns its cost in credits as ``metrics.cost``. ``total`` sums the costs and fails if the sum exceeds
+``budget``. It is not retried, because the sum would be the same. The stored images stay stored, but no task after
+``total`` runs.
 
-A budget is looked at when the money is spent. To have a run stop before that, give the operators
-``min_remaining_credits=``; each of them then asks for the balance before it submits.
+The budget of this DAG is checked after the money is spent. To check the balance before each submit, give the
+operators ``min_remaining_credits=``.
+
+Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
+as its password, and set ``images`` to URLs of sample images that the emulator prints.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, ch
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "images": Param(["https://www.segmind.com/butterfly.png"], type="array", description="URLs of the pictures"),
+        "images": Param(["https://www.segmind.com/butterfly.png"], type="array", description="URLs of the images"),
         "destination": Param("file:///tmp/upscaled/budget/", type="string", description="Folder (with /)"),
-        "budget": Param(0.1, type="number", minimum=0, description="What the run may cost, in credits"),
+        "budget": Param(0.1, type="number", minimum=0, description="Budget of the run in credits"),
     },
     default_args={"retries": 3},
     tags=["segmind", "example"],
@@ -35,24 +39,24 @@ from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, ch
 def segmind_budget() -> None:
     @task
     def afford(params: dict[str, Any] | None = None) -> float:
-        """Return the balance in credits; fail at once where it does not cover the budget."""
+        """Return the balance in credits; fail if it does not cover the budget."""
         return check_credits(at_least=(params or {})["budget"])
 
     @task
     def list_images(params: dict[str, Any] | None = None) -> list[str]:
-        """Return the run's pictures; their order is the map index."""
+        """Return the run's images; their order is the map index."""
         return list((params or {})["images"])
 
     @task(retries=0)
     def total(results: Any, params: dict[str, Any] | None = None) -> float:
-        """Return what the run's pictures cost, in credits; fail where that is more than the budget."""
+        """Return the cost of the run's images in credits; fail if it exceeds the budget."""
         costs = [result["metrics"]["cost"] for result in results]
         if None in costs:
-            raise ValueError(f"{costs.count(None)} of {len(costs)} pictures do not tell what they cost")
+            raise ValueError(f"the cost of {costs.count(None)} of {len(costs)} images is unknown: check it at Segmind")
         spent: float = round(sum(costs), 6)
         budget = (params or {})["budget"]
         if spent > budget:
-            raise ValueError(f"{len(costs)} pictures cost {spent:g} credits, the budget is {budget:g}")
+            raise ValueError(f"{len(costs)} images cost {spent:g} credits, the budget is {budget:g}")
         return spent
 
     images = list_images()

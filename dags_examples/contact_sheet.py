@@ -1,12 +1,15 @@
 """
-Make thumbnails and a contact sheet of upscaled pictures, as soon as they are stored.
+Make thumbnails and a contact sheet of upscaled images as soon as they are stored.
 
-Scheduled on the asset alias ``segmind_upscaled``: the example ``segmind_daily_folder`` emits an event for each picture
-that it stores. A run takes all events that have come since the last one, so it may be about one picture or about a
-hundred. It makes a thumbnail of each, in ``thumbnails/`` beside the picture, and then the sheet of all thumbnails of
-that folder, ``contact-sheet.jpg``. Run by hand, it takes the pictures of the last day (Airflow 3.2 and later).
+The DAG is scheduled on the asset alias ``segmind_upscaled``. The example ``segmind_daily_folder`` emits one event of
+this alias for each image that it stores. A run receives all events since the previous run, so it can get one image or
+a hundred. It writes a thumbnail of each image to ``thumbnails/`` beside the image, and a sheet of all thumbnails of
+the folder to ``contact-sheet.jpg``. A run that you start by hand takes the images of the last day (Airflow 3.2 and
+later).
 
-The manifest in an event has all that is needed: ``extra["uri"]`` opens the picture, with its connection.
+``extra["uri"]`` of an event is the URI of the image, with its Airflow connection, so ``ObjectStoragePath`` opens it.
+
+Set up: enable ``segmind_daily_folder``. This DAG needs no connection to Segmind, only Pillow in the workers.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ UPSCALED = AssetAlias("segmind_upscaled")
 @dag(
     schedule=[UPSCALED],
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
-    max_active_runs=1,  # two runs would write the same sheet
+    max_active_runs=1,  # two runs at once would write the same sheet
     params={
         "width": Param(240, type="integer", minimum=16, description="Pixels of a thumbnail's longer side"),
         "columns": Param(4, type="integer", minimum=1, description="Thumbnails in a row of the sheet"),
@@ -33,7 +36,7 @@ UPSCALED = AssetAlias("segmind_upscaled")
 def segmind_contact_sheet() -> None:
     @task(inlets=[UPSCALED])
     def list_new(triggering_asset_events: Any = None, inlet_events: Any = None) -> list[str]:
-        """Return the URIs of the pictures whose events started this run."""
+        """Return the URIs of the images whose events started this run."""
         events = [event for found in triggering_asset_events.values() for event in found]
         if not events:
             events = list(inlet_events[UPSCALED].after(pendulum.now("UTC").subtract(days=1).isoformat()))
@@ -41,7 +44,7 @@ def segmind_contact_sheet() -> None:
 
     @task(retries=3)
     def make_thumbnail(uri: str, params: Any = None) -> str:
-        """Make a small copy of a picture; return its folder."""
+        """Write a thumbnail of an image, and return its folder."""
         import io
 
         from PIL import Image
@@ -57,7 +60,7 @@ def segmind_contact_sheet() -> None:
 
     @task(retries=3)
     def make_sheets(folders: Any, params: Any = None) -> list[str]:
-        """Lay out all thumbnails of each folder, and return the URIs of the sheets."""
+        """Write one sheet of all thumbnails of each folder, and return the URIs of the sheets."""
         import io
 
         from PIL import Image

@@ -1,14 +1,19 @@
 """
-Upscale each day's folder of pictures, and tell the DAGs that wait for them.
+Upscale each day's folder of images, and start the DAGs that are scheduled on them.
 
-Every night the folder ``source/<day>/`` is listed, a mapped task for each picture waits in the triggerer while Segmind
-computes, and stores what comes back under ``destination/<day>/``. Each stored picture is an event of the asset alias
-``segmind_upscaled``, with its manifest as ``extra``: model, request id, cost, size, checksum, where it came from. DAGs
-that are scheduled on the alias, such as the example ``segmind_contact_sheet``, start by themselves.
+Every night the DAG lists the folder ``source/<day>/`` and runs one mapped task for each image. The task waits in the
+triggerer while Segmind computes, and stores the output in ``destination/<day>/``. Each stored image emits an event of
+the asset alias ``segmind_upscaled``. The event's ``extra`` has the model, the request id, the cost, the size, the
+checksum and the source. DAGs that are scheduled on the alias, such as the example ``segmind_contact_sheet``, start
+automatically.
 
-What is there already, made from the same picture with the same parameters, is neither paid for nor told again, so a
-run can be repeated at any time, for a day to which a picture was added. A day without a folder is an error; an empty
-folder is none.
+A task submits nothing if the output of the same image with the same parameters is stored already; it emits no event
+either. So you can run a day again after you added an image. A missing folder fails the run; an empty folder does not.
+
+Set up: the connection ``segmind_default`` with your API key, and a folder ``source/<day>/`` (``<day>`` is the day of
+the run, such as 2026-01-31). To run the DAG offline and without a key, start
+``python -m airflow_provider_segmind.emulator`` and use its address as the connection's host and
+``SG_0123456789abcdef`` as its password.
 """
 
 from __future__ import annotations
@@ -27,15 +32,15 @@ UPSCALED = "segmind_upscaled"
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,
     params={
-        "source": Param("file:///tmp/pictures", type="string", description="Folder of the days' folders"),
-        "destination": Param("file:///tmp/upscaled", type="string", description="Folder for what comes back"),
+        "source": Param("file:///tmp/images", type="string", description="Folder with one folder for each day"),
+        "destination": Param("file:///tmp/upscaled", type="string", description="Folder for the outputs"),
     },
-    default_args={"retries": 3},  # a retry attaches to the request that is running: it is paid for once
+    default_args={"retries": 3},  # a retry reattaches to the running request: it is billed once
     tags=["segmind", "example"],
     doc_md=__doc__,
 )
 def segmind_daily_folder() -> None:
-    # A run that is started by hand has no logical date, but every run has a day on which it is due.
+    # A run that is started by hand has no logical date, but every run has a run_after.
     images = task(list_images)("{{ params.source }}/{{ dag_run.run_after | ds }}")
 
     SegmindEsrganOperator.partial(

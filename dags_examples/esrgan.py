@@ -1,12 +1,17 @@
 """
-Upscale one picture with ESRGAN, and store it in a task of its own.
+Upscale one image with ESRGAN, and store the output in a second task.
 
-The first task submits the picture's URL and sleeps in the triggerer while Segmind computes: no worker is held. The
-second streams the output into storage. They are two tasks so that a store that is down is tried again, or cleared,
-without another upscale; Segmind keeps an output for days, but forgets the request after an hour.
+``upscale`` submits the image's URL and waits in the triggerer while Segmind computes, so it holds no worker slot.
+``store`` streams the output into storage. With two tasks, you can retry or clear ``store`` without another upscale,
+for example after the storage was unavailable. Segmind keeps an output for days, but the record of a request for one
+hour.
 
-Start it with other parameters for another picture. For storage other than local files, install its provider
-(``pip install "airflow-provider-segmind[s3]"``) and name it in ``destination``: ``s3://my-bucket/upscaled/``.
+``destination`` can be in any storage of Airflow's ``ObjectStoragePath``. Install the provider of that storage, for
+example ``pip install "airflow-provider-segmind[s3]"`` for ``s3://my-bucket/upscaled/``.
+
+Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
+as its password, and set ``image`` to the URL of a sample image that the emulator prints.
 """
 
 from __future__ import annotations
@@ -22,8 +27,8 @@ from airflow_provider_segmind.transfers.segmind_to_object_storage import Segmind
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "image": Param("https://www.segmind.com/butterfly.png", type="string", description="URL of the picture"),
-        "scale": Param(2, type="integer", enum=[2, 4, 8], description="By how much"),
+        "image": Param("https://www.segmind.com/butterfly.png", type="string", description="URL of the image"),
+        "scale": Param(2, type="integer", enum=[2, 4, 8], description="Factor of the enlargement"),
         "output_format": Param("jpeg", type="string", enum=["jpeg", "png", "webp"]),
         "quality": Param(95, type="integer", minimum=10, maximum=100, description="Quality of the output"),
         "destination": Param("file:///tmp/upscaled/esrgan/", type="string", description="Folder (with /) or object"),
@@ -39,11 +44,11 @@ def segmind_esrgan() -> None:
         output_format="{{ params.output_format }}",
         quality="{{ params.quality }}",
         deferrable=True,
-        retries=3,  # a retry attaches to the request that is running: it is paid for once
+        retries=3,  # a retry reattaches to the running request: it is billed once
     )
     SegmindToObjectStorageOperator(
         task_id="store",
-        result=upscale.output,  # the XCom: a small JSON object that names the output, never its bytes
+        result=upscale.output,  # the XCom: a small JSON object with the output's URL, never its bytes
         destination="{{ params.destination }}",
         retries=3,
     )

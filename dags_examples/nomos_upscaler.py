@@ -1,11 +1,13 @@
 """
-Upscale one photo with Nomos Image Upscaler 4k, and store it in the same task.
+Upscale one photo with Nomos Image Upscaler 4k, and store the output in the same task.
 
-With ``destination=``, one task does it all: it submits, sleeps in the triggerer while Segmind computes, then fetches
-the output, proves that it is a whole picture and publishes it. What the task returns tells where it lies
-(``stored``), what it cost and how long it took (``metrics``); ``report`` logs that.
+With ``destination=`` one task does everything. It submits the photo's URL and waits in the triggerer while Segmind
+computes. Then it downloads the output, verifies that it is a complete image and stores it. The result has the stored
+object (``stored``), its cost and its duration (``metrics``). ``report`` logs them.
 
-Start it with other parameters for another photo: any URL that Segmind can read.
+Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
+as its password, and set ``image`` to the URL of a sample image that the emulator prints.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 def segmind_nomos_upscaler() -> None:
     @task
     def report(result: Any) -> None:
-        """Log where the picture is and what it took."""
+        """Log the stored object, its cost and its duration."""
         [stored], metrics = result["stored"], result["metrics"]
         log.info(
             "%s: %s x %s pixels for %s credits in %s s",
@@ -58,7 +60,7 @@ def segmind_nomos_upscaler() -> None:
         image_quality="{{ params.image_quality }}",
         destination="{{ params.destination }}",
         deferrable=True,
-        retries=3,  # a retry attaches to the request that is running: it is paid for once
+        retries=3,  # a retry reattaches to the running request: it is billed once
     )
     report(upscale.output)
 

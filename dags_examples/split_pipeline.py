@@ -1,12 +1,17 @@
 """
-Submit, wait and store in three tasks, for a list of pictures.
+Submit, wait and store in three tasks, for a list of images.
 
-The upscaling operators do all three in one task, which is right for most pipelines. Split it where the steps have
-different owners or different retries: ``submit`` hands on nothing but request ids, ``wait`` waits for each of them
-without a worker, ``store`` streams the outputs into storage. ``wait`` and ``store`` bill nothing: clear them as often
-as you like. A request id is all that another DAG needs, too: pass it on as a parameter of the run. Segmind keeps the
-record of a request for one hour; after that the sensor looks into the request history, which knows the output for
-longer.
+One task of an upscaling operator does all three steps, which is right for most pipelines. Split them if the steps
+have different owners or different retries. ``submit`` returns request ids only. ``wait`` waits for each request in
+the triggerer. ``store`` streams the outputs into storage. ``wait`` and ``store`` bill nothing: clear them as often as
+you like.
+
+Another DAG needs only the request id to continue: pass it as a parameter of the run. Segmind keeps the record of a
+request for one hour. After that, the sensor reads the output's URL from the request history, which keeps it longer.
+
+Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
+as its password, and set ``images`` to URLs of sample images that the emulator prints.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ from airflow_provider_segmind.transfers.segmind_to_object_storage import Segmind
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "images": Param(["https://www.segmind.com/butterfly.png"], type="array", description="URLs of the pictures"),
+        "images": Param(["https://www.segmind.com/butterfly.png"], type="array", description="URLs of the images"),
         "destination": Param("file:///tmp/upscaled/split/", type="string", description="Folder (with /)"),
     },
     default_args={"retries": 3},
@@ -35,7 +40,7 @@ from airflow_provider_segmind.transfers.segmind_to_object_storage import Segmind
 def segmind_split_pipeline() -> None:
     @task
     def list_images(**context: Any) -> list[str]:
-        """Return the run's pictures; their order is the map index."""
+        """Return the run's images; their order is the map index."""
         return list(context["params"]["images"])
 
     submit = SegmindEsrganOperator.partial(

@@ -1,12 +1,16 @@
 """
-Decide per picture how it is upscaled, in TaskFlow style: ``@task.segmind``.
+Choose the scale of each image in a TaskFlow function: ``@task.segmind``.
 
-The function returns the model's parameters, and the task runs the model: here each picture is enlarged by the
-smallest scale that makes it as wide as the run asks for. The function runs in a worker before the submit, and not
-again after the wait; while Segmind computes the task sleeps in the triggerer. A retry finds the request that is
-running by the parameters, so the function returns the same for the same input.
+The function returns the model's parameters, and the task runs the model. Here the function chooses the smallest scale
+that makes the image at least as wide as the parameter ``width``. The function runs in a worker before the submit, and
+not again after the wait. The task waits in the triggerer while Segmind computes. A retry finds the running request by
+its parameters, so the function must return the same parameters for the same input.
 
-``report`` takes the results of all pictures like those of any other ``@task`` and sums their cost.
+``report`` takes the results of all images, like those of any other ``@task``, and sums their cost.
+
+Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
+as its password, and set ``images`` to URLs of sample images that the emulator prints.
 """
 
 from __future__ import annotations
@@ -23,8 +27,8 @@ BUTTERFLY = {"image": "https://www.segmind.com/butterfly.png", "width": 512}
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "images": Param([BUTTERFLY], type="array", description="URL and width in pixels of each picture"),
-        "width": Param(2000, type="integer", minimum=1, description="How wide they shall be (pixels)"),
+        "images": Param([BUTTERFLY], type="array", description="URL and width in pixels of each image"),
+        "width": Param(2000, type="integer", minimum=1, description="Wanted width in pixels"),
         "destination": Param("file:///tmp/upscaled/taskflow/", type="string", description="Folder (with /)"),
     },
     default_args={"retries": 3},
@@ -34,19 +38,19 @@ BUTTERFLY = {"image": "https://www.segmind.com/butterfly.png", "width": 512}
 def segmind_taskflow() -> None:
     @task
     def list_images(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Return the run's pictures; their order is the map index."""
+        """Return the run's images; their order is the map index."""
         return list((params or {})["images"])
 
     @task.segmind(model="esrgan", destination="{{ params.destination }}", deferrable=True)
     def upscale(image: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Enlarge a picture by as much as it takes, but not more."""
+        """Return the parameters for the smallest scale that reaches the wanted width."""
         wanted = (params or {})["width"] / image["width"]
         scale = next((scale for scale in (2, 4, 8) if scale >= wanted), 8)
         return {"image": image["image"], "scale": scale, "output_format": "png"}
 
     @task
     def report(results: Any) -> float:
-        """Return what the run's pictures cost, in credits."""
+        """Return the cost of the run's images in credits."""
         cost: float = round(sum(result["metrics"]["cost"] for result in results), 6)
         return cost
 

@@ -1,17 +1,20 @@
 """
-Upscale a folder of pictures, store them, and keep a catalogue of them in a database.
+Upscale a folder of images, store them, and record each of them in a database table.
 
-Each picture goes its own way through three tasks, so that one that fails holds up no other: ``upscale`` (ESRGAN),
-``store`` (into any object storage), ``record`` (a row in the table ``segmind_catalogue``: where it came from, where
-it lies, its pixels before and after, its checksum, what it cost and how long it took). A row is known by its
-request id: clear ``store`` and ``record`` as often as you like, nothing is doubled and nothing is paid again.
+Three tasks run for each image, so that a failure stops one image only: ``upscale`` (ESRGAN), ``store`` (into any
+object storage) and ``record``. ``record`` writes a row to the table ``segmind_catalogue``: source, stored URI, size
+before and after, checksum, cost and duration. The request id is the row's primary key: you can clear ``store`` and
+``record`` as often as you like without a duplicate row and without another bill.
 
-The catalogue lies wherever the connection ``segmind_catalogue`` points to, with no change here: SQLite, PostgreSQL,
-or any other database whose Airflow provider can replace rows. To try it on one machine (Airflow takes an
-absolute path after two slashes, so three in all)::
+Set up: the connection ``segmind_default`` with your API key, a folder of images as ``source``, and the connection
+``segmind_catalogue`` to SQLite, PostgreSQL or any other database whose Airflow provider can replace rows. To try it
+on one machine (Airflow takes an absolute path after two slashes, so there are three)::
 
     pip install apache-airflow-providers-common-sql apache-airflow-providers-sqlite
     export AIRFLOW_CONN_SEGMIND_CATALOGUE=sqlite:///tmp/segmind_catalogue.db
+
+To run the DAG offline and without a key, start ``python -m airflow_provider_segmind.emulator`` and use its address as
+the host of ``segmind_default`` and ``SG_0123456789abcdef`` as its password.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from airflow_provider_segmind.storage import list_images
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
 TABLE = "segmind_catalogue"
-# Types that SQLite and PostgreSQL both know.
+# Types that both SQLite and PostgreSQL support.
 CREATE_TABLE = f"""
 CREATE TABLE IF NOT EXISTS {TABLE} (
     request_id        VARCHAR(64) PRIMARY KEY,
@@ -53,9 +56,9 @@ CREATE TABLE IF NOT EXISTS {TABLE} (
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "source": Param("file:///tmp/pictures", type="string", description="Folder of pictures"),
-        "destination": Param("file:///tmp/upscaled", type="string", description="Folder for what comes back"),
-        "scale": Param(2, type="integer", enum=[2, 4, 8], description="By how much"),
+        "source": Param("file:///tmp/images", type="string", description="Folder of images"),
+        "destination": Param("file:///tmp/upscaled", type="string", description="Folder for the outputs"),
+        "scale": Param(2, type="integer", enum=[2, 4, 8], description="Factor of the enlargement"),
         "catalogue_conn_id": Param("segmind_catalogue", type="string", description="Connection of the database"),
     },
     tags=["segmind", "example"],
@@ -70,7 +73,7 @@ def segmind_upscale_catalogue() -> None:
 
     @task(retries=3)
     def record(conn_id: str, source: str, result: Any) -> str:
-        """Write the picture's row, or write it anew; return the request id by which it is known."""
+        """Insert or replace the image's row, and return its request id."""
         from airflow.providers.common.sql.hooks.sql import DbApiHook
 
         from airflow_provider_segmind.storage import image_size
@@ -96,7 +99,7 @@ def segmind_upscale_catalogue() -> None:
             "recorded_at": pendulum.now("UTC").isoformat(),
         }
         hook: DbApiHook = DbApiHook.get_hook(conn_id)
-        # The hook binds the values and knows its database's way to replace a row.
+        # The hook binds the values and uses its database's statement to replace a row.
         hook.insert_rows(TABLE, [tuple(row.values())], list(row), replace=True, replace_index="request_id")
         return str(row["request_id"])
 
@@ -108,7 +111,7 @@ def segmind_upscale_catalogue() -> None:
             scale="{{ params.scale }}",
             output_format="png",
             deferrable=True,
-            retries=3,  # a retry attaches to the request that is running: it is paid for once
+            retries=3,  # a retry reattaches to the running request: it is billed once
         )
         store = SegmindToObjectStorageOperator(
             task_id="store",

@@ -1,10 +1,13 @@
 """
-Upscale a folder of pictures with all three models, and store what comes back.
+Upscale a folder of images with all three models, and store the outputs.
 
-The folder is listed when the run starts, so a picture that lies there is a mapped task of each model. Each task
-uploads its picture, submits one request, sleeps in the triggerer while Segmind computes, and stores the output
-under ``destination/<model>/``. Run it with other folders through the run's parameters; any storage will do that
-Airflow's ``ObjectStoragePath`` knows (``file://``, ``s3://``, ``gs://``).
+The first task lists the folder, so each image becomes one mapped task of each model. A task uploads its image,
+submits one request, waits in the triggerer while Segmind computes, and stores the output in ``destination/<model>/``.
+
+Set up: the connection ``segmind_default`` with your API key, and a folder of images as ``source``. ``source`` and
+``destination`` can be in any storage of Airflow's ``ObjectStoragePath`` (``file://``, ``s3://``, ``gs://``). To run
+the DAG offline and without a key, start ``python -m airflow_provider_segmind.emulator`` and use its address as the
+connection's host and ``SG_0123456789abcdef`` as its password.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ from airflow_provider_segmind.storage import list_images
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params={
-        "source": Param("file:///tmp/pictures", type="string", description="Folder of pictures"),
-        "destination": Param("file:///tmp/upscaled", type="string", description="Folder for what comes back"),
+        "source": Param("file:///tmp/images", type="string", description="Folder of images"),
+        "destination": Param("file:///tmp/upscaled", type="string", description="Folder for the outputs"),
     },
-    default_args={"retries": 3},  # a retry attaches to the request that is running: it is paid for once
+    default_args={"retries": 3},  # a retry reattaches to the running request: it is billed once
     tags=["segmind", "example"],
     doc_md=__doc__,
 )

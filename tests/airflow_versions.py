@@ -1,4 +1,4 @@
-"""What the tests ask of Airflow's inside, which each minor version keeps somewhere else."""
+"""Internals of Airflow that the tests use, and that differ between its minor versions."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def _needs(major: int, minor: int, what: str) -> pytest.MarkDecorator:
 
 needs_airflow_sdk = _needs(3, 0, "airflow.sdk")
 needs_tabs = _needs(3, 1, "tabs of plugins")
-needs_events_since = _needs(3, 2, "events since a moment")
+needs_events_since = _needs(3, 2, "asset events after a time")
 needs_provider_commands = _needs(3, 2, "commands of providers")
 needs_task_state_store = _needs(3, 3, "the task state store")
-needs_todays_imports = _needs(3, 3, "what Airflow itself has imported, down to the module")
+needs_todays_imports = _needs(3, 3, "the exact modules that Airflow itself imports")
 
-#: There, dag.test() hands a sensor a text for the time of its first try.
+#: In Airflow 3.0, dag.test() passes a sensor the time of its first try as text.
 no_reschedule = pytest.mark.skipif(AIRFLOW == (3, 0), reason="Airflow 3.0's dag.test() reschedules no sensor twice")
 
-#: There, dag.test() and our clear resume a deferred task that failed where it was, in place of a new try.
+#: In Airflow 3.0, dag.test() and ``clear`` resume a deferred task that failed, instead of a new try.
 no_new_try = pytest.mark.skipif(
     AIRFLOW == (3, 0), reason="a deferred task that failed gets no new try in Airflow 3.0's dag.test()"
 )
@@ -48,12 +48,12 @@ no_new_try = pytest.mark.skipif(
 #: Where to import DagBag from.
 DAG_BAGS = "airflow.dag_processing.dagbag" if AIRFLOW >= (3, 2) else "airflow.models.dagbag"
 
-#: The bundle that Airflow 3 makes of the dags folder; ad hoc DAGs are registered under it.
+#: Airflow 3's bundle of the dags folder; the DAGs of the tests are registered under it.
 _BUNDLE = "dags-folder"
 
 
 def _found(path: str) -> Any:
-    """Import a name; a type checker knows one Airflow only."""
+    """Import a name at run time, because a type checker knows only one Airflow."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
@@ -62,12 +62,14 @@ def set_up_logging() -> None:
     """
     Log from INFO on, as a worker does.
 
-    The migrations of Airflow 2 set logging up for themselves. ``dag.test()`` of Airflow 3.0 shows the debug messages of
-    its supervisor, and in them the secrets that are to be masked; it also puts tracebacks into boxes, and wraps them.
+    The migrations of Airflow 2 replace the logging configuration. ``dag.test()`` of Airflow 3.0 logs its supervisor's
+    debug messages, with the secrets that should be masked, and wraps tracebacks in boxes.
     """
     if AIRFLOW < (3, 0):
         _found("airflow.logging_config.configure_logging")()
-        importlib.import_module("airflow.providers.fab.auth_manager.models")  # notes refer to its table of users
+        importlib.import_module(
+            "airflow.providers.fab.auth_manager.models"
+        )  # notes of runs refer to its table of users
     elif AIRFLOW < (3, 1):
         structlog = importlib.import_module("structlog")
         plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
@@ -78,7 +80,7 @@ def set_up_logging() -> None:
 
 
 def keep_one_api() -> None:
-    """Make the API server once that ``dag.test()`` of Airflow 3 makes for each task: it takes seconds of CPU."""
+    """Build the API server of Airflow 3's ``dag.test()`` once, not for each task: it takes seconds of CPU."""
     if AIRFLOW >= (3, 0):
         supervisor = importlib.import_module("airflow.sdk.execution_time.supervisor")
         supervisor.in_process_api_server = functools.cache(supervisor.in_process_api_server)  # type: ignore[attr-defined]
@@ -88,7 +90,7 @@ def register(dag: DAG) -> None:
     """
     Write the DAG to the database, as the DAG processor does.
 
-    ``dag.test()`` of Airflow 3 reads it from there, and any Airflow the aliases of its assets.
+    ``dag.test()`` of Airflow 3 reads the DAG from there, and every Airflow reads the aliases of its assets from there.
     """
     if AIRFLOW < (3, 0):
         dag.fileloc = dag.fileloc or "test.py"
@@ -121,7 +123,7 @@ def scheduled(dag: DAG) -> Any:
 
 
 def clear(dag: Any, dag_run: Any, task_ids: Collection[str], session: Session) -> int:
-    """Clear tasks of a run, and return how many task instances that were."""
+    """Clear tasks of a run, and return the number of cleared task instances."""
     from airflow.utils.state import DagRunState
 
     if AIRFLOW < (3, 0):
@@ -141,7 +143,9 @@ def run_task(ti: TaskInstance, dag: DAG, session: Session) -> None:
         return
     if AIRFLOW >= (3, 0):
         state: str | None = TaskInstanceState.SCHEDULED
-        while state == TaskInstanceState.SCHEDULED:  # it has deferred, its trigger has fired: dag.test() comes again
+        while (
+            state == TaskInstanceState.SCHEDULED
+        ):  # deferred, and its trigger has fired: run it again, like dag.test()
             ti.task = task
             _found("airflow.sdk.definitions.dag._run_task")(ti=ti, run_triggerer=True)
             state = ti.state
@@ -155,7 +159,7 @@ def run_task(ti: TaskInstance, dag: DAG, session: Session) -> None:
 
 
 def xcom(dag_run: DagRun, task_id: str, map_index: int, key: str) -> Any:
-    """What a task instance pushed under a key; None where it pushed nothing."""
+    """Return what a task instance pushed under a key; None if it pushed nothing."""
     from airflow.utils.session import create_session
 
     query = {
@@ -171,23 +175,23 @@ def xcom(dag_run: DagRun, task_id: str, map_index: int, key: str) -> Any:
             row = session.scalars(model.get_many(**query)).first()
         else:
             row = model.get_many(**query, session=session).first()
-        if row is None or AIRFLOW < (3, 0):  # there it is deserialized as it is read
+        if row is None or AIRFLOW < (3, 0):  # Airflow 2 deserializes the value itself
             return row and row.value
         return _found("airflow.sdk.bases.xcom.BaseXCom").deserialize_value(row)
 
 
 def link(dag: DAG, dag_run: DagRun, task_id: str, map_index: int, name: str) -> Any:
-    """Where an extra link of a task instance leads, by the name of its class; nothing where it leads nowhere."""
+    """Return the URL of a task instance's extra link, by the name of its class; None or "" if it has none."""
     if AIRFLOW >= (3, 0):
         return xcom(dag_run, task_id, map_index, f"_link_{name}")
     serialization = _found("airflow.serialization.serialized_objects.SerializedDAG")
-    task = serialization.from_dict(serialization.to_dict(dag)).task_dict[task_id]  # as the web server has it
+    task = serialization.from_dict(serialization.to_dict(dag)).task_dict[task_id]  # as the web server reads it
     found = next(one for one in task.operator_extra_links if type(one).__name__ == name)
     return task.get_extra_links(dag_run.get_task_instance(task_id, map_index=map_index), found.name)
 
 
 def asset_events(dag_id: str, run_id: str) -> list[tuple[str, int, list[str], dict[str, Any]]]:
-    """The asset events of a run: URI, map index, aliases, extra (with compat.event_extra undone)."""
+    """Return the asset events of a run: URI, map index, aliases, extra (without the encoding of compat.event_extra)."""
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
@@ -207,7 +211,7 @@ def asset_events(dag_id: str, run_id: str) -> list[tuple[str, int, list[str], di
 
 @contextlib.contextmanager
 def lineage_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Airflow's own collector of hook lineage, as it is where a plugin reads it."""
+    """Yield Airflow's own collector of hook lineage, as in a process with a lineage plugin."""
     from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 
     if AIRFLOW >= (3, 2):
@@ -228,7 +232,7 @@ def lineage_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def start_metrics(factory: Any = None) -> None:
-    """Have Airflow read its metrics configuration again, as it does when a process starts; or use a client of ours."""
+    """Read Airflow's metrics configuration again, as a new process does, or use this factory's client."""
     if AIRFLOW >= (3, 2):
         configured = _found("airflow.sdk.observability.metrics.stats_utils.get_stats_factory")
         stats = importlib.import_module("airflow.sdk.observability.stats")
@@ -247,13 +251,13 @@ def start_metrics(factory: Any = None) -> None:
 
 
 def forget_stores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have ``ObjectStoragePath`` make its stores anew: it keeps each, and whether it had a key, for the process."""
+    """Empty the cache of ``ObjectStoragePath``, which keeps each store and its credentials for the process."""
     store = importlib.import_module("airflow.sdk.io.store" if AIRFLOW >= (3, 0) else "airflow.io.store")
     monkeypatch.setattr(store, "_STORE_CACHE", {})
 
 
 def through_database(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Take a trigger's arguments the way of Airflow: worker, API server where there is one, database, triggerer."""
+    """Pass a trigger's arguments through Airflow: worker, API server (Airflow 3), database, triggerer."""
     from airflow.models.trigger import Trigger
 
     if AIRFLOW < (3, 0):
@@ -271,7 +275,7 @@ def dag_bag(folder: str) -> Any:
 
 
 def task_decorators() -> Any:
-    """The decorators that Airflow has found in the installed providers, by name."""
+    """Return the decorators of the installed providers, by name."""
     if AIRFLOW >= (3, 2):
         return _found("airflow.sdk.providers_manager_runtime.ProvidersManagerTaskRuntime")().taskflow_decorators
     return _found("airflow.providers_manager.ProvidersManager")().taskflow_decorators

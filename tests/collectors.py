@@ -1,4 +1,4 @@
-"""What listens to metrics and traces: a statsd server and an OpenTelemetry collector, on real sockets."""
+"""Receivers of metrics and traces on real sockets: a statsd server and an OpenTelemetry collector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric as it came over the wire: ``name,tag=value:1|c``."""
+    """One received metric: ``name,tag=value:1|c``."""
 
     name: str
     value: float
@@ -21,7 +21,7 @@ class Metric:
 
 
 def read_metric(text: str) -> Metric:
-    """Read a line of statsd with InfluxDB's tags."""
+    """Parse a line of statsd with InfluxDB's tags."""
     left, _, right = text.rpartition(":")
     name, *tags = left.split(",")
     value, _, kind = right.partition("|")
@@ -29,7 +29,7 @@ def read_metric(text: str) -> Metric:
 
 
 class StatsdServer:
-    """Receives what Airflow's statsd client sends, as real datagrams."""
+    """Receive the datagrams of Airflow's statsd client."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -39,7 +39,7 @@ class StatsdServer:
         self.raw: list[str] = []
 
     def read(self, prefix: str = "airflow.segmind.") -> list[Metric]:
-        """Everything that has come since the last look and begins so."""
+        """Return the metrics received since the last call whose names start with this prefix."""
         self._socket.settimeout(0.2)
         found = []
         while True:
@@ -57,7 +57,7 @@ class StatsdServer:
 
 
 class OtlpCollector:
-    """Receives spans by OTLP over HTTP, as protobuf; use it as a context manager."""
+    """Receive spans by OTLP over HTTP, as protobuf; a context manager."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -86,7 +86,7 @@ class OtlpCollector:
         self._server.server_close()
 
     def spans(self) -> list[dict[str, Any]]:
-        """Every span that has come: its name, ids, kind and attributes."""
+        """Return every received span: its name, ids, kind and attributes."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
         return [

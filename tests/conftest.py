@@ -1,4 +1,4 @@
-"""One Airflow for the session, set up before anything imports it; its database only where a test needs it."""
+"""Set up one Airflow for the session before anything imports it; its database is made when a test needs it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return two workers more than there are cores: a test waits for half of its time."""
+    """Return the number of cores plus two: a test spends half of its time waiting."""
     return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
-    Start with the test of the whole Airflow, which takes longest, so that no worker is left alone with it.
+    Sort the tests: first those with a whole Airflow, which take longest, then those with ``dag.test()``.
 
-    ``dag.test()`` comes next: those tests go to the same worker then, and Airflow's API is built in one or two of them.
+    In this order the tests with ``dag.test()`` go to one or two workers, and only these build Airflow's API.
     """
     items.sort(key=lambda item: (item.get_closest_marker("standalone") is None, not _takes_dag_test(item)))
 
@@ -47,27 +47,27 @@ def _takes_dag_test(item: pytest.Item) -> bool:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing behind."""
+    """Remove Airflow's home."""
     logging.shutdown()
     airflow_env.discard(_HOME)
 
 
 @pytest.fixture(scope="session")
 def airflow_db() -> Path:
-    """Airflow's database, empty at first; the value is Airflow's home. DAGs run on it by ``run_dag``."""
+    """Make Airflow's database, empty at first, and return Airflow's home. ``run_dag`` runs DAGs on it."""
     airflow_env.make_database(_HOME)
     return _HOME
 
 
 @pytest.fixture(scope="session")
 def photos() -> Path:
-    """The folder of example pictures, see its README."""
+    """Return the folder of example images, see its README."""
     return Path(__file__).parent / "photos"
 
 
 @pytest.fixture
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look after a quarter of a second: the emulator is done at once, and knows nothing of the models' real pace."""
+    """Poll after a quarter of a second: the emulator completes a request at once, whatever the model."""
     from airflow_provider_segmind.polling import schedule
     from airflow_provider_segmind.protocol.models import MODELS
 
@@ -78,7 +78,7 @@ def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeat a call at once: the pauses are proved in test_client.py."""
+    """Repeat a call without a pause; test_client.py tests the pauses."""
     from tenacity import wait_none
 
     from airflow_provider_segmind import retry_budget
@@ -90,7 +90,7 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def _s3_process() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # the store's log is not the task's
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # keep the server's log out of the task's log
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -100,7 +100,7 @@ def _s3_process() -> Iterator[str]:
 
 @pytest.fixture
 def s3_server(_s3_process: str) -> str:
-    """The address of a server that speaks the real S3 protocol, without a bucket."""
+    """Return the URL of an S3 server without a bucket."""
     import httpx
 
     httpx.post(f"{_s3_process}/moto-api/reset", trust_env=False).raise_for_status()
@@ -109,8 +109,8 @@ def s3_server(_s3_process: str) -> str:
 
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty, versioned bucket, and the connections ``pictures_s3`` and ``other_s3`` that lead to it."""
-    from tests.buckets import BUCKET, Bucket
+    """Return an empty, versioned bucket with two connections: ``CONN`` of ``tests.buckets`` and ``other_s3``."""
+    from tests.buckets import BUCKET, CONN, Bucket
 
     connection = {
         "conn_type": "aws",
@@ -118,7 +118,7 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
         "password": "testing",
         "extra": {"endpoint_url": s3_server, "region_name": "us-east-1"},
     }
-    monkeypatch.setenv("AIRFLOW_CONN_PICTURES_S3", json.dumps(connection))
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CONN.upper()}", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW_CONN_OTHER_S3", json.dumps(connection))
     found = Bucket(s3_server)
     found.client.create_bucket(Bucket=BUCKET)
@@ -128,7 +128,7 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture(scope="session")
 def shared_airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedAirflow]:
-    """The whole Airflow of the e2e and UI tests: started once, and left as it was by each of them."""
+    """Start the whole Airflow of the e2e and UI tests once; each test must restore what it changes."""
     from tests.shared_airflow import started
 
     with started(tmp_path_factory.mktemp("airflow") / "home") as running:

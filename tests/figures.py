@@ -1,5 +1,5 @@
 """
-Figures of the code: how many places a change touches. ``python -m tests.figures [--root CHECKOUT]``, or ``make figures``.
+Figures of the code: how many places a change touches. ``make figures``, or ``python -m tests.figures [--root …]``.
 
 A place is a line of the package, without the emulator, that names what changes, or states it in a docstring. ``--root``
 compares with another checkout, such as an older one.

@@ -1,9 +1,9 @@
 """
-Write down every shape that outlives a process, as the package on the path writes it: ``make freeze``, once a release.
+Write every persisted shape, as the package on the path produces it: ``make freeze``, once for each release.
 
-Triggers, events, request records, XComs, manifests and sidecars wait in databases and buckets while the package is
-upgraded. ``tests/test_written_before.py`` reads each frozen file with the code of today. The values are made up; the
-writers are the real ones.
+Triggers, events, request records, XComs, manifests and sidecars stay in databases and buckets while the package is
+upgraded. ``tests/test_written_before.py`` reads each frozen file with the current code. The values are invented; the
+code that writes them is the package's own.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ REQUEST_INFO = {
 
 
 class Store(dict[str, Any]):
-    """Airflow's task state store as far as the records use it."""
+    """The part of Airflow's task state store that the request records use."""
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         """Write through JSON, as Airflow does."""
         self[key] = json.loads(json.dumps(value))
 
     def delete(self, key: str) -> None:
-        """Forget a key."""
+        """Delete a key."""
         self.pop(key, None)
 
 
 def need(name: str) -> ModuleType:
-    """Import a module of the package: not before ``main`` has given Airflow a home."""
+    """Import a module of the package, after ``main`` has set Airflow's home."""
     return importlib.import_module(f"{PACKAGE}.{name}")
 
 
@@ -70,7 +70,7 @@ def result(**more: Any) -> Any:
 
 
 def triggers() -> list[dict[str, Any]]:
-    """Return what each trigger serializes, with every argument set, and with as few as can be."""
+    """Return what each trigger serializes, with every argument set, and with the required ones only."""
     common = {"segmind_conn_id": "segmind_default", "deadline": NOW + 600, "not_before": NOW + 6}
     request = {**common, "request_id": ID, "model": "esrgan", "submitted_at": NOW}
     hints = {"poll_interval": 2.5, "expected_duration": 12.0, "inline": False}
@@ -113,7 +113,7 @@ def key_of(body: dict[str, Any]) -> str:
 
 
 def memory() -> dict[str, Any]:
-    """Return what a batch's run knows beyond its rows."""
+    """Return what a batch keeps besides its rows."""
     waves = need("execution.waves")
     made = waves.Memory(started_at=NOW, reused=1, moved_at=NOW, items=waves.digest_of([key_of(BODY)]))
     return dict(made.model_dump(mode="json"))
@@ -144,7 +144,7 @@ def events() -> dict[str, Any]:
 
 
 def steps(record: Any) -> dict[str, Any]:
-    """Return the transitions of a record, by the names of the steps that they lead to."""
+    """Return the transitions of a record, by the name of the step that each leads to."""
     return {
         "intended": lambda: record.intend(at=NOW, skew=0.25),
         "answered by an error": lambda: record.errored(),
@@ -157,7 +157,7 @@ def steps(record: Any) -> dict[str, Any]:
 
 
 def records() -> dict[str, Any]:
-    """Return what lies in the task state store after each step of a request."""
+    """Return the content of the task state store after each step of a request."""
     there, state = need("execution.store"), need("execution.record")
     record, store = state.RequestRecord(key=key_of(BODY), uploaded=IMAGE), Store()
     found = {}
@@ -169,7 +169,7 @@ def records() -> dict[str, Any]:
 
 
 def batch() -> dict[str, Any]:
-    """Return a manifest, what of it lies in the task state store, and the claim beside it."""
+    """Return a manifest, its part in the task state store, and its claim."""
     there, state, manifest = need("execution.store"), need("execution.record"), need("execution.manifest")
     bodies: list[dict[str, Any]] = [BODY, {"image": IMAGE, "scale": 2}, {"image": IMAGE}]
     rows = [state.RequestRecord(key=key_of(body), index=index, item=body) for index, body in enumerate(bodies)]
@@ -221,7 +221,7 @@ def shapes(version: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Freeze what the package on the path writes."""
+    """Write the frozen file of the package on the path."""
     command = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     command.add_argument("version", nargs="?", help="the name of the file (default: the package's version)")
     options = command.parse_args(arguments)

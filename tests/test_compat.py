@@ -13,9 +13,9 @@ from airflow.providers.common.compat.sdk import DAG, task
 from airflow_provider_segmind import compat
 from airflow_provider_segmind.execution.batch import BatchRun
 from airflow_provider_segmind.execution.manifest import BatchFolder
-from airflow_provider_segmind.runtime import task as runtime
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
+from airflow_provider_segmind.runtime import task as runtime
 from tests.airflow_versions import AIRFLOW
 from tests.task_runner import run_tasks
 

@@ -1,7 +1,7 @@
 """
-Tasks through Airflow's own scheduler, database and API server, by ``dag.test()``.
+Tasks with Airflow's scheduler, database and API server, run by ``dag.test()``.
 
-What each operator does is tested by Airflow's task runner alone (``tests.task_runner``); here is what the scheduler
+The operators are tested with Airflow's task runner alone (``tests.task_runner``). These tests cover what the scheduler
 adds.
 """
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
 @no_new_try
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 def test_one_image_is_paid_for_once(segmind_emulator, quick_retries, photos, tmp_path, deferrable):
-    """The first try cannot fetch the output; the retry goes on with what is paid for. A clear asks for another one."""
+    """The first try cannot download the output, and the retry reattaches. A clear of the success submits again."""
     segmind_emulator.faults.add("output", "status:500", times=6)
     with DAG("once", schedule=None) as dag:
         SegmindEsrganOperator(
@@ -45,7 +45,9 @@ def test_one_image_is_paid_for_once(segmind_emulator, quick_retries, photos, tmp
     assert (run.deferrals > 0) is deferrable
     assert run.xcom("upscale")["stored"][0]["uri"] == f"file://{tmp_path}/once.png"
     assert run.again("upscale").state == "success"
-    assert segmind_emulator.stats.submits_accepted == (2 if AIRFLOW >= (3, 3) else 1)  # without a ledger: the same one
+    assert segmind_emulator.stats.submits_accepted == (
+        2 if AIRFLOW >= (3, 3) else 1
+    )  # without the task state store, a clear finds the same request
     assert segmind_emulator.api_key not in run.log
 
 
@@ -70,8 +72,8 @@ def test_a_batch_is_paid_for_once(segmind_emulator, photos, tmp_path):
     assert segmind_emulator.api_key not in run.log
 
 
-def test_a_limit_and_a_policy(segmind_emulator, photos):
-    """A limit is waited out in the triggerer; what a retry cannot mend fails the task at its first try."""
+def test_a_rate_limit_and_the_retry_policy(segmind_emulator, photos):
+    """The task waits for a rate limit in the triggerer; a permanent error fails the task at its first try."""
     segmind_emulator.faults.add("submit", "status:429", times=1, headers={"retry-after": "1"})
     with DAG("limit", schedule=None) as dag:
         SegmindEsrganOperator(
@@ -90,13 +92,15 @@ def test_a_limit_and_a_policy(segmind_emulator, photos):
     assert (run.state, run.task("upscale").try_number) == ("failed", 1)
 
 
-def test_a_sensor_that_is_rescheduled(segmind_emulator):
+def test_a_rescheduled_sensor_succeeds(segmind_emulator):
     with DAG("credits", schedule=None) as dag:
         SegmindCreditsSensor(task_id="wait", at_least=1, mode="reschedule", poke_interval=0.25)
     assert run_dag(dag).states() == {"wait": ["success"]}
 
 
-def test_the_transfer_fills_placeholders_and_keeps_targets_apart(airflow_db, segmind_emulator, photos, tmp_path):
+def test_mapped_transfers_fill_placeholders_and_must_not_share_a_destination(
+    airflow_db, segmind_emulator, photos, tmp_path
+):
     for name, states in (
         ("{model}/{map_index}-{request_id}.{ext}", ["success"] * 2),
         ("same.jpg", ["failed", "success"]),
@@ -131,7 +135,7 @@ def test_images_of_a_folder_are_mapped(airflow_db, segmind_emulator, bucket, pho
 
 
 def test_end_from_trigger_runs_under_dag_test_as_well(segmind_emulator, photos):
-    """dag.test() hands every event to the operator, so there the task is resumed."""
+    """``dag.test()`` passes every event to the operator, so the task is resumed there."""
     with DAG("ends_in_the_triggerer", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="t",

@@ -1,4 +1,4 @@
-"""What the API in memory does not know is refused, and never taken for the end of a task."""
+"""The task runner with the API in memory: it rejects what it does not support, and counts tries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import DAG, Variable, task
 from tests.airflow_versions import needs_task_state_store
 from tests.task_runner import run_tasks
 
-pytestmark = needs_task_state_store  # before, run_tasks is run_dag
+pytestmark = needs_task_state_store  # on older versions, run_tasks is run_dag
 
 
 @task
@@ -19,7 +19,7 @@ def one() -> int:
 
 
 @task
-def each(number: int) -> int:
+def mapped(number: int) -> int:
     return number
 
 
@@ -39,11 +39,11 @@ def chooses() -> str:
 
 
 def after_a_branch():
-    chooses() >> [one(), each(1)]
+    chooses() >> [one(), mapped(1)]
 
 
 def mapped_over_nothing():
-    each.expand(number=[])
+    mapped.expand(number=[])
 
 
 def another_rule():
@@ -51,21 +51,21 @@ def another_rule():
 
 
 @pytest.mark.parametrize("tasks", [sets_a_variable, after_a_branch, mapped_over_nothing, another_rule])
-def test_what_is_not_known_is_refused(tasks):
+def test_unsupported_features_are_rejected(tasks):
     with DAG("refused", schedule=None) as dag:
         tasks()
     with pytest.raises(NotImplementedError, match="use run_dag"):
         run_tasks(dag)
 
 
-def test_nobody_waits_for_airflows_retry_delay():
+def test_a_retry_delay_is_rejected():
     with DAG("waits", schedule=None) as dag:
         fails.override(retries=1)()
     with pytest.raises(ValueError, match=r"retry_delay=timedelta\(0\)"):
         run_tasks(dag)
 
 
-def test_tries_are_counted_over_a_clear():
+def test_the_try_number_continues_after_a_clear():
     with DAG("tries", schedule=None) as dag:
         fails.override(retries=1, retry_delay=timedelta(0))() >> one()
     run = run_tasks(dag)
@@ -73,4 +73,4 @@ def test_tries_are_counted_over_a_clear():
     assert run.task("fails").try_number == 2
     assert run.again("fails").task("fails").try_number == 4
     with pytest.raises(LookupError):
-        run.again("nobody")
+        run.again("missing")

@@ -1,8 +1,8 @@
 """
 The retired words of docs/glossary.md: where they are used, ``python -m tests.words [PATH …]``.
 
-In Python the words of each identifier are checked, and every comment and string; in other files the whole text. Words of
-the vendor or of Airflow are quoted in ``QUOTES``.
+In Python the words of each identifier are checked, and every comment and string; in other files the whole text. Words
+of the vendor or of Airflow are quoted in ``QUOTES``.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ from airflow_provider_segmind.protocol.history import ABSENCE_MARGIN
 from tests.chaos.cases import BATCH_CASES, CASES, COMPARED, DROPPED, FAST, LOST, VERIFIED, cases
 from tests.chaos.outcomes import (
     batch_rows,
+    image,
     killed,
     left_over,
     logs_of,
     once_and_whole,
     outcomes,
-    image,
     restart,
     waits_outlive,
 )
@@ -108,7 +108,7 @@ def test_the_same_kills_for_what_a_user_writes_today(rig, measure, peer):
                 "peer": peer,
                 "case": case,
                 "submits": submits[f"{peer}-{case}.jpg"],
-                "object": photo(rig.out / peer / f"{case}.jpg"),
+                "object": image(rig.out / peer / f"{case}.jpg"),
             }
             for case in COMPARED
         ],

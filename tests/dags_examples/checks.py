@@ -1,4 +1,4 @@
-"""What a run of an example has left: the XCom of its tasks, the stored pictures."""
+"""Check the results of an example: the XComs of its tasks and the images that it stored."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ METRICS = {"cost", "remaining_credits", "inference_time", "queue_time", "total_t
 
 
 def path_of(uri: str) -> Path:
+    """Return the local path of a ``file://`` URI."""
     assert uri.startswith("file:///")
     return Path(unquote(uri.removeprefix("file://")))
 
 
 def check_result(result: dict[str, Any], emulator: Emulator, *, model: str, stored: bool) -> None:
-    """The XCom of an upscaling task, field by field, against what the emulator knows."""
+    """Compare the XCom of an upscaling task, field by field, with the emulator's record of the request."""
     assert set(result) == {"request_id", "model", "status", "output", "outputs", "metrics"} | (
         {"stored"} if stored else set()
     )
@@ -44,14 +45,14 @@ def check_result(result: dict[str, Any], emulator: Emulator, *, model: str, stor
 
 
 def check_stored(stored: dict[str, Any], *, size: tuple[int, int], kind: str) -> Path:
-    """One picture stored in a local file: whole, of the right size and kind, and as the XCom says."""
+    """Check an image in a local file against its XCom, its size and its content type; return its path."""
     path = path_of(stored["uri"])
     check_content(path.read_bytes(), stored, size=size, kind=kind)
     return path
 
 
 def check_content(content: bytes, stored: dict[str, Any], *, size: tuple[int, int], kind: str) -> None:
-    """The same for a picture from anywhere, by its bytes."""
+    """Check the bytes of a stored image against its XCom, its size and its content type."""
     assert set(stored) == {"uri", "bytes", "sha256", "content_type", "width", "height"}
     assert stored["bytes"] == len(content)
     assert stored["sha256"] == hashlib.sha256(content).hexdigest()
@@ -63,5 +64,5 @@ def check_content(content: bytes, stored: dict[str, Any], *, size: tuple[int, in
 
 
 def files_of(folder: Path) -> set[str]:
-    """Everything in a folder: also what a write left behind."""
+    """Return the relative paths of all files in a folder, temporary ones included."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""The examples as DAG objects, run against the emulator."""
+"""Run the examples against the emulator."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 
 
 def example(name: str) -> DAG:
-    """The DAG of one example file."""
+    """Return the DAG of one example file."""
     from airflow.sdk import DAG
 
     module = importlib.import_module(f"dags_examples.{name}")
-    dag = getattr(module, f"segmind_{name}")()  # made anew: a run leaves its traces on a DAG object
+    dag = getattr(module, f"segmind_{name}")()  # a new DAG object, because a run changes it
     assert isinstance(dag, DAG)
     return dag
 
 
 @pytest.fixture
 def run_example(airflow_db: Path, segmind_emulator: Any, quick_polls: None) -> Callable[..., Run]:
-    """Runs an example with these parameters; the other parameters keep their defaults."""
+    """Return a function that runs an example with these parameters; the others keep their defaults."""
     from tests.airflow_env import run_dag
 
     def run(name: str, **params: Any) -> Run:
@@ -40,11 +40,11 @@ def run_example(airflow_db: Path, segmind_emulator: Any, quick_polls: None) -> C
 
 
 @pytest.fixture
-def images(tmp_path: Path, photos: Path) -> Path:
-    """A folder with two pictures, and a file that is none."""
-    folder = tmp_path / "pictures"
+def image_folder(tmp_path: Path, photos: Path) -> Path:
+    """Return a folder with two images and a file that is not an image."""
+    folder = tmp_path / "images"
     folder.mkdir()
-    shutil.copy(photos / "cat.jpg", folder / "a cat.JPG")  # a name as people have them
+    shutil.copy(photos / "cat.jpg", folder / "a cat.JPG")  # a space, and an extension in capitals
     shutil.copy(photos / "portrait-alpha.png", folder)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder

@@ -1,4 +1,4 @@
-"""The catalogue example over real stores and databases, each behind its Airflow connection."""
+"""The catalogue example with real storage and real databases, each used through its Airflow connection."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ QUERY = "SELECT * FROM segmind_catalogue ORDER BY source"
 Rows = Callable[[], list[dict[str, Any]]]
 
 
-class Files:
-    """Pictures in local folders."""
+class LocalStorage:
+    """Images in local folders."""
 
-    def __init__(self, folder: Path, images: Path) -> None:
+    def __init__(self, folder: Path, image_folder: Path) -> None:
         self.out = folder / "out"
-        self.parameters = {"source": images.as_uri(), "destination": self.out.as_uri()}
+        self.parameters = {"source": image_folder.as_uri(), "destination": self.out.as_uri()}
 
     def read(self, uri: str) -> bytes:
         return path_of(uri).read_bytes()
 
     def state(self) -> Any:
-        """What differs once anything is written."""
+        """Return a value that changes with every write."""
         return {path: path.stat().st_mtime_ns for path in self.out.rglob("*")}
 
 
-class Objects:
-    """The same in a bucket."""
+class BucketStorage:
+    """Images in an S3 bucket."""
 
-    def __init__(self, bucket: Bucket, images: Path) -> None:
+    def __init__(self, bucket: Bucket, image_folder: Path) -> None:
         self.bucket = bucket
-        for path in images.iterdir():
+        for path in image_folder.iterdir():
             bucket.client.put_object(Bucket=BUCKET, Key=f"in/{path.name}", Body=path.read_bytes())
         self.parameters = {"source": f"s3://{CONN}@{BUCKET}/in/", "destination": f"s3://{CONN}@{BUCKET}/out"}
 
@@ -53,7 +53,7 @@ class Objects:
         return self.bucket.read(uri.removeprefix(f"s3://{CONN}@{BUCKET}/"))
 
     def state(self) -> Any:
-        """What differs once anything is written, or written anew."""
+        """Return a value that changes with every write, of the same content too."""
         return self.bucket.objects(), self.bucket.writes()
 
 
@@ -84,44 +84,47 @@ def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def files(tmp_path: Path, images: Path) -> Files:
-    return Files(tmp_path, images)
+def local_storage(tmp_path: Path, image_folder: Path) -> LocalStorage:
+    return LocalStorage(tmp_path, image_folder)
 
 
 @pytest.fixture
-def objects(bucket: Bucket, images: Path) -> Objects:
-    return Objects(bucket, images)
+def bucket_storage(bucket: Bucket, image_folder: Path) -> BucketStorage:
+    return BucketStorage(bucket, image_folder)
 
 
 @pytest.mark.parametrize(
-    ("store", "database"),
-    [("files", "sqlite"), pytest.param("objects", "postgresql", marks=pytest.mark.e2e)],  # a server beside the tests
+    ("storage_fixture", "database_fixture"),
+    [
+        ("local_storage", "sqlite"),
+        pytest.param("bucket_storage", "postgresql", marks=pytest.mark.e2e),  # it starts a database server
+    ],
 )
-def test_catalogue(
+def test_each_stored_image_has_one_row_in_the_catalogue(
     run_example: Callable[..., Run],
     segmind_emulator: Emulator,
     request: pytest.FixtureRequest,
-    store: str,
-    database: str,
+    storage_fixture: str,
+    database_fixture: str,
 ) -> None:
-    place: Files | Objects = request.getfixturevalue(store)
-    rows: Rows = request.getfixturevalue(database)
+    storage: LocalStorage | BucketStorage = request.getfixturevalue(storage_fixture)
+    rows: Rows = request.getfixturevalue(database_fixture)
 
-    run = run_example("upscale_catalogue", **place.parameters, scale=2)
+    run = run_example("upscale_catalogue", **storage.parameters, scale=2)
     assert run.states() == {
         "create_table": ["success"],
         "list_images": ["success"],
-        "picture.record": ["success"] * 2,
-        "picture.store": ["success"] * 2,
-        "picture.upscale": ["success"] * 2,
+        "image.record": ["success"] * 2,
+        "image.store": ["success"] * 2,
+        "image.upscale": ["success"] * 2,
     }
     first = rows()
     assert len(first) == 2
     for index, (row, (width, height)) in enumerate(zip(first, [(300, 200), (256, 256)], strict=True)):
-        result = run.xcom("picture.store", index)
+        result = run.xcom("image.store", index)
         check_result(result, segmind_emulator, model="esrgan", stored=True)
         [stored] = result["stored"]
-        check_content(place.read(stored["uri"]), stored, size=(2 * width, 2 * height), kind="image/png")
+        check_content(storage.read(stored["uri"]), stored, size=(2 * width, 2 * height), kind="image/png")
         metrics = result["metrics"]
         assert str(row.pop("recorded_at")).startswith("20")
         assert row == {
@@ -140,20 +143,20 @@ def test_catalogue(
             "queue_seconds": metrics["queue_time"],
             "total_seconds": metrics["total_time"],
         }
-        assert run.xcom("picture.record", index) == row["request_id"]
+        assert run.xcom("image.record", index) == row["request_id"]
 
-    stored_before = place.state()
-    again = run.again("create_table", "picture.store", "picture.record")
+    stored_before = storage.state()
+    again = run.again("create_table", "image.store", "image.record")
     assert again.state == "success"
-    assert again.task("picture.record", 1).try_number == 2
+    assert again.task("image.record", 1).try_number == 2
     second = rows()
     for row in second:
         row.pop("recorded_at")
     assert second == first
-    assert place.state() == stored_before
+    assert storage.state() == stored_before
     stats = segmind_emulator.stats
     assert stats.submits_attempted == stats.billed == 2
 
-    # A new run is a new purchase, and new rows.
-    run_example("upscale_catalogue", **place.parameters, scale=2)
+    # A new run submits again, and adds its own rows.
+    run_example("upscale_catalogue", **storage.parameters, scale=2)
     assert len(rows()) == 4

@@ -1,4 +1,4 @@
-"""Every example, parsed as Airflow's DAG processor does: quickly, alone, without network."""
+"""Every example, parsed as Airflow's DAG processor does: in a process of its own, without a network."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ DAG_IDS = {
     "upscale_catalogue.py": "segmind_upscale_catalogue",
     "upscale_folder.py": "segmind_upscale_folder",
 }
-#: The others are started by hand.
+#: The other examples have no schedule.
 SCHEDULES = {"daily_folder.py": "'@daily'", "contact_sheet.py": "[AssetAlias(name='segmind_upscaled', group='asset')]"}
 
-#: Parses the folder in a process where no socket can be opened, and tells what it found.
+#: Parses the folder in a process where no socket can be opened, and prints what it found.
 PARSE = """
     import importlib, json, pathlib, socket, sys
 
     def refuse(*args, **kwargs):
-        raise OSError("a DAG file opens no socket while it is parsed")
+        raise OSError("a DAG file must not open a socket while it is parsed")
 
     DagBag = importlib.import_module(sys.argv[2]).DagBag
 
@@ -79,23 +79,23 @@ def parsed(airflow_db: Path) -> dict[str, Any]:
     return found
 
 
-def test_all_parse_without_network(parsed: dict[str, Any]) -> None:
+def test_all_examples_parse_without_a_network(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
     assert {dag["file"]: dag_id for dag_id, dag in parsed["dags"].items()} == DAG_IDS
     assert {file.name for file in FILES} == set(DAG_IDS)
 
 
-def test_parsing_loads_nothing_heavy(parsed: dict[str, Any]) -> None:
+def test_parsing_imports_nothing_heavy(parsed: dict[str, Any]) -> None:
     assert parsed["heavy"] == []
 
 
-def test_every_dag_introduces_itself(parsed: dict[str, Any]) -> None:
+def test_every_dag_has_documentation_and_tags(parsed: dict[str, Any]) -> None:
     for dag in parsed["dags"].values():
         tree = ast.parse((EXAMPLES / dag["file"]).read_text())
-        story = ast.get_docstring(tree)
-        assert story is not None
-        assert len(story) > 200
-        assert dag["doc"].strip() == story.strip()  # what the file tells is what Airflow's UI shows
+        docstring = ast.get_docstring(tree)
+        assert docstring is not None
+        assert len(docstring) > 200
+        assert dag["doc"].strip() == docstring.strip()  # Airflow's UI shows the file's docstring
         assert {"segmind", "example"} <= set(dag["tags"])
         assert dag["schedule"] == SCHEDULES.get(dag["file"], "None")
         assert not dag["catchup"]
@@ -103,8 +103,8 @@ def test_every_dag_introduces_itself(parsed: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_the_top_level_only_declares(file: Path) -> None:
-    """A docstring, imports, constants, the DAG's function and its one call: nothing that works."""
+def test_the_top_level_only_declares_the_dag(file: Path) -> None:
+    """Only a docstring, imports, constants, the DAG's function and its one call are allowed."""
     tree = ast.parse(file.read_text())
     calls = []
     for node in tree.body[1:]:
@@ -120,7 +120,7 @@ def test_the_top_level_only_declares(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_uses_only_what_a_dag_author_uses(file: Path) -> None:
+def test_an_example_imports_only_public_modules(file: Path) -> None:
     modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):

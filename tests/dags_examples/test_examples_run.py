@@ -1,4 +1,4 @@
-"""Every example, run as it is: real tasks, real triggers, real pixels, local files."""
+"""Every example, run unchanged: real tasks, real triggers, real pixels, local files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_esrgan(run_example: RunExample, segmind_emulator: Emulator, photos: Pat
     [request] = segmind_emulator.requests
     assert request.parameters == {"image": image, "scale": 4, "output_format": "webp", "quality": 95}
 
-    # The store task once more: the same object, untouched, and nothing paid.
+    # Clear the store task: it leaves the object as it is, and nothing is billed.
     before = path.stat()
     again = run.again("store")
     assert again.state == "success"
@@ -51,7 +51,7 @@ def test_esrgan(run_example: RunExample, segmind_emulator: Emulator, photos: Pat
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == 1
 
-    # And where the object was lost, it is written again.
+    # If the object is deleted, a clear writes it again.
     path.unlink()
     assert run.again("store").xcom("store") == result
     assert files_of(out) == {"store.webp"}
@@ -93,7 +93,7 @@ def test_bria(run_example: RunExample, segmind_emulator: Emulator, photos: Path,
 def test_bria_blocked_by_moderation(
     run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path
 ) -> None:
-    """As the example's docstring says: it fails at once, is not tried again, and costs nothing."""
+    """As documented in the example: the task fails, is not retried and costs nothing."""
     image = segmind_emulator.add_image(photos / "cat.jpg", name="blocked-cat.jpg")
     run = run_example("bria_increase_resolution", image=image, moderate_input=True, destination=f"file://{out}/")
     assert run.state == "failed"
@@ -117,7 +117,7 @@ def test_split_pipeline(run_example: RunExample, segmind_emulator: Emulator, pho
         check_stored(stored["stored"][0], size=size, kind="image/png")
     assert files_of(out) == {"store_0.png", "store_1.png"}
 
-    # Waiting and storing again bills nothing.
+    # A clear of wait and store bills nothing.
     assert run.again("wait", "store").state == "success"
     assert segmind_emulator.stats.submits_attempted == segmind_emulator.stats.billed == 2
 
@@ -148,22 +148,22 @@ def test_budget(run_example: RunExample, segmind_emulator: Emulator, photos: Pat
     assert run.xcom("afford") == segmind_emulator.settings.credits
     assert files_of(out) == {"upscale_0.jpg", "upscale_1.jpg"}
 
-    # Past the budget: what is stored stays, and the run fails, once.
+    # Over the budget: the run fails without a retry.
     over = run_example("budget", images=images, budget=0.0099, destination=f"file://{out}/")
     assert over.states() == states | {"total": ["failed"]}
     assert over.task("total").try_number == 1
-    assert "2 pictures cost 0.01 credits, the budget is 0.0099" in over.log
+    assert "2 images cost 0.01 credits, the budget is 0.0099" in over.log
     assert segmind_emulator.stats.billed == 4
 
-    # A balance that does not cover the budget: nothing is submitted.
+    # A balance below the budget: nothing is submitted.
     poor = run_example("budget", images=images, budget=1000, destination=f"file://{out}/")
     assert poor.state == poor.states()["afford"][0] == "failed"
     assert poor.task("afford").try_number == 1
     assert segmind_emulator.stats.submits_attempted == 4
 
 
-def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, photos: Path, out: Path) -> None:
-    run = run_example("upscale_folder", source=f"file://{photos}", destination=f"file://{out}")
+def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, image_folder: Path, out: Path) -> None:
+    run = run_example("upscale_folder", source=f"file://{image_folder}", destination=f"file://{out}")
     twice = ["success", "success"]
     assert run.states() == {"list_images": ["success"], "bria": twice, "esrgan": twice, "nomos": twice}
     assert [path_of(uri).name for uri in run.xcom("list_images")] == ["a cat.JPG", "portrait-alpha.png"]
@@ -186,9 +186,11 @@ def test_upscale_folder(run_example: RunExample, segmind_emulator: Emulator, pho
     assert stats.keys_seen_on_downloads == stats.keys_seen_elsewhere == 0
 
 
-def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    run = run_example("upscale_folder", source=f"file://{tmp_path}/pictures", destination=f"file://{tmp_path}/out")
+def test_an_empty_folder_skips_the_upscaling_tasks(
+    run_example: RunExample, segmind_emulator: Emulator, tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    run = run_example("upscale_folder", source=f"file://{tmp_path}/images", destination=f"file://{tmp_path}/out")
     assert run.state == "success"
     assert run.states()["esrgan"] == ["skipped"]
     assert segmind_emulator.stats.submits_attempted == 0
@@ -196,12 +198,12 @@ def test_empty_folder(run_example: RunExample, segmind_emulator: Emulator, tmp_p
 
 @needs_events_since
 def test_daily_folder_and_contact_sheet(
-    run_example: RunExample, segmind_emulator: Emulator, photos: Path, tmp_path: Path, out: Path
+    run_example: RunExample, segmind_emulator: Emulator, image_folder: Path, tmp_path: Path, out: Path
 ) -> None:
-    """The consumer by hand: that the events start it is shown by tests/e2e/test_lineage.py."""
+    """Both DAGs are run by hand; tests/e2e/test_lineage.py tests that the events start the second one."""
     day = datetime.now(UTC).date().isoformat()
     source = tmp_path / "days"
-    shutil.copytree(photos, source / day)
+    shutil.copytree(image_folder, source / day)
     run = run_example("daily_folder", source=f"file://{source}", destination=f"file://{out}")
     assert run.states() == {"list_images": ["success"], "upscale": ["success", "success"]}
     names = {f"{day}/a cat.png", f"{day}/portrait-alpha.png"}
@@ -214,7 +216,7 @@ def test_daily_folder_and_contact_sheet(
         with Image.open(out / day / f"{name}.jpg") as photo:
             assert photo.size == size
 
-    # The same day once more: nothing is paid, and no picture is told of again.
+    # The same day again: nothing is submitted, and no event is emitted.
     again = run_example("daily_folder", source=f"file://{source}", destination=f"file://{out}")
     assert [again.xcom("upscale", index)["skipped"] for index in (0, 1)] == [True, True]
     assert segmind_emulator.stats.submits_accepted == 2

@@ -10,7 +10,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from tests.task_runner import run_tasks
 
 
-def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick_polls):
+def test_a_returned_list_runs_as_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick_polls):
     first, second = (segmind_emulator.add_image((photos / name).read_bytes()) for name in ("cat.jpg", "astronaut.png"))
     with DAG("a_batch_by_taskflow", schedule=None) as dag:
 
@@ -31,10 +31,10 @@ def test_a_list_is_a_batch(airflow_db, segmind_emulator, photos, tmp_path, quick
 
 
 @pytest.mark.parametrize(
-    ("batch", "returned", "said"), [(False, [{}], "batch=True"), (True, {}, "a list of parameters")]
+    ("batch", "returned", "message"), [(False, [{}], "batch=True"), (True, {}, "a list of parameters")]
 )
-def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, returned, reported):
-    with DAG(f"the_other_form_{batch}", schedule=None) as dag:
+def test_a_wrong_return_value_fails_the_task(airflow_db, segmind_emulator, tmp_path, batch, returned, message):
+    with DAG(f"wrong_return_value_{batch}", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/", batch=batch)
         def upscale():
@@ -43,17 +43,17 @@ def test_the_other_form_is_named(airflow_db, segmind_emulator, tmp_path, batch, 
         upscale()
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert reported in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 
 @pytest.mark.parametrize("arguments", [{"destination": None}, {"deferrable": False}, {"wait_for_completion": False}])
-def test_what_a_batch_cannot_do_is_refused(arguments):
+def test_arguments_that_a_batch_cannot_use_are_rejected(arguments):
     with pytest.raises(SegmindConfigError, match="needs a destination"):
         segmind_task(model="esrgan", batch=True, **{"destination": "file:///tmp/out/", **arguments})
 
 
-def test_items_are_what_the_function_returns():
+def test_a_batch_task_takes_no_items():
     with DAG("items_twice", schedule=None):
 
         @task.segmind(model="esrgan", destination="file:///tmp/out/", batch=True, items=[])

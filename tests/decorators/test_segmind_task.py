@@ -1,4 +1,4 @@
-"""``@task.segmind`` through Airflow's own machinery: the function runs once, the model is paid for once."""
+"""``@task.segmind`` with Airflow's own task runner: the function runs once, and the request is billed once."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def deferrable(request, quick_polls, quick_retries):
 
 @pytest.fixture
 def calls(tmp_path):
-    """Where a function notes that it was called: it may run in another process."""
+    """Return the file in which a function records its calls; the function can run in another process."""
     return tmp_path / "calls"
 
 
-def note(calls: Path, text: Any = "") -> int:
+def record_call(calls: Path, text: Any = "") -> int:
+    """Append a call to the file, and return the number of calls."""
     with calls.open("a") as file:
         file.write(f"{text}\n")
     return len(calls.read_text().splitlines())
 
 
-def test_it_is_registered_with_airflow():
+def test_the_decorator_is_registered_with_airflow():
     [entry] = get_provider_info()["task-decorators"]
     assert entry["name"] == "segmind"
     assert task_decorators()["segmind"] is segmind_task
@@ -55,8 +56,8 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
 
         @task.segmind(model="{{ 'esrgan' }}", destination=f"file://{tmp_path}/{{{{ ds }}}}/", deferrable=deferrable)
         def upscale(image: str, scale: str, ti: Any = None) -> dict[str, Any]:
-            """Upscale one picture."""
-            note(calls, f"{ti.task_id} {scale}")
+            """Upscale one image."""
+            record_call(calls, f"{ti.task_id} {scale}")
             return {"image": image, "scale": scale, "output_format": "png"}
 
         @task
@@ -65,7 +66,7 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
 
         size(upscale(photo, scale="{{ params.scale }}"))
 
-    assert dag.task_dict["upscale"].doc_md == "Upscale one picture."
+    assert dag.task_dict["upscale"].doc_md == "Upscale one image."
     run = run_tasks(dag)
     assert run.state == "success"
     assert run.xcom("size") == [1200, 800]
@@ -73,7 +74,7 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
     assert set(value) == {"request_id", "model", "status", "output", "outputs", "metrics", "stored"}
     assert value["stored"][0]["uri"].endswith("/upscale.png")
     assert (run.deferrals > 0) is deferrable
-    assert calls.read_text() == "upscale 4\n", "the function is not called again after the wait"
+    assert calls.read_text() == "upscale 4\n", "the function must not run again after the wait"
     [request] = segmind_emulator.requests
     assert request.parameters == {"image": photo, "scale": 4, "output_format": "png", "quality": 95}
     assert run.xcom("upscale", key="request_id") == value["request_id"] == request.request_id
@@ -81,8 +82,10 @@ def test_the_function_returns_the_parameters(airflow_db, segmind_emulator, photo
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["url", "data uri"])
-def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable, inside):
-    """A resumed task has no parameters: what the destination and the sidecar need of them was noted."""
+def test_placeholders_and_sidecar_are_correct_after_the_wait(
+    airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable, inside
+):
+    """A resumed task has no parameters; the request record keeps what the destination and the sidecar need."""
     content = (photos / "cat.jpg").read_bytes()
     image = data_uri(content) if inside else segmind_emulator.add_image(photos / "cat.jpg") + "?signature=secret"
     with DAG("taskflow_named", schedule=None) as dag:
@@ -95,7 +98,7 @@ def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos
             sidecar=True,
         )
         def upscale() -> dict[str, Any]:
-            note(calls)
+            record_call(calls)
             return {"image": image, "scale": 4}
 
         upscale()
@@ -104,19 +107,19 @@ def test_names_and_sidecar_survive_the_wait(airflow_db, segmind_emulator, photos
     stem = stem_of(image, otherwise="")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.jpg", f"{stem}.jpg.json"}
     sidecar = (tmp_path / "out" / f"{stem}.jpg.json").read_text()
-    reported = json.loads(sidecar)["parameters"]
-    assert (reported["scale"], reported["quality"]) == (4, 95)
-    assert reported["image"].startswith("sha256:" if inside else segmind_emulator.url)
+    shown = json.loads(sidecar)["parameters"]
+    assert (shown["scale"], shown["quality"]) == (4, 95)
+    assert shown["image"].startswith("sha256:" if inside else segmind_emulator.url)
     assert "secret" not in sidecar
-    # Another run finds it all done.
+    # Another run submits nothing.
     again = run_tasks(dag)
     assert again.xcom("upscale")["skipped"] is True
     assert segmind_emulator.stats.submits_attempted == 1
     assert len(calls.read_text().splitlines()) == 2
 
 
-def test_what_it_returns_is_not_a_template(airflow_db, segmind_emulator, deferrable):
-    """It may hold somebody else's text: rendering that would hand out connections and variables."""
+def test_the_return_value_is_not_rendered(airflow_db, segmind_emulator, deferrable):
+    """It may contain a stranger's text, which could read connections and variables if it were rendered."""
     with DAG("taskflow_text", schedule=None) as dag:
 
         @task.segmind(model="echo-model", deferrable=deferrable)
@@ -128,7 +131,7 @@ def test_what_it_returns_is_not_a_template(airflow_db, segmind_emulator, deferra
     assert segmind_emulator.requests[0].parameters == {"prompt": "{{ conn.segmind_default.password }}"}
 
 
-def test_mapped_and_overridden(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+def test_the_task_can_be_mapped_and_overridden(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
     photos = [segmind_emulator.add_image(photos / name) for name in ("cat.jpg", "astronaut.png")]
     with DAG("taskflow_mapped", schedule=None) as dag:
 
@@ -148,7 +151,7 @@ def test_mapped_and_overridden(airflow_db, segmind_emulator, photos, tmp_path, d
     assert segmind_emulator.stats.billed == 3
 
 
-def test_multiple_outputs(airflow_db, segmind_emulator, photos, deferrable):
+def test_multiple_outputs_are_pushed_by_name(airflow_db, segmind_emulator, photos, deferrable):
     photo = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("taskflow_multiple", schedule=None) as dag:
 
@@ -167,25 +170,25 @@ def test_multiple_outputs(airflow_db, segmind_emulator, photos, deferrable):
 
 
 @no_new_try
-def test_a_retry_takes_over_the_request(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable):
+def test_a_retry_reattaches_to_the_request(airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable):
     photo = segmind_emulator.add_image(photos / "cat.jpg")
     segmind_emulator.faults.add("output", "status:503", times=6)
     with DAG("taskflow_retry", schedule=None) as dag:
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/out/", deferrable=deferrable, **RETRY)
         def upscale() -> dict[str, Any]:
-            note(calls)
+            record_call(calls)
             return {"image": photo}
 
         upscale()
     run = run_tasks(dag)
     assert (run.state, run.task("upscale").try_number) == ("success", 2)
-    assert len(calls.read_text().splitlines()) == 2, "once in each try"
+    assert len(calls.read_text().splitlines()) == 2, "the function runs once in each try"
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == 1
 
 
 @needs_task_state_store
-def test_a_function_that_changes_its_mind_pays_again_and_the_log_reports_so(
+def test_changed_parameters_are_submitted_again_and_logged(
     airflow_db, segmind_emulator, photos, tmp_path, calls, deferrable
 ):
     photo = segmind_emulator.add_image(photos / "cat.jpg")
@@ -194,7 +197,7 @@ def test_a_function_that_changes_its_mind_pays_again_and_the_log_reports_so(
 
         @task.segmind(model="esrgan", destination=f"file://{tmp_path}/out/", deferrable=deferrable, **RETRY)
         def upscale() -> dict[str, Any]:
-            return {"image": photo, "quality": 80 + note(calls)}
+            return {"image": photo, "quality": 80 + record_call(calls)}
 
         upscale()
     run = run_tasks(dag)
@@ -204,13 +207,13 @@ def test_a_function_that_changes_its_mind_pays_again_and_the_log_reports_so(
     assert segmind_emulator.stats.submits_accepted == 2
 
 
-def test_after_a_rate_limit_the_function_is_asked_again(airflow_db, segmind_emulator, calls, deferrable):
+def test_the_function_runs_again_after_a_rate_limit(airflow_db, segmind_emulator, calls, deferrable):
     segmind_emulator.faults.add("submit", "status:429", times=1, headers={"Retry-After": "1"})
     with DAG("taskflow_limit", schedule=None) as dag:
 
         @task.segmind(model="echo-model", deferrable=deferrable, timeout=30)
         def echo() -> dict[str, str]:
-            note(calls)
+            record_call(calls)
             return {"prompt": "x"}
 
         echo()
@@ -220,11 +223,11 @@ def test_after_a_rate_limit_the_function_is_asked_again(airflow_db, segmind_emul
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator, deferrable):
+def test_a_task_that_does_not_wait_returns_the_request_id(airflow_db, segmind_emulator, deferrable):
     with DAG("taskflow_submit", schedule=None) as dag:
 
         @task.segmind(model="echo-model", wait_for_completion=False, deferrable=deferrable)
-        def echo() -> dict[str, str]:  # a dict for an annotation infers nothing about the result
+        def echo() -> dict[str, str]:  # the annotation does not imply multiple_outputs
             return {"prompt": "x"}
 
         echo()
@@ -233,7 +236,7 @@ def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator
 
 
 @pytest.mark.parametrize(
-    ("returned", "says"),
+    ("returned", "message"),
     [
         ([{"image": "https://x.y/a.png"}], "returned 1 sets of parameters"),
         (None, "must return the parameters of esrgan as a dict, not NoneType"),
@@ -243,7 +246,7 @@ def test_without_waiting_it_hands_on_the_request_id(airflow_db, segmind_emulator
         ({"image": "/etc/passwd"}, "must be an http(s) URL"),
     ],
 )
-def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmind_emulator, returned, reports):
+def test_an_invalid_return_value_fails_before_the_submit(airflow_db, segmind_emulator, returned, message):
     with DAG("taskflow_wrong", schedule=None) as dag:
 
         @task.segmind(model="esrgan", **RETRY)
@@ -253,16 +256,16 @@ def test_what_is_wrong_fails_for_good_before_anything_is_sent(airflow_db, segmin
         upscale()
     run = run_tasks(dag)
     assert (run.state, run.task("upscale").try_number) == ("failed", 1)
-    assert reports in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 
-def test_an_error_of_the_function_is_retried_as_ever(airflow_db, segmind_emulator, calls):
+def test_an_error_of_the_function_is_retried(airflow_db, segmind_emulator, calls):
     with DAG("taskflow_error", schedule=None) as dag:
 
         @task.segmind(model="echo-model", **RETRY)
         def echo() -> dict[str, str]:
-            if note(calls) == 1:
+            if record_call(calls) == 1:
                 raise OSError("not yet")
             return {"prompt": "x"}
 
@@ -271,7 +274,7 @@ def test_an_error_of_the_function_is_retried_as_ever(airflow_db, segmind_emulato
     assert (run.state, run.task("echo").try_number) == ("success", 2)
 
 
-def test_mistakes_in_the_decorator_break_the_import():
+def test_invalid_arguments_of_the_decorator_break_the_import():
     with DAG("taskflow_mistakes", schedule=None):
 
         def upscale() -> dict[str, Any]:
@@ -286,7 +289,7 @@ def test_mistakes_in_the_decorator_break_the_import():
 
 
 def typed(url: str) -> None:
-    """For mypy: a decorated function keeps its parameters' types."""
+    """Check with mypy that a decorated function keeps the types of its parameters."""
 
     @segmind_task(model="esrgan", destination="file:///tmp/")
     def upscale(image: str, scale: int = 2) -> dict[str, Any]:
@@ -297,8 +300,8 @@ def typed(url: str) -> None:
     upscale(1)  # type: ignore[arg-type]
 
 
-def test_its_defaults_are_the_operators():
-    """Spelled out for editors, so they can drift."""
+def test_the_decorator_has_the_defaults_of_the_operator():
+    """Editors need an explicit signature, so the defaults stand at two places."""
     ours = inspect.signature(segmind_task).parameters
     theirs = inspect.signature(SegmindRunModelOperator.__init__).parameters
     shared = set(ours) & set(theirs) - {"kwargs", "model", "deferrable"}

@@ -34,7 +34,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "esrgan": {"image": "{picture}", "destination": "{out}/"},
     "nomos_upscaler": {"image": "{picture}", "destination": "{out}/"},
     "split_pipeline": {"images": ["{picture}"], "destination": "{out}/"},
-    "taskflow": {"pictures": [{"image": "{picture}", "width": 300}], "width": 600, "destination": "{out}/"},
+    "taskflow": {"images": [{"image": "{picture}", "width": 300}], "width": 600, "destination": "{out}/"},
     "upscale_catalogue": {"source": "{folder}", "destination": "{out}"},
     "upscale_folder": {"source": "{folder}", "destination": "{out}"},
 }

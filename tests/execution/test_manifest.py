@@ -16,8 +16,8 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
 from airflow_provider_segmind.execution.claim import Claims
-from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.manifest import BatchFolder, read_manifest, write_manifest
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.store import STORE_KEY

@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.store import RETENTION, STORE_KEY, TaskStateRecords
-from airflow_provider_segmind.runtime.task import instance_of, records_of
 from airflow_provider_segmind.protocol.wire import Result
+from airflow_provider_segmind.runtime.task import instance_of, records_of
 from tests.execution.tasks import Store
 
 NOW = 1_800_000_000.0

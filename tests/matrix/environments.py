@@ -1,4 +1,4 @@
-"""An environment for each Airflow and Python, made by uv: ``.matrix/<airflow>/py<python>/``."""
+"""Build an environment for each Airflow and Python with uv: ``.matrix/<airflow>/py<python>/``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.matrix.versions import ROOT, Airflow
 
 HOME = ROOT / ".matrix"
-#: Younger than an Airflow's day on purpose, see Airflow.before.
+#: Packages that may be newer than ``Airflow.before``.
 _NEWEST = ("apache-airflow-providers-common-compat", "segmind")
 
 
@@ -25,14 +25,14 @@ def _uv(*arguments: str | Path, text: str | None = None) -> None:
 
 
 def python_of(version: str) -> str | None:
-    """Return the path of a Python that runs here; None where there is none."""
+    """Return the path of an installed Python that works; None if it is missing."""
     found = shutil.which(f"python{version}")
     works = found and subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0
     return found if works else None
 
 
 def build(airflow: Airflow, python: str) -> Path:
-    """Make the environment, unless it is as it should be already, and return its Python."""
+    """Build the environment if it is missing or outdated, and return its Python."""
     home = HOME / airflow.minor / f"py{python}"
     stamp = home / ".installed"
     wanted = hashlib.sha256(b"".join(path.read_bytes() for path in (ROOT / "pyproject.toml", airflow.constraints)))
@@ -47,9 +47,9 @@ def build(airflow: Airflow, python: str) -> Path:
 
 
 def pin(airflow: Airflow) -> None:
-    """Renew an Airflow's constraints: names and versions only, nothing of where they came from."""
+    """Update an Airflow's constraints: names and versions only, without the addresses of the packages."""
     if airflow.before is None:
-        return  # "make constraints" renews those of the set-up
+        return  # "make constraints" updates constraints.txt
     limits = [f"--exclude-newer-package={name}=2999-01-01" for name in _NEWEST]
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.txt"
@@ -60,6 +60,6 @@ def pin(airflow: Airflow) -> None:
             text=f"apache-airflow=={airflow.release}\n",
         )
         pins = re.findall(r"^[A-Za-z0-9._-]+==\S+$", found.read_text(), flags=re.MULTILINE)
-    head = f"# What the tests run with on Airflow {airflow.minor} (names and versions only): make pins renews it."
+    head = f"# What the tests run with on Airflow {airflow.minor} (names and versions only): make pins updates it."
     airflow.constraints.write_text("\n".join([head, *pins, ""]))
     sys.stdout.write(f"{airflow.constraints.relative_to(ROOT)}: {len(pins)} packages\n")

@@ -1,4 +1,4 @@
-"""What the runs of the matrix came to: kept in ``docs/matrix.json``, shown as a table in the README."""
+"""The results of the matrix, kept in ``docs/matrix.json`` and shown as a table in the README."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_report(junit: Path) -> dict[str, int]:
 
 
 def keep(airflow: str, python: str, run: dict[str, Any]) -> None:
-    """Put a run's result into the file and into the README."""
+    """Write a run's result to the file and to the README."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     kept.setdefault(airflow, {})[python] = run
     KEPT.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")

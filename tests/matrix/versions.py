@@ -1,4 +1,4 @@
-"""The Airflows and Pythons that the matrix runs, and what each Airflow is pinned with."""
+"""The versions of Airflow and Python that the matrix runs, and the constraints of each Airflow."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Airflow:
 
     :param minor: such as ``3.0``.
     :param release: the release that is installed.
-    :param pythons: the Pythons from 3.11 on that its metadata names, as far as we do.
-    :param before: packages are no younger than this day, near the release, as Airflow's own constraints are; but for
-        ``common-compat``, the newest of which each of these Airflows takes, and the vendor's SDK. None: as they are.
+    :param pythons: the Pythons that both its metadata and this package support.
+    :param before: the newest release date of its packages, near its own release date, as in Airflow's own constraints.
+        ``common-compat`` and Segmind's SDK may be newer. None: no limit.
     """
 
     minor: str
@@ -27,7 +27,7 @@ class Airflow:
 
     @property
     def constraints(self) -> Path:
-        """Names and versions; the newest Airflow has those of the set-up itself."""
+        """The file with names and versions; the newest Airflow uses that of the development environment."""
         return ROOT / (f"constraints/airflow-{self.minor}.txt" if self.before else "constraints.txt")
 
 
@@ -46,16 +46,21 @@ AIRFLOWS = {
 #: Starts a whole Airflow as processes, and kills them: one to two minutes.
 _WHOLE = "tests/chaos/test_every_airflow.py"
 _OF_THE_NEWEST = ("chaos", "e2e", "simulation", "ui", "__pycache__")
-#: All but the other tests that start a whole Airflow, or a browser.
+#: All tests without a browser or a whole Airflow, and ``_WHOLE``.
 FULL = (
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").glob("*/")) if path.name not in _OF_THE_NEWEST),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").glob("test_*.py"))),
     _WHOLE,
 )
 
-_CASES = ("deferrable-esrgan x2", "plain-nomos", "deferrable-input by path", "plain-lost answer", "deferrable-bad key")
-#: A few minutes that show whether an Airflow is served: the hook, the ledger, the triggers, a DAG run in both modes,
-#: and a whole Airflow with kills.
+_CASES = (
+    "deferrable-esrgan x2",
+    "plain-nomos",
+    "deferrable-input by path",
+    "plain-lost response",
+    "deferrable-bad key",
+)
+#: A subset of a few minutes: the hook, the ledger, the triggers, a DAG run in both modes, a whole Airflow with kills.
 FAST = (
     "tests/hooks",
     "tests/triggers",

@@ -1,4 +1,4 @@
-"""What the tests of operators share."""
+"""Fixtures of the operators' tests."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def deferrable(request):
 
 @pytest.fixture
 def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
+    """Return a function that runs one upscaling task, mapped with ``expand``."""
+
     def run(operator=SegmindEsrganOperator, expand=None, **arguments):
         arguments = {"retries": 1, "retry_delay": timedelta(0), "poll_interval": 0.25} | arguments
         if not expand and "image" not in arguments:
@@ -34,18 +36,18 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos, tmp_path):
 
 
 @pytest.fixture
-def own_notes(tmp_path, monkeypatch):
-    """Notes about limits are per machine; a test has its own."""
+def own_rate_limit_files(tmp_path, monkeypatch):
+    """Keep the files of the rate limiter, which all tasks of a machine share, to one test."""
     monkeypatch.setattr(limit_file.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 @pytest.fixture
 def images(segmind_emulator, photos):
-    """Addresses of so many different pictures."""
+    """Return a function that returns the URLs of a number of different images."""
 
     def make(count):
         names = sorted(path for path in photos.iterdir() if path.suffix in (".jpg", ".png"))
-        return [segmind_emulator.add_image(names[i % len(names)], name=f"picture-{i}.png") for i in range(count)]
+        return [segmind_emulator.add_image(names[i % len(names)], name=f"image-{i}.png") for i in range(count)]
 
     return make
 

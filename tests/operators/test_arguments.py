@@ -1,4 +1,4 @@
-"""What an operator's constructor says at once, what waits for rendering, and how mapping and links behave."""
+"""Arguments of operators: checks at the import, checks after rendering, mapping and links."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UPSCALERS = [SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaInc
 
 
 @pytest.mark.parametrize("operator", UPSCALERS)
-def test_arguments_are_the_pages_parameters(operator):
+def test_an_operator_has_the_parameters_of_its_models_page(operator):
     page = operator.parameters_of.model_fields
     own = {
         name: parameter.default
@@ -38,7 +38,7 @@ def test_arguments_are_the_pages_parameters(operator):
 
 
 @pytest.mark.parametrize(
-    ("operator", "arguments", "says"),
+    ("operator", "arguments", "message"),
     [
         (SegmindEsrganOperator, {"image": URL, "scale": 3}, "scale"),
         (SegmindEsrganOperator, {"image": "/etc/passwd"}, "input_path="),
@@ -62,12 +62,12 @@ def test_arguments_are_the_pages_parameters(operator):
         (SegmindRunModelOperator, {"model": "esrgan", "parameters": 7}, "dict"),
     ],
 )
-def test_a_literal_mistake_breaks_the_import_of_the_dag(operator, arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_an_invalid_literal_breaks_the_import_of_the_dag(operator, arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         operator(task_id="t", **arguments)
 
 
-def test_what_is_rendered_later_is_not_judged_yet():
+def test_templates_are_not_validated_before_rendering():
     SegmindEsrganOperator(task_id="t", image="{{ params.image }}", scale="{{ params.scale }}")
     SegmindNomosUpscalerOperator(task_id="t", image=URL, base64="{{ params.b }}")
     SegmindNomosUpscalerOperator(task_id="t", image=URL, base64=True, destination="{{ params.out }}")
@@ -75,14 +75,14 @@ def test_what_is_rendered_later_is_not_judged_yet():
     SegmindRunModelOperator(task_id="t", model="esrgan", parameters="{{ params.all }}")
 
 
-def test_is_final():
+def test_is_final_finds_templates_and_xcoms():
     with DAG("d", schedule=None):
 
         @task
-        def give():
+        def upstream():
             return "x"
 
-        later = give()
+        later = upstream()
     assert isinstance(later, XComArg)
     for value in ("{{ x }}", "{% if x %}", "{# x #}", later, [later], {"a": ["{{ x }}"]}, ("{{ x }}",)):
         assert not is_final(value)
@@ -91,7 +91,7 @@ def test_is_final():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"image": "{{ '/etc/' ~ 'passwd' }}"}, "input_path="),
         ({"image": "{{ '' }}"}, "image: "),
@@ -107,28 +107,30 @@ def test_is_final():
     ],
 )
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_what_renders_wrong_costs_nothing(
-    airflow_db, segmind_emulator, photos, tmp_path, arguments, reports, deferrable
+def test_an_invalid_rendered_argument_fails_before_the_submit(
+    airflow_db, segmind_emulator, photos, tmp_path, arguments, message, deferrable
 ):
     (tmp_path / "empty.png").write_bytes(b"")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "truncated.png").write_bytes((photos / "astronaut.png").read_bytes()[:5000])
     for name in ("empty", "text", "truncated"):
         if f"{{{name}}}" in str(arguments.get("input_path")):
             arguments = {**arguments, "input_path": f"file://{tmp_path / name}.png"}
-    with DAG("renders_wrong", schedule=None) as dag:
+    with DAG("rendered", schedule=None) as dag:
         SegmindEsrganOperator(task_id="t", deferrable=deferrable, retries=2, retry_delay=timedelta(0), **arguments)
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert reports in run.log
-    assert run.task("t").try_number == 1, "a retry cannot mend it"
+    assert message in run.log
+    assert run.task("t").try_number == 1, "the error is permanent"
     assert segmind_emulator.stats.submits_attempted == 0
     assert segmind_emulator.stats.uploads == 0
 
 
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_path, native, deferrable):
+def test_mapped_tasks_render_their_arguments_and_have_links(
+    airflow_db, segmind_emulator, photos, tmp_path, native, deferrable
+):
     urls = [segmind_emulator.add_image(photos / name, name=name) for name in ("cat.jpg", "astronaut.png")]
     with DAG("mapped", schedule=None, render_template_as_native_obj=native, params={"scale": 2, "quality": 90}) as dag:
 
@@ -158,10 +160,10 @@ def test_mapped_rendered_and_named(airflow_db, segmind_emulator, photos, tmp_pat
         assert run.link("upscale", "SegmindModelLink", index) == "https://www.segmind.com/models/esrgan"
         assert run.link("upscale", "SegmindOutputLink", index) == run.xcom("upscale", index)["output"]
         assert run.link("store", "SegmindOutputLink", index) == run.xcom("upscale", index)["output"]
-        assert not run.link("store", "SegmindStoredLink", index)  # a file has no console
+        assert not run.link("store", "SegmindStoredLink", index)  # a local file has no page
 
 
-def test_any_other_model_takes_a_free_dict(airflow_db, segmind_emulator):
+def test_a_model_without_a_page_takes_any_parameters(airflow_db, segmind_emulator):
     with DAG("free", schedule=None) as dag:
         SegmindRunModelOperator(task_id="t", model="echo-model", parameters={"prompt": "{{ dag.dag_id }}", "n": [1, 2]})
     run = run_tasks(dag)

@@ -1,4 +1,4 @@
-"""One run at a time works on a manifest, and a run that has ended keeps nobody away from it."""
+"""The claim: one run at a time uses a manifest, and the claim of a run that has ended does not block others."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.runtime import task
 from tests.airflow_env import run_dag
 from tests.airflow_versions import needs_airflow_sdk
-from tests.operators.batches import dag_of
+from tests.operators.batch_dag import batch_dag
 from tests.task_runner import run_tasks
 
-pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_rate_limit_files")
 
 OWNER = {"dag_id": "batch", "run_id": "yesterday", "task_id": "upscale", "map_index": -1}
 
 
-def written(owner, until):
+def claim_text(owner, until):
     """Return the text of a claim."""
     return json.dumps(asdict(Claim(owner, 1, until, time.time() - 60, "items")))
 
 
-def dies(*arguments, **named):
-    raise ConnectionError("the process is gone")
+def raise_connection_error(*arguments, **named):
+    raise ConnectionError("the process was killed")
 
 
-def unreadable(folder, emulator, monkeypatch):
+def unreadable_manifest(folder, emulator, monkeypatch):
     (folder / "upscale.manifest.jsonl").write_text("nonsense\n")
 
 
@@ -39,19 +39,19 @@ def no_credits(folder, emulator, monkeypatch):
     emulator.faults.add("submit", "status:402", body={"error": "credits"})
 
 
-def not_listable(folder, emulator, monkeypatch):
-    monkeypatch.setattr(BatchFolder, "names", dies)
+def folder_not_listable(folder, emulator, monkeypatch):
+    monkeypatch.setattr(BatchFolder, "names", raise_connection_error)
 
 
-def not_writable(folder, emulator, monkeypatch):
-    monkeypatch.setattr(BatchFolder, "write", dies)
+def manifest_not_writable(folder, emulator, monkeypatch):
+    monkeypatch.setattr(BatchFolder, "write", raise_connection_error)
 
 
-def dies_at_the_submit(folder, emulator, monkeypatch):
-    monkeypatch.setattr(Engine, "submit", dies)
+def killed_at_the_submit(folder, emulator, monkeypatch):
+    monkeypatch.setattr(Engine, "submit", raise_connection_error)
 
 
-def output_is_no_image(folder, emulator, monkeypatch):
+def output_not_an_image(folder, emulator, monkeypatch):
     emulator.faults.add("output", "html")
 
 
@@ -60,24 +60,32 @@ def request_fails(folder, emulator, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "trouble",
-    [unreadable, no_credits, not_listable, not_writable, dies_at_the_submit, output_is_no_image, request_fails],
+    "fault",
+    [
+        unreadable_manifest,
+        no_credits,
+        folder_not_listable,
+        manifest_not_writable,
+        killed_at_the_submit,
+        output_not_an_image,
+        request_fails,
+    ],
 )
-def test_a_batch_that_fails_leaves_no_claim(segmind_emulator, images, folder, monkeypatch, trouble):
+def test_the_claim_of_a_failed_batch_blocks_no_other_run(segmind_emulator, images, folder, monkeypatch, fault):
     folder.mkdir()
     items = images(2)
     with monkeypatch.context() as patch:
-        trouble(folder, segmind_emulator, patch)
-        run = run_tasks(dag_of(folder, items))
+        fault(folder, segmind_emulator, patch)
+        run = run_tasks(batch_dag(folder, items))
     assert run.state == "failed"
-    # Where what is paid for cannot be written down the claim stays, but its owner does not work any more.
-    assert (folder / "upscale.claim").exists() is (trouble is not_writable)
+    # If the manifest cannot be written the claim file stays, but its owner has ended.
+    assert (folder / "upscale.claim").exists() is (fault is manifest_not_writable)
 
-    # So the next run starts at once.
+    # The next run starts at once.
     segmind_emulator.faults.clear()
-    if trouble is unreadable:
+    if fault is unreadable_manifest:
         (folder / "upscale.manifest.jsonl").unlink()
-    assert run_tasks(dag_of(folder, items)).state == "success"
+    assert run_tasks(batch_dag(folder, items)).state == "success"
 
 
 def test_a_deferred_batch_keeps_its_claim_until_it_ends(segmind_emulator, images, folder, monkeypatch):
@@ -89,7 +97,7 @@ def test_a_deferred_batch_keeps_its_claim_until_it_ends(segmind_emulator, images
         return claim
 
     monkeypatch.setattr(Claims, "take", take)
-    run = run_tasks(dag_of(folder, images(2)))
+    run = run_tasks(batch_dag(folder, images(2)))
     assert run.state == "success"
     assert len(claims) == 2  # before and after the deferral
     for found in claims:
@@ -102,8 +110,10 @@ def test_a_deferred_batch_keeps_its_claim_until_it_ends(segmind_emulator, images
     ("working", "seconds", "refused"),
     [(True, -1, True), (True, 600, True), (False, 600, False), (None, 600, True), (None, -1, False)],
 )
-def test_whose_claim_counts(segmind_emulator, images, folder, monkeypatch, working, seconds, refused):
-    """What Airflow says of the owner decides; where it says nothing, the time that the claim states."""
+def test_a_claim_blocks_other_runs_while_its_owner_works(
+    segmind_emulator, images, folder, monkeypatch, working, seconds, refused
+):
+    """The state of the owner in Airflow decides; if Airflow reports no state, the time in the claim decides."""
     asked = []
 
     def is_working(context, owner):
@@ -113,8 +123,8 @@ def test_whose_claim_counts(segmind_emulator, images, folder, monkeypatch, worki
     monkeypatch.setattr(task, "is_working", is_working)
     folder.mkdir()
     until = time.time() + seconds
-    (folder / "upscale.claim").write_text(written(OWNER, until))
-    run = run_tasks(dag_of(folder, images(1)))
+    (folder / "upscale.claim").write_text(claim_text(OWNER, until))
+    run = run_tasks(batch_dag(folder, images(1)))
     assert asked[0] == OWNER
     assert run.state == ("failed" if refused else "success")
     assert segmind_emulator.stats.submits_attempted == (0 if refused else 1)
@@ -125,22 +135,22 @@ def test_whose_claim_counts(segmind_emulator, images, folder, monkeypatch, worki
 
 
 @needs_airflow_sdk
-def test_a_run_that_was_ended_while_it_was_deferred(segmind_emulator, images, folder):
-    """Nobody released its claim; Airflow says that it does not work any more."""
+def test_the_claim_of_a_run_that_was_ended_while_deferred_does_not_block(segmind_emulator, images, folder):
+    """Its claim was never released, but Airflow reports that the run has ended."""
     items = images(1)
-    ended = run_dag(dag_of(folder, items))
+    ended = run_dag(batch_dag(folder, items))
     owner = {**OWNER, "run_id": ended.run_id}
-    (folder / "upscale.claim").write_text(written(owner, time.time() + 600))
-    run = run_dag(dag_of(folder, items))
+    (folder / "upscale.claim").write_text(claim_text(owner, time.time() + 600))
+    run = run_dag(batch_dag(folder, items))
     assert run.state == "success", run.log
     assert run.xcom("upscale")["reused"] == 1
-    left = Claim.read((folder / "upscale.claim").read_bytes())  # of other items: the next run asks, too
+    left = Claim.read((folder / "upscale.claim").read_bytes())  # the claim of other items has ended
     assert left is not None
     assert left.until <= time.time()
 
 
 @pytest.mark.parametrize("text", ["", "another run\n1790000000", "[]", '{"owner": {}}'])
-def test_a_claim_that_cannot_be_read_does_not_count(segmind_emulator, images, folder, text):
+def test_an_unreadable_claim_does_not_block(segmind_emulator, images, folder, text):
     folder.mkdir()
     (folder / "upscale.claim").write_text(text)
-    assert run_tasks(dag_of(folder, images(1))).state == "success"
+    assert run_tasks(batch_dag(folder, images(1))).state == "success"

@@ -1,4 +1,4 @@
-"""Deferrable and plain mode do the same thing: one table, run in both, through Airflow's own machinery."""
+"""Each case of one table in both modes, deferrable and plain, with Airflow's own task runner."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ from airflow_provider_segmind.operators.segmind import (
 from airflow_provider_segmind.polling.loop import Watch
 from tests.task_runner import run_tasks
 
-DOWN = ("status:500", "status:502", "status:503", "status:504", "status:429", "garbage", "drop_before")
-
 
 @dataclass
 class Case:
-    """One run: what goes in, what is broken, what must come out."""
+    """One run: the arguments, the faults, and the expected result."""
 
     operator: type = SegmindEsrganOperator
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +36,7 @@ class Case:
     state: str = "success"
     size: tuple[int, int] | None = None
     content_type: str = "image/jpeg"
-    reports: tuple[str, ...] = ()
+    log_lines: tuple[str, ...] = ()
     tries: int = 1
     submits: int = 1
     billed: int = 1
@@ -59,54 +57,56 @@ CASES = {
         SegmindBriaIncreaseResolutionOperator, {"desired_increase": 2}, size=(600, 400), content_type="image/png"
     ),
     "input by path": Case(arguments={"image": None, "input_path": "{cat}"}, size=(600, 400)),
-    "polls that fail": Case(faults=[("status", fault, 1) for fault in ("status:502", "garbage")], size=(600, 400)),
-    "result that fails": Case(faults=[("result", "status:504", 1)], size=(600, 400)),
-    "download that breaks": Case(faults=[("output", "truncate", 1)], size=(600, 400)),
-    "lost answer": Case(
+    "failing polls": Case(faults=[("status", fault, 1) for fault in ("status:502", "garbage")], size=(600, 400)),
+    "failing result": Case(faults=[("result", "status:504", 1)], size=(600, 400)),
+    "broken download": Case(faults=[("output", "truncate", 1)], size=(600, 400)),
+    "lost response": Case(
         faults=[("submit", "drop_after", 1)],
         size=(600, 400),
-        reports=("of an earlier submit: nothing is billed again",),
+        log_lines=("of an earlier submit: nothing is billed again",),
     ),
     "no request id": Case(faults=[("submit", "missing_fields", 1)], size=(600, 400)),
-    "lost before it was accepted": Case(
+    "lost before Segmind accepted it": Case(
         arguments={"lost_submit_wait": 0.0, "on_lost_submit": "resubmit"},
         faults=[("submit", "drop_before", 1)],
         size=(600, 400),
-        reports=("Submitting again: on_lost_submit='resubmit'",),
+        log_lines=("Submitting again: on_lost_submit='resubmit'",),
     ),
     "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
-    # --- what a retry cannot mend: one try, whatever the task's retries
+    # --- permanent errors: one try, although the task has a retry
     "bad key": Case(
-        faults=[("submit", "status:401", None)], state="failed", reports=("refused the API key",), billed=0
+        faults=[("submit", "status:401", None)], state="failed", log_lines=("refused the API key",), billed=0
     ),
-    "no credits": Case(emulator={"credits": 0.0}, state="failed", reports=("Not enough Segmind credits",), billed=0),
+    "no credits": Case(emulator={"credits": 0.0}, state="failed", log_lines=("Not enough Segmind credits",), billed=0),
     "not allowed": Case(
-        faults=[("submit", "status:403", None)], state="failed", reports=("may not do that",), billed=0
+        faults=[("submit", "status:403", None)], state="failed", log_lines=("may not do that",), billed=0
     ),
-    "retired": Case(faults=[("submit", "status:410", None)], state="failed", reports=("retired",), billed=0),
-    "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", reports=("CUDA error",), billed=0),
+    "retired": Case(faults=[("submit", "status:410", None)], state="failed", log_lines=("retired",), billed=0),
+    "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", log_lines=("CUDA error",), billed=0),
     "blocked": Case(
         faults=[("submit", "fail:content moderation flagged it", None)],
         state="failed",
-        reports=("Segmind blocked the content", "will be blocked again"),
+        log_lines=("Segmind blocked the content", "will be blocked again"),
         billed=0,
     ),
-    "unknown status": Case(faults=[("submit", "unknown_status", None)], state="failed", reports=("PAUSED",), billed=0),
-    "no output": Case(faults=[("submit", "no_output", None)], state="failed", reports=("without a usable output",)),
-    "lost answer that nobody knows": Case(
+    "unknown status": Case(
+        faults=[("submit", "unknown_status", None)], state="failed", log_lines=("PAUSED",), billed=0
+    ),
+    "no output": Case(faults=[("submit", "no_output", None)], state="failed", log_lines=("without a usable output",)),
+    "unknown outcome": Case(
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        reports=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
+        log_lines=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
         tries=2,  # the next try searches again
     ),
-    "not a picture": Case(faults=[("output", "html", None)], state="failed", reports=("cannot be",)),
-    # --- what may pass: left to the task's retries
+    "not an image": Case(faults=[("output", "html", None)], state="failed", log_lines=("cannot be",)),
+    # --- errors that can pass: the task is retried
     "too slow": Case(
         arguments={"timeout": 1.2},
         faults=[("submit", "stuck", None)],
         state="failed",
-        reports=("did not finish in time", "no cancel call"),
+        log_lines=("did not finish in time", "no cancel call"),
         tries=2,
         billed=0,
     ),
@@ -141,15 +141,15 @@ def test_case(airflow_db, segmind_emulator, photos, tmp_path, case, deferrable):
     assert run.task("upscale").try_number == case.tries
     assert stats.submits_accepted <= case.submits
     assert stats.billed == case.billed
-    for words in case.reports:
-        assert words in run.log
+    for line in case.log_lines:
+        assert line in run.log
     assert segmind_emulator.api_key not in run.log
     assert stats.keys_seen_on_downloads == 0
     if case.state == "success":
         check_result(run.xcom("upscale"), case, segmind_emulator)
         assert stats.submits_accepted == 1
     else:
-        assert list(tmp_path.rglob("*.*")) == [], "nothing half-written stays"
+        assert list(tmp_path.rglob("*.*")) == [], "no partly written file may remain"
 
 
 def check_result(value: dict[str, Any], case: Case, emulator: Any) -> None:
@@ -173,12 +173,12 @@ def check_result(value: dict[str, Any], case: Case, emulator: Any) -> None:
     with Image.open(io.BytesIO(content)) as photo:
         photo.load()
         assert photo.size == case.size
-    assert [file.name for file in path.parent.iterdir()] == [path.name], "no temporary file stays"
+    assert [file.name for file in path.parent.iterdir()] == [path.name], "no temporary file may remain"
     assert path.stem == "upscale"
 
 
-def test_the_request_id_is_known_while_the_task_waits(airflow_db, segmind_emulator, deferrable):
-    with DAG("wait_not", schedule=None) as dag:
+def test_a_task_that_does_not_wait_returns_the_request_id(airflow_db, segmind_emulator, deferrable):
+    with DAG("no_wait", schedule=None) as dag:
         SegmindRunModelOperator(
             task_id="submit",
             model="echo-model",
@@ -194,8 +194,8 @@ def test_the_request_id_is_known_while_the_task_waits(airflow_db, segmind_emulat
     assert segmind_emulator.stats.polls == 0
 
 
-def test_a_short_poll_spares_the_deferral(airflow_db, segmind_emulator):
-    with DAG("short_look", schedule=None) as dag:
+def test_a_quick_request_completes_without_a_deferral(airflow_db, segmind_emulator):
+    with DAG("quick_request", schedule=None) as dag:
         SegmindRunModelOperator(
             task_id="quick",
             model="echo-model",
@@ -209,9 +209,9 @@ def test_a_short_poll_spares_the_deferral(airflow_db, segmind_emulator):
     assert run.deferrals == 0
 
 
-def test_after_a_short_poll_in_vain_it_defers(airflow_db, segmind_emulator):
+def test_a_task_defers_after_defer_after_seconds(airflow_db, segmind_emulator):
     segmind_emulator.reset(latency=1.5)
-    with DAG("look_in_vain", schedule=None) as dag:
+    with DAG("slow_request", schedule=None) as dag:
         SegmindRunModelOperator(
             task_id="slow",
             model="echo-model",
@@ -226,8 +226,8 @@ def test_after_a_short_poll_in_vain_it_defers(airflow_db, segmind_emulator):
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_no_poll_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
-    """Bria takes 12 s by its page: a look after one second would be a poll for nothing."""
+def test_no_poll_before_the_request_can_be_completed(airflow_db, segmind_emulator, photos):
+    """Bria takes 12 s by its page: a poll after one second would find it running."""
     image = segmind_emulator.add_image(photos / "cat.jpg")
     operator = SegmindBriaIncreaseResolutionOperator(
         task_id="x", image=image, deferrable=True, defer_after=1.0, segmind_conn_id="segmind_default"
@@ -237,20 +237,20 @@ def test_no_poll_before_it_can_be_ready(airflow_db, segmind_emulator, photos):
     assert segmind_emulator.stats.polls == 0
 
 
-# --- ending in the triggerer ---------------------------------------------------------------------------------------
+# --- the trigger ends the task ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"deferrable": False}, "deferrable=True"),
         ({"wait_for_completion": False}, "wait_for_completion=True"),
         ({"destination": "file:///tmp/x/"}, "stores nothing"),
-        ({"outlets": [Asset("pictures")]}, "no asset events"),
+        ({"outlets": [Asset("images")]}, "no asset events"),
     ],
 )
-def test_end_from_trigger_refuses_what_would_be_missing(arguments, reported):
-    with pytest.raises(SegmindConfigError, match=reported):
+def test_end_from_trigger_rejects_arguments_that_need_a_worker(arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         SegmindEsrganOperator(
             **{"task_id": "t", "image": "https://x.example/a.png", "deferrable": True, **arguments},
             end_from_trigger=True,

@@ -1,4 +1,4 @@
-"""Each row of the gateway's error table, in both modes, on Airflow's own retries: tries, submits, last words."""
+"""Each row of the gateway's error table, in both modes, with Airflow's own retries: tries, submits, messages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from airflow_provider_segmind.execution import submit
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
 from tests.task_runner import run_tasks
 
-#: status, the vendor's words, how often Airflow tries, how often the submit is sent, what the log says.
-#: After a 5xx the history is asked, and the submit sent again: three times in a try.
+#: HTTP status, Segmind's message, number of tries, number of submits, parts of the log.
+#: After a 5xx response the history is searched and the request submitted again: three submits in a try.
 ROWS = [
     (400, "Missing field image", 1, 1, ("Segmind refused the request (HTTP 400)", "Missing field image")),
     (401, "Unauthorized. API key is invalid", 1, 1, ("refused the API key (HTTP 401)", "valid key into the password")),
@@ -34,11 +34,11 @@ ROWS = [
 
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 @pytest.mark.parametrize(
-    ("status", "words", "tries", "submits", "says"), ROWS, ids=[f"{r[0]} {r[1][:20]}" for r in ROWS]
+    ("status", "detail", "tries", "submits", "messages"), ROWS, ids=[f"{r[0]} {r[1][:20]}" for r in ROWS]
 )
-def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, submits, reports, deferrable):
+def test_error_row(airflow_db, segmind_emulator, monkeypatch, status, detail, tries, submits, messages, deferrable):
     monkeypatch.setattr(submit, "_PAUSES", (0.0, 0.0, None))
-    body = words if words.startswith("<") else {"error": words}
+    body = detail if detail.startswith("<") else {"error": detail}
     segmind_emulator.faults.add("submit", f"status:{status}", body=body)
     with DAG("error_row", schedule=None) as dag:
         SegmindRunModelOperator(
@@ -54,6 +54,6 @@ def test_row(airflow_db, segmind_emulator, monkeypatch, status, words, tries, su
     assert run.task("t").try_number == tries
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.submits_accepted, stats.billed) == (submits, 0, 0)
-    for part in reports:
-        assert part in run.log
-    assert "Segmind request" not in run.log, "there is no request to speak of"
+    for message in messages:
+        assert message in run.log
+    assert "Segmind request" not in run.log, "Segmind accepted no request"

@@ -1,4 +1,4 @@
-"""A picture from storage goes to Segmind in one of three ways; what is wrong with it is said before it costs."""
+"""Images from storage: three ways to send them to Segmind, and checks before the submit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls):
 
 
 def noise(pixels: int) -> bytes:
-    """A picture that does not compress: three bytes a pixel."""
+    """Return a PNG that does not compress: three bytes per pixel."""
     file = io.BytesIO()
     Image.effect_noise((pixels, pixels), 80).convert("RGB").save(file, "BMP")
     file.seek(0)
@@ -52,7 +52,7 @@ def noise(pixels: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("operator", "transport", "way"),
+    ("operator", "transport", "expected"),
     [
         (ESRGAN, "auto", "upload"),
         (BRIA, "auto", "upload"),
@@ -63,22 +63,24 @@ def noise(pixels: int) -> bytes:
         (BRIA, "presign", "presign"),
     ],
 )
-def test_ways(upscale, bucket, photos, segmind_emulator, airflow_db, deferrable, operator, transport, way):
+def test_each_model_gets_its_input_by_the_expected_transport(
+    upscale, bucket, photos, segmind_emulator, airflow_db, deferrable, operator, transport, expected
+):
     bucket.client.put_object(Bucket=BUCKET, Key="in/a cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     uri = f"s3://{CONN}@{BUCKET}/in/a cat.jpg"
     run = upscale(operator, input_path=uri, input_transport=transport, deferrable=deferrable)
     assert run.state == "success", run.log
     [request] = segmind_emulator.requests
     image = request.parameters["image"]
-    assert f"by {way}" in run.log
-    assert segmind_emulator.stats.uploads == (way == "upload")
-    assert image.startswith("data:image/jpeg;base64,") == (way == "data")
-    if way != "presign":
+    assert f"by {expected}" in run.log
+    assert segmind_emulator.stats.uploads == (expected == "upload")
+    assert image.startswith("data:image/jpeg;base64,") == (expected == "data")
+    if expected != "presign":
         return
     query = parse_qs(urlsplit(image).query)
-    lives = int((query.get("X-Amz-Expires") or [0])[0]) or int(query["Expires"][0]) - request.submitted_at
-    assert lives > 3600
-    # The URL works for whoever has it: its signature is in no log, and nowhere in Airflow's database.
+    lifetime = int((query.get("X-Amz-Expires") or [0])[0]) or int(query["Expires"][0]) - request.submitted_at
+    assert lifetime > 3600
+    # Everybody who has the signed URL can read the image: no log and no database row may contain the signature.
     [raw] = re.findall(r"Signature=([^&]+)", image)
     for signature in (raw, unquote(raw)):
         assert signature not in run.log
@@ -86,13 +88,13 @@ def test_ways(upscale, bucket, photos, segmind_emulator, airflow_db, deferrable,
             assert signature.encode() not in file.read_bytes()
 
 
-def test_auto_is_data_for_small_images_only(upscale, tmp_path, segmind_emulator):
+def test_auto_sends_only_small_images_as_data(upscale, tmp_path, segmind_emulator):
     (tmp_path / "large.png").write_bytes(noise(600))
     assert upscale(NOMOS, input_path=f"file://{tmp_path}/large.png").state == "success"
     assert segmind_emulator.stats.uploads == 1
 
 
-def test_a_lost_response_is_found_by_the_address_without_its_signature(upscale, bucket, photos, segmind_emulator):
+def test_a_lost_response_is_found_by_the_url_without_its_signature(upscale, bucket, photos, segmind_emulator):
     bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     run = upscale(input_path=f"s3://{CONN}@{BUCKET}/cat.jpg", input_transport="presign")
@@ -101,7 +103,7 @@ def test_a_lost_response_is_found_by_the_address_without_its_signature(upscale, 
     assert segmind_emulator.stats.billed == 1
 
 
-def test_a_lost_response_that_nobody_knows_is_reported_without_the_signature(upscale, bucket, photos, segmind_emulator):
+def test_an_unknown_outcome_is_reported_without_the_signature(upscale, bucket, photos, segmind_emulator):
     bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     segmind_emulator.faults.add("submit", "drop_after")
     segmind_emulator.faults.add("history", "status:500")
@@ -112,7 +114,7 @@ def test_a_lost_response_that_nobody_knows_is_reported_without_the_signature(ups
 
 
 @pytest.mark.parametrize(
-    "words",
+    "text",
     [
         "could not read https://b.s3.amazonaws.com/k?X-Amz-Credential=A&X-Amz-Signature=5ec4e7&x=1",
         "HTTP 403 for https://b/k?AWSAccessKeyId=A&amp;Signature=5ec4e7%3D",
@@ -120,48 +122,48 @@ def test_a_lost_response_that_nobody_knows_is_reported_without_the_signature(ups
         "https://x.blob.core.windows.net/c/k?sv=1&sig=5ec4e7",
     ],
 )
-def test_the_vendors_words_lose_signatures(words):
-    assert "5ec4e7" not in clean(words)
-    assert "***" in clean(words)
+def test_signatures_in_segminds_messages_are_redacted(text):
+    assert "5ec4e7" not in clean(text)
+    assert "***" in clean(text)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"input_path": "file://{photos}/cat.jpg", "input_transport": "presign"}, "cannot be presigned"),
         ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "more than the 1000 of max_input_bytes"),
         ({"input_path": "file://{tmp}/empty.png"}, "is empty"),
         ({"input_path": "file://{tmp}/text.png"}, "no whole picture"),
         ({"input_path": "file://{tmp}/half.png"}, "no whole picture"),
-        ({"input_path": "file://{tmp}/gone.png"}, "FileNotFoundError"),
+        ({"input_path": "file://{tmp}/missing.png"}, "FileNotFoundError"),
         ({"input_path": "file://{tmp}"}, "is a folder: list_images()"),
-        ({"input_path": "s3://pictures/gone.png", "input_conn_id": CONN}, "FileNotFoundError"),
+        ({"input_path": f"s3://{BUCKET}/missing.png", "input_conn_id": CONN}, "FileNotFoundError"),
         ({"input_path": "s3://no-such-bucket/cat.png", "input_conn_id": CONN}, "FileNotFoundError"),
-        ({"input_path": "s3://pictures/cat.png", "input_conn_id": "not_there"}, "not_there"),
-        ({"input_path": "s3://not_there@pictures/cat.png"}, "not_there"),
-        ({"input_path": "gs://pictures/cat.png"}, 'pip install "airflow-provider-segmind[gcs]"'),
+        ({"input_path": f"s3://{BUCKET}/cat.png", "input_conn_id": "not_there"}, "not_there"),
+        ({"input_path": f"s3://not_there@{BUCKET}/cat.png"}, "not_there"),
+        ({"input_path": "gs://bucket/cat.png"}, 'pip install "airflow-provider-segmind[gcs]"'),
         ({"input_path": "{{{{ 'nowhere://x/y.png' }}}}"}, "nowhere:// cannot be used here"),
         ({"input_path": "{{{{ '' }}}}"}, "is no URI"),
         ({"input_path": "{{{{ none }}}}"}, "is no URI"),
         ({"input_path": "s3://{{{{ '' }}}}/"}, "names nothing"),
     ],
 )
-def test_what_is_wrong_costs_nothing(
-    upscale, bucket, photos, tmp_path, segmind_emulator, arguments, reports, deferrable
+def test_an_invalid_input_fails_before_the_submit(
+    upscale, bucket, photos, tmp_path, segmind_emulator, arguments, message, deferrable
 ):
     (tmp_path / "empty.png").write_bytes(b"")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "half.png").write_bytes((photos / "astronaut.png").read_bytes()[:5000])
     arguments = arguments | {"input_path": arguments["input_path"].format(photos=photos, tmp=tmp_path)}
     run = upscale(deferrable=deferrable, **arguments)
     assert run.state == "failed"
-    assert reports in run.log
-    assert run.task("t").try_number == 1, "a retry cannot mend it"
+    assert message in run.log
+    assert run.task("t").try_number == 1, "the error is permanent"
     stats = segmind_emulator.stats
     assert (stats.submits_attempted, stats.uploads) == (0, 0)
 
 
-def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
+def test_a_template_that_renders_to_none_fails_before_the_submit(airflow_db, segmind_emulator):
     for arguments in ({"input_path": "{{ none }}"}, {"image": "{{ none }}"}):
         with DAG("none", schedule=None, render_template_as_native_obj=True) as dag:
             ESRGAN(task_id="t", **arguments)
@@ -172,20 +174,20 @@ def test_a_template_that_renders_to_none(airflow_db, segmind_emulator):
 
 
 @pytest.mark.parametrize(
-    ("operator", "arguments", "says"),
+    ("operator", "arguments", "message"),
     [
-        (ESRGAN, {"input_transport": "pigeon"}, "input_transport must be"),
+        (ESRGAN, {"input_transport": "email"}, "input_transport must be"),
         (ESRGAN, {"input_transport": "data"}, "the page of esrgan takes a URL"),
         (BRIA, {"input_transport": "data"}, "takes a URL"),
         (NOMOS, {"max_input_bytes": 0}, "max_input_bytes must be a whole number above 0"),
     ],
 )
-def test_what_is_wrong_as_a_literal_breaks_the_import(operator, arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_an_invalid_literal_breaks_the_import(operator, arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         operator(task_id="t", input_path="file:///x.png", **arguments)
 
 
-def test_memory(upscale, photos, segmind_emulator):
+def test_input_and_output_in_memory_storage(upscale, photos, segmind_emulator):
     from airflow_provider_segmind.storage import object_path
 
     object_path("memory://in/cat.jpg", None).write_bytes((photos / "cat.jpg").read_bytes())
@@ -194,8 +196,8 @@ def test_memory(upscale, photos, segmind_emulator):
     assert object_path("memory://out/t.jpg", None).stat().st_size == run.xcom("t")["stored"][0]["bytes"]
 
 
-def test_a_store_without_a_key_cannot_sign(bucket, s3_server, monkeypatch):
-    """Anonymous access: what comes back is an address, and no permission to read."""
+def test_a_storage_without_credentials_cannot_presign(bucket, s3_server, monkeypatch):
+    """With anonymous access, the signed URL would give no permission to read."""
     from airflow_provider_segmind.storage import object_path
 
     forget_stores(monkeypatch)

@@ -1,4 +1,4 @@
-"""Rate limits, time-outs and budgets: waited out without a retry, told before anything is billed."""
+"""Rate limits, timeouts and minimum balances."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
-from airflow_provider_segmind.polling import limit_file, loop
+from airflow_provider_segmind.polling import loop
 from tests.airflow_versions import no_new_try
 from tests.task_runner import run_tasks
 
+pytestmark = pytest.mark.usefixtures("own_rate_limit_files")
 both = pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 
 
-@pytest.fixture(autouse=True)
-def own_notes(tmp_path, monkeypatch):
-    """Notes about limits are per machine; a test has its own."""
-    monkeypatch.setattr(limit_file.tempfile, "gettempdir", lambda: str(tmp_path))
-
-
 def echo(**arguments):
+    """Return an operator that runs the emulator's echo model."""
     return SegmindRunModelOperator(
         **{
             "task_id": "t",
@@ -37,7 +33,7 @@ def echo(**arguments):
 
 
 @both
-def test_a_limit_is_waited_out_without_a_retry(airflow_db, segmind_emulator, deferrable):
+def test_a_task_waits_for_a_rate_limit_without_a_retry(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.faults.add("submit", "status:429", times=2, headers={"retry-after": "1"})
     with DAG("limit", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0)
@@ -51,7 +47,7 @@ def test_a_limit_is_waited_out_without_a_retry(airflow_db, segmind_emulator, def
 
 
 @both
-def test_a_limit_beyond_the_time_out_is_reported_at_once(airflow_db, segmind_emulator, deferrable):
+def test_a_rate_limit_beyond_the_timeout_fails_the_task_at_once(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.faults.add("submit", "status:429", headers={"retry-after": "500"})
     with DAG("limit_too_long", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0, timeout=5)
@@ -61,9 +57,9 @@ def test_a_limit_beyond_the_time_out_is_reported_at_once(airflow_db, segmind_emu
     assert segmind_emulator.stats.submits_attempted == 1
 
 
-def test_other_tasks_of_the_machine_do_not_submit_at_a_closed_gate(airflow_db, segmind_emulator):
+def test_other_tasks_of_the_machine_wait_for_the_same_rate_limit(airflow_db, segmind_emulator):
     segmind_emulator.faults.add("submit", "status:429", times=1, headers={"retry-after": "2"})
-    with DAG("closed_gate", schedule=None) as dag:
+    with DAG("shared_limit", schedule=None) as dag:
         for n in range(3):
             echo(task_id=f"t{n}", deferrable=True, retries=0)
     assert run_tasks(dag).state == "success"
@@ -72,7 +68,7 @@ def test_other_tasks_of_the_machine_do_not_submit_at_a_closed_gate(airflow_db, s
 
 
 @both
-def test_queue_timeout_is_separate(airflow_db, segmind_emulator, deferrable):
+def test_queue_timeout_ends_a_request_that_stays_queued(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.reset(latency=100, queue_share=0.9)
     with DAG("queue", schedule=None) as dag:
         echo(deferrable=deferrable, retries=0, queue_timeout=0.6, timeout=60)
@@ -94,9 +90,9 @@ def test_a_shorter_execution_timeout_shortens_the_deadline(airflow_db, segmind_e
 
 @no_new_try
 @both
-def test_the_next_try_attaches_after_a_time_out(airflow_db, segmind_emulator, deferrable):
+def test_the_next_try_reattaches_after_a_timeout(airflow_db, segmind_emulator, deferrable):
     segmind_emulator.reset(latency=2.0)
-    with DAG("attach", schedule=None) as dag:
+    with DAG("reattach", schedule=None) as dag:
         echo(deferrable=deferrable, retries=3, timeout=0.9)
     run = run_tasks(dag)
     assert run.state == "success"
@@ -107,7 +103,9 @@ def test_the_next_try_attaches_after_a_time_out(airflow_db, segmind_emulator, de
 
 @both
 @pytest.mark.parametrize("extra", [False, True])
-def test_a_budget_is_checked_before_the_submit(airflow_db, segmind_emulator, monkeypatch, deferrable, extra):
+def test_min_remaining_credits_is_checked_before_the_submit(
+    airflow_db, segmind_emulator, monkeypatch, deferrable, extra
+):
     segmind_emulator.reset(credits=3.0)
     if extra:
         uri = segmind_emulator.connection_uri[:-1] + ', "extra": {"min_remaining_credits": 5}}'
@@ -121,7 +119,7 @@ def test_a_budget_is_checked_before_the_submit(airflow_db, segmind_emulator, mon
     assert segmind_emulator.stats.submits_attempted == 0
 
 
-def test_the_trigger_of_another_version_is_refused(airflow_db):
+def test_an_event_of_another_version_is_rejected(airflow_db):
     from airflow_provider_segmind.exceptions import SegmindEventError
     from airflow_provider_segmind.protocol.events import read_rate_limit_event
 
@@ -130,7 +128,7 @@ def test_the_trigger_of_another_version_is_refused(airflow_db):
             read_rate_limit_event(payload)
 
 
-def test_a_cleared_task_with_a_changed_image_sends_the_new_one(airflow_db, segmind_emulator, photos, tmp_path):
+def test_a_cleared_task_submits_the_changed_input(airflow_db, segmind_emulator, photos, tmp_path):
     photo = tmp_path / "in.png"
     photo.write_bytes((photos / "astronaut.png").read_bytes())
     with DAG("changed", schedule=None) as dag:
@@ -144,7 +142,7 @@ def test_a_cleared_task_with_a_changed_image_sends_the_new_one(airflow_db, segmi
     assert segmind_emulator.stats.uploads == 2
 
 
-def test_lost_responses_do_not_buy_without_end(airflow_db, segmind_emulator):
+def test_a_task_submits_again_once_after_lost_responses(airflow_db, segmind_emulator):
     segmind_emulator.faults.add("submit", "drop_before")
     with DAG("lost_twice", schedule=None) as dag:
         echo(retries=0, on_lost_submit="resubmit", lost_submit_wait=0)
@@ -154,7 +152,7 @@ def test_lost_responses_do_not_buy_without_end(airflow_db, segmind_emulator):
 
 
 @both
-def test_a_request_that_expires_in_the_wait_is_recovered_from_the_history(
+def test_a_request_that_expires_during_the_wait_is_recovered_from_the_history(
     airflow_db, segmind_emulator, monkeypatch, deferrable
 ):
     segmind_emulator.faults.add("status", "status:404")

@@ -1,4 +1,4 @@
-"""SegmindRunWorkflowOperator, in both modes; and models whose output is a video or a sound."""
+"""SegmindRunWorkflowOperator in both modes, and models whose output is a video or a sound."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ def run_workflow(deferrable, **arguments):
     return run_tasks(dag)
 
 
-def contents(stored):
+def paths_by_name(stored):
+    """Return the local path of each named output."""
     return {item["name"]: Path(item["uri"].removeprefix("file://")) for item in stored}
 
 
-def test_its_outputs_have_names(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+def test_the_outputs_of_a_workflow_have_names(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
     image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_workflow(
         deferrable,
@@ -49,7 +50,7 @@ def test_its_outputs_have_names(airflow_db, segmind_emulator, photos, tmp_path, 
     assert set(value) == {"request_id", "model", "status", "output", "outputs", "metrics", "named", "stored"}
     assert value["model"] == "my-flow"
     assert value["named"] == {"upscaled_image": value["output"], "caption": "echo: a cat"}
-    paths = contents(value["stored"])
+    paths = paths_by_name(value["stored"])
     assert {name: path.name for name, path in paths.items()} == {
         "upscaled_image": "flow_upscaled_image.png",
         "caption": "flow_caption.txt",
@@ -66,20 +67,20 @@ def test_its_outputs_have_names(airflow_db, segmind_emulator, photos, tmp_path, 
     assert segmind_emulator.stats.billed == 1
 
 
-def test_an_object_for_a_single_output(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+def test_a_single_output_can_be_stored_as_one_object(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
     image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_workflow(deferrable, inputs={"image": image}, destination=f"file://{tmp_path}/cat.png")
     assert [item["uri"] for item in run.xcom("flow")["stored"]] == [f"file://{tmp_path}/cat.png"]
 
 
-def test_text_alone_needs_no_destination(airflow_db, segmind_emulator, deferrable):
+def test_a_text_output_needs_no_destination(airflow_db, segmind_emulator, deferrable):
     run = run_workflow(deferrable, inputs={"prompt": "hello"})
     value = run.xcom("flow")
     assert (value["named"], value["output"], value["outputs"]) == ({"text": "echo: hello"}, None, [])
 
 
-def test_the_slug_of_a_model_is_a_workflow_all_the_same(airflow_db, segmind_emulator, deferrable, tmp_path):
-    """A workflow's slug is its author's choice, so the rules of the model's page do not hold."""
+def test_a_workflow_may_have_the_slug_of_a_model(airflow_db, segmind_emulator, deferrable, tmp_path):
+    """The author of a workflow chooses its slug, so the rules of the model's page do not apply."""
     run = run_workflow(
         deferrable, workflow="esrgan", inputs={"prompt": "x", "scale": 3}, destination=f"file://{tmp_path}/"
     )
@@ -95,8 +96,8 @@ def test_a_lost_response_is_found_in_the_history(airflow_db, segmind_emulator, d
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == 1
 
 
-def test_a_lost_response_that_the_history_does_not_show_asks_a_person(airflow_db, segmind_emulator, deferrable):
-    """The vendor does not say under which name the history lists a workflow: in doubt nothing is paid twice."""
+def test_an_unknown_outcome_of_a_workflow_is_not_submitted_again(airflow_db, segmind_emulator, deferrable):
+    """Segmind does not document under which name the history lists a workflow, so nothing is submitted again."""
     segmind_emulator.faults.add("submit", "drop_after", times=1)
     segmind_emulator.faults.add("history", "status:500")
     run = run_workflow(deferrable, inputs={"prompt": "x"}, lost_submit_wait=0.0)
@@ -106,8 +107,8 @@ def test_a_lost_response_that_the_history_does_not_show_asks_a_person(airflow_db
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_a_retry_takes_over_what_is_there(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
-    """The first try cannot store: the second stores what was paid for."""
+def test_a_retry_stores_the_output_of_the_first_try(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+    """The first try cannot download the output; the retry does not submit again."""
     image = segmind_emulator.add_image(photos / "cat.jpg")
     segmind_emulator.faults.add("output", "status:503", times=6)
     run = run_workflow(deferrable, inputs={"image": image}, destination=f"file://{tmp_path}/out/")
@@ -118,7 +119,9 @@ def test_a_retry_takes_over_what_is_there(airflow_db, segmind_emulator, photos, 
     assert [item["name"] for item in value["stored"]] == ["upscaled_image"]
 
 
-def test_split_mapped_and_stored_by_name(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+def test_mapped_workflows_are_submitted_awaited_and_stored_in_three_tasks(
+    airflow_db, segmind_emulator, photos, tmp_path, deferrable
+):
     image = segmind_emulator.add_image(photos / "cat.jpg")
     with DAG("split_flow", schedule=None) as dag:
         ids = SegmindRunWorkflowOperator.partial(task_id="submit", workflow="my-flow", wait_for_completion=False)
@@ -137,7 +140,7 @@ def test_split_mapped_and_stored_by_name(airflow_db, segmind_emulator, photos, t
 
 
 @pytest.mark.parametrize("wrong", ["", "a/b", "../esrgan", "a b"])
-def test_a_slug_that_is_none(airflow_db, segmind_emulator, wrong):
+def test_an_invalid_slug_fails_before_the_submit(airflow_db, segmind_emulator, wrong):
     run = run_workflow(False, workflow="{{ params.wrong }}", params={"wrong": wrong}, inputs={"prompt": "x"})
     assert run.state == "failed"
     assert run.task("flow").try_number == 1
@@ -145,18 +148,18 @@ def test_a_slug_that_is_none(airflow_db, segmind_emulator, wrong):
 
 
 @pytest.mark.parametrize("inputs", [["a"], 7])
-def test_inputs_that_are_no_dict_break_the_import(inputs):
+def test_inputs_that_are_not_a_dict_break_the_import(inputs):
     with pytest.raises(SegmindConfigError, match="must be a dict"):
         SegmindRunWorkflowOperator(task_id="flow", workflow="my-flow", inputs=inputs)
 
 
 @pytest.mark.parametrize("arguments", [{"skip_existing": True}, {"if_exists": "skip"}])
-def test_what_has_no_name_yet_cannot_be_searched_for(arguments):
+def test_a_workflow_cannot_skip_existing_outputs(arguments):
     with pytest.raises(SegmindConfigError, match="cannot find the outputs of a workflow before it has run"):
         SegmindRunWorkflowOperator(task_id="flow", workflow="my-flow", destination="file:///tmp/x/", **arguments)
 
 
-def test_a_sidecar_for_each_output(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
+def test_each_output_has_a_sidecar(airflow_db, segmind_emulator, photos, tmp_path, deferrable):
     image = segmind_emulator.add_image(photos / "cat.jpg")
     run = run_workflow(
         deferrable, inputs={"image": image, "prompt": "x"}, destination=f"file://{tmp_path}/", sidecar=True
@@ -170,7 +173,7 @@ def test_a_sidecar_for_each_output(airflow_db, segmind_emulator, photos, tmp_pat
     }
 
 
-# --- videos and sounds of models ----------------------------------------------------------------------------------
+# --- videos and sounds of models -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,7 +194,7 @@ def test_videos_and_sounds_are_stored(airflow_db, segmind_emulator, tmp_path, de
     assert [path.name for path in tmp_path.iterdir()] == [file]
 
 
-def test_an_error_page_in_place_of_a_video(airflow_db, segmind_emulator, tmp_path, deferrable):
+def test_an_error_page_instead_of_a_video_is_not_stored(airflow_db, segmind_emulator, tmp_path, deferrable):
     segmind_emulator.faults.add("output", "html")
     with DAG("media", schedule=None) as dag:
         SegmindRunModelOperator(

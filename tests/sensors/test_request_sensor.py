@@ -1,4 +1,4 @@
-"""SegmindRequestSensor in every mode, through Airflow's own machinery: a pipeline that is split in several tasks."""
+"""SegmindRequestSensor in every mode, in pipelines that submit, wait and store in separate tasks."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ MODES = {
 @pytest.fixture(params=[pytest.param(name, marks=no_reschedule if name == "reschedule" else ()) for name in MODES])
 def mode(request, quick_polls, quick_retries, monkeypatch):
     monkeypatch.setattr(sensors, "_REFUSED_FIRST", 0.1)
-    # Airflow's heartbeats need no respect here: there is no scheduler that could take the task for killed.
+    # No scheduler runs here that could consider the task killed between two heartbeats.
     monkeypatch.setattr(base, "not_before", lambda: 0.0)
     return MODES[request.param]
 
 
 @pytest.fixture
 def short_tolerance(segmind_emulator, monkeypatch):
+    """Set ``poll_error_timeout`` of the connection to 0.3 seconds."""
     value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
     monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps({**value, "extra": {"poll_error_timeout": 0.3}}))
 
 
 def submitted(emulator, photos, model="esrgan", **parameters):
-    """Submit a request, as another DAG did."""
+    """Submit a request, as another DAG would, and return its id."""
     image = emulator.add_image(photos / "cat.jpg")
     with SegmindHook() as hook:
         request_id = hook.submit(model, {"image": image, **parameters}).request_id
@@ -62,7 +63,7 @@ def wait_for(request_id, mode, **arguments):
 
 
 @pytest.mark.parametrize("latency", [0.0, 1.2], ids=["ready", "running"])
-def test_it_returns_what_the_operator_returns(airflow_db, segmind_emulator, photos, mode, latency):
+def test_the_sensor_returns_the_result_of_the_request(airflow_db, segmind_emulator, photos, mode, latency):
     segmind_emulator.reset(latency=latency)
     request_id = submitted(segmind_emulator, photos)
     run = wait_for(request_id, mode)
@@ -105,7 +106,7 @@ def test_submit_wait_and_store_in_three_tasks(airflow_db, segmind_emulator, phot
     assert segmind_emulator.stats.submits_accepted == segmind_emulator.stats.billed == count
 
 
-def test_a_record_that_is_gone_is_searched_in_the_history(airflow_db, segmind_emulator, photos, mode):
+def test_an_expired_request_is_recovered_from_the_history(airflow_db, segmind_emulator, photos, mode):
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.advance(HOUR)
     run = wait_for(request_id, mode)
@@ -117,17 +118,17 @@ def test_a_record_that_is_gone_is_searched_in_the_history(airflow_db, segmind_em
 
 
 @pytest.mark.usefixtures("short_tolerance")
-def test_what_nobody_knows_fails_for_good(airflow_db, segmind_emulator, mode):
+def test_an_unknown_request_id_fails_without_a_retry(airflow_db, segmind_emulator, mode):
     run = wait_for("00000000-0000-4000-8000-000000000000", mode)
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
     assert "Segmind does not know this request (any more)" in run.log
     assert "the request history does not know its output either" in run.log
-    assert run.log.count("does not know its output either") >= 3, "a new id is not known everywhere at once"
+    assert run.log.count("does not know its output either") >= 3, "the record of a new request can appear late"
 
 
 def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, photos):
-    """The trigger's event says that the record is gone; the resumed task finds the output in the history."""
+    """The trigger's event reports that the record expired; the resumed task finds the output in the history."""
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.advance(HOUR)
     sensor = SegmindRequestSensor(task_id="wait", request_id=request_id)
@@ -137,7 +138,7 @@ def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, ph
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_a_request_that_failed(airflow_db, segmind_emulator, photos, mode, soft_fail):
+def test_a_failed_request_fails_or_skips_the_sensor(airflow_db, segmind_emulator, photos, mode, soft_fail):
     segmind_emulator.faults.add("submit", "fail:CUDA error")
     run = wait_for(submitted(segmind_emulator, photos), mode, soft_fail=soft_fail)
     assert run.states() == {"wait": ["skipped" if soft_fail else "failed"]}
@@ -146,7 +147,7 @@ def test_a_request_that_failed(airflow_db, segmind_emulator, photos, mode, soft_
         assert "The request ran and failed (HTTP 422): CUDA error" in run.log
 
 
-def test_a_failed_request_past_its_hour_is_reported_to_have_failed(airflow_db, segmind_emulator, photos, mode):
+def test_a_failed_request_is_reported_after_its_record_expired(airflow_db, segmind_emulator, photos, mode):
     segmind_emulator.faults.add("submit", "fail:CUDA error")
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.advance(HOUR)
@@ -156,19 +157,19 @@ def test_a_failed_request_past_its_hour_is_reported_to_have_failed(airflow_db, s
 
 
 @pytest.mark.parametrize("soft_fail", [False, True])
-def test_the_time_is_up(airflow_db, segmind_emulator, photos, mode, soft_fail):
+def test_the_sensor_fails_or_skips_after_its_timeout(airflow_db, segmind_emulator, photos, mode, soft_fail):
     segmind_emulator.faults.add("submit", "stuck")
     run = wait_for(submitted(segmind_emulator, photos), mode, timeout=1.0, soft_fail=soft_fail)
     assert run.states() == {"wait": ["skipped" if soft_fail else "failed"]}
-    assert run.task("wait").try_number == 1  # as with all sensors: the time-out is that of all tries
+    assert run.task("wait").try_number == 1  # as with all sensors, the timeout is for all tries together
     if not soft_fail:
         assert "The request did not finish in time" in run.log
         assert "there is no cancel call" in run.log
-    # The deadline is counted from the first look, over all reschedules.
+    # The deadline is counted from the first poll, over all reschedules.
     assert 2 <= segmind_emulator.stats.polls <= 7
 
 
-def test_a_gateway_in_trouble_is_borne(airflow_db, segmind_emulator, photos, mode):
+def test_the_sensor_tolerates_gateway_errors(airflow_db, segmind_emulator, photos, mode):
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.faults.add("status", "status:502", times=8)
     run = wait_for(request_id, mode)
@@ -178,7 +179,7 @@ def test_a_gateway_in_trouble_is_borne(airflow_db, segmind_emulator, photos, mod
 
 @pytest.mark.parametrize("route", ["status", "result"])
 @pytest.mark.parametrize("status", [401, 403, 422])
-def test_a_refusal_passes(airflow_db, segmind_emulator, photos, mode, route, status):
+def test_the_sensor_tolerates_a_temporary_refusal(airflow_db, segmind_emulator, photos, mode, route, status):
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.faults.add(route, f"status:{status}", times=2)
     run = wait_for(request_id, mode)
@@ -187,8 +188,8 @@ def test_a_refusal_passes(airflow_db, segmind_emulator, photos, mode, route, sta
 
 
 @pytest.mark.usefixtures("short_tolerance")
-def test_a_refusal_that_lasts_fails_a_try(airflow_db, segmind_emulator, photos, mode):
-    """Not for good: the request is paid for, and the next try may have another key."""
+def test_a_permanent_refusal_fails_one_try_only(airflow_db, segmind_emulator, photos, mode):
+    """The task is retried: the request is paid for, and the next try can have another key."""
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.faults.add("status", "status:401")
     run = wait_for(request_id, mode)
@@ -198,7 +199,7 @@ def test_a_refusal_that_lasts_fails_a_try(airflow_db, segmind_emulator, photos, 
     assert 4 <= segmind_emulator.stats.polls <= 20
 
 
-def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, tmp_path, mode):
+def test_base64_output_is_not_pushed_to_xcom(airflow_db, segmind_emulator, photos, tmp_path, mode):
     request_id = submitted(segmind_emulator, photos, "nomos-upscaler", base64=True)
     with DAG("inline", schedule=None) as dag:
         sensor = SegmindRequestSensor(task_id="wait", request_id=request_id, model="nomos-upscaler", **mode)
@@ -210,13 +211,13 @@ def test_base64_and_text_stay_out_of_xcom(airflow_db, segmind_emulator, photos, 
 
 
 @pytest.mark.parametrize("wrong", ["", "../../v1/get-user-credits", {"request_id": "x"}, None])
-def test_what_is_not_a_request_id_is_refused_before_anything_is_asked(airflow_db, segmind_emulator, wrong):
+def test_an_invalid_request_id_breaks_the_import(airflow_db, segmind_emulator, wrong):
     with pytest.raises(SegmindConfigError, match="is not a Segmind request id"):
         SegmindRequestSensor(task_id="wait", request_id=wrong)
 
 
 @pytest.mark.parametrize("template", ["{{ '' }}", "{{ 'a/b' }}"])
-def test_a_template_that_renders_to_no_request_id(airflow_db, segmind_emulator, mode, template):
+def test_a_template_that_renders_to_an_invalid_request_id_fails_the_task(airflow_db, segmind_emulator, mode, template):
     run = wait_for(template, mode)
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
@@ -224,17 +225,18 @@ def test_a_template_that_renders_to_no_request_id(airflow_db, segmind_emulator, 
     assert segmind_emulator.stats.polls == 0
 
 
-def test_reschedules_leave_airflow_the_time_to_notice():
+def test_reschedules_are_at_least_five_seconds_apart():
     sensor = SegmindRequestSensor(task_id="wait", request_id="r-1", mode="reschedule", poke_interval=1)
     assert 5 < sensor._get_next_poke_interval(0.0, lambda: 0.0, 1) <= 6.1
     sensor = SegmindRequestSensor(task_id="wait", request_id="r-1", mode="poke", poke_interval=1)
     assert sensor._get_next_poke_interval(0.0, lambda: 0.0, 1) == 1
 
 
-# --- the transfer, by request id ----------------------------------------------------------------------------------
+# --- the transfer, by request id -------------------------------------------------------------------------------------
 
 
 def stored_by_id(request_id, tmp_path, **arguments):
+    """Run a DAG of one transfer by request id."""
     with DAG("by_id", schedule=None) as dag:
         SegmindToObjectStorageOperator(
             task_id="store",
@@ -245,7 +247,7 @@ def stored_by_id(request_id, tmp_path, **arguments):
     return run_tasks(dag)
 
 
-@pytest.mark.parametrize("age", [0.0, HOUR], ids=["fresh", "past its hour"])
+@pytest.mark.parametrize("age", [0.0, HOUR], ids=["recent", "expired"])
 def test_the_transfer_fetches_by_request_id(airflow_db, segmind_emulator, photos, tmp_path, age):
     request_id = submitted(segmind_emulator, photos)
     segmind_emulator.advance(age)
@@ -256,7 +258,7 @@ def test_the_transfer_fetches_by_request_id(airflow_db, segmind_emulator, photos
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["store.jpg"]
 
 
-def test_the_transfer_reports_what_nobody_knows(airflow_db, segmind_emulator, tmp_path):
+def test_the_transfer_fails_for_an_unknown_request_id(airflow_db, segmind_emulator, tmp_path):
     run = stored_by_id("00000000-0000-4000-8000-000000000000", tmp_path)
     assert run.state == "failed"
     assert run.task("store").try_number == 1
@@ -265,7 +267,7 @@ def test_the_transfer_reports_what_nobody_knows(airflow_db, segmind_emulator, tm
 
 
 @pytest.mark.parametrize("status", [401, 403, 422])
-def test_the_transfer_is_tried_again_where_the_result_is_refused(
+def test_the_transfer_is_retried_if_the_result_is_refused(
     airflow_db, segmind_emulator, photos, tmp_path, quick_retries, status
 ):
     request_id = submitted(segmind_emulator, photos)
@@ -275,17 +277,15 @@ def test_the_transfer_is_tried_again_where_the_result_is_refused(
     assert run.task("store").try_number == 2
 
 
-def test_the_transfer_is_tried_again_while_the_request_runs(
-    airflow_db, segmind_emulator, quick_retries, photos, tmp_path
-):
+def test_the_transfer_is_retried_while_the_request_runs(airflow_db, segmind_emulator, quick_retries, photos, tmp_path):
     segmind_emulator.faults.add("submit", "stuck")
     run = stored_by_id(submitted(segmind_emulator, photos), tmp_path)
     assert run.task("store").try_number == 2
     assert "the request is still PROCESSING" in run.log
 
 
-def test_an_operator_a_sensor_and_the_transfer_by_id_across_dags(airflow_db, segmind_emulator, tmp_path, mode):
-    """The request id is all that another DAG needs."""
+def test_another_dag_waits_and_stores_by_request_id(airflow_db, segmind_emulator, tmp_path, mode):
+    """Another DAG needs only the request id."""
     with DAG("first", schedule=None) as first:
         SegmindRunModelOperator(
             task_id="submit", model="video-model", parameters={"prompt": "a cat"}, wait_for_completion=False
@@ -304,6 +304,6 @@ def test_an_operator_a_sensor_and_the_transfer_by_id_across_dags(airflow_db, seg
 
 
 @pytest.mark.parametrize("arguments", [{}, {"result": {}, "request_id": "r-1"}])
-def test_the_transfer_takes_either(arguments):
+def test_the_transfer_takes_a_result_or_a_request_id(arguments):
     with pytest.raises(SegmindConfigError, match="either result= or request_id="):
         SegmindToObjectStorageOperator(task_id="store", destination="file:///x/", **arguments)

@@ -1,4 +1,4 @@
-"""What is refused before it costs: a destination that is missing for one index, numbers that are no guard."""
+"""Arguments that are rejected before the submit: a mapped destination of None, numbers out of range."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindRunModelOperator,
 )
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
-from tests.operators.batches import dag_of
+from tests.operators.batch_dag import batch_dag
 from tests.task_runner import run_tasks
 
-pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_notes")
+pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls", "own_rate_limit_files")
 
 
 # --- a mapped destination --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rendered", [False, True])
-def test_a_mapped_destination_that_is_none_for_one_index(segmind_emulator, images, folder, deferrable, rendered):
+def test_a_mapped_destination_of_none_fails_its_map_index(segmind_emulator, images, folder, deferrable, rendered):
     first, second = images(2)
     listing = [{"image": first, "destination": f"file://{folder}/"}, {"image": second, "destination": None}]
     with DAG("mapped_none", schedule=None) as dag:
@@ -40,11 +40,11 @@ def test_a_mapped_destination_that_is_none_for_one_index(segmind_emulator, image
     assert run.states()["t"] == ["success", "failed"]
     assert "destination of the mapped task 1 is None: nothing would be stored" in run.log
     assert "leave the argument out to store nothing" in run.log
-    assert run.task("t", 1).try_number == 1, "a retry changes nothing"
+    assert run.task("t", 1).try_number == 1, "the error is permanent"
     assert segmind_emulator.stats.submits_attempted == 1
 
 
-def test_a_none_for_all_mapped_tasks_is_refused_too(upscale, segmind_emulator, images):
+def test_a_destination_of_none_for_all_mapped_tasks_fails_them(upscale, segmind_emulator, images):
     run = upscale(destination=None, expand={"image": images(2)})
     assert run.states()["t"] == ["failed", "failed"]
     assert segmind_emulator.stats.submits_attempted == 0
@@ -57,7 +57,7 @@ def test_a_mapped_task_without_a_destination_stores_nothing(upscale, segmind_emu
     assert segmind_emulator.stats.submits_accepted == 2
 
 
-def test_an_unmapped_none_stores_nothing(upscale, segmind_emulator, images):
+def test_an_unmapped_task_with_a_destination_of_none_stores_nothing(upscale, segmind_emulator, images):
     [image] = images(1)
     run = upscale(image=image, destination=None)
     assert run.state == "success"
@@ -65,7 +65,7 @@ def test_an_unmapped_none_stores_nothing(upscale, segmind_emulator, images):
 
 
 @pytest.mark.parametrize(("arguments", "states"), [({}, ["success"] * 2), ({"destination": None}, ["failed"] * 2)])
-def test_the_decorator_knows_the_difference(segmind_emulator, images, arguments, states):
+def test_the_decorator_distinguishes_none_from_a_missing_destination(segmind_emulator, images, arguments, states):
     with DAG("mapped_taskflow", schedule=None) as dag:
 
         @task.segmind(model="esrgan", retries=0, **arguments)
@@ -85,7 +85,7 @@ def test_the_decorator_knows_the_difference(segmind_emulator, images, arguments,
         (SegmindToObjectStorageOperator, {"request_id": "r"}),
     ],
 )
-def test_where_a_destination_is_required_a_none_is_refused(segmind_emulator, operator, arguments):
+def test_a_required_destination_must_not_be_none(segmind_emulator, operator, arguments):
     with DAG("mapped_required", schedule=None) as dag:
         operator.partial(task_id="t", **arguments).expand(destination=[None])
     run = run_tasks(dag)
@@ -94,8 +94,8 @@ def test_where_a_destination_is_required_a_none_is_refused(segmind_emulator, ope
     assert segmind_emulator.stats.submits_attempted == 0
 
 
-def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
-    """None means the default only where the signature says so: this image would be billed, and never be storable."""
+def test_a_mapped_max_bytes_of_none_fails_before_the_submit(segmind_emulator, images, folder):
+    """None is the default only if the signature has it; otherwise the image would be billed and could not be stored."""
     [image] = images(1)
     with DAG("mapped_max_bytes", schedule=None) as dag:
         SegmindNomosUpscalerOperator.partial(
@@ -111,7 +111,7 @@ def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"min_remaining_credits": math.nan}, "min_remaining_credits must be a number of 0 or more, not nan"),
         ({"min_remaining_credits": math.inf}, "min_remaining_credits must be"),
@@ -126,13 +126,13 @@ def test_a_mapped_max_bytes_that_is_none(segmind_emulator, images, folder):
         ({"lost_submit_wait": math.nan}, "lost_submit_wait must be"),
     ],
 )
-def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
-        dag_of(folder, [], **arguments)
+def test_a_batch_rejects_numbers_out_of_range(folder, arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
+        batch_dag(folder, [], **arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ({"min_remaining_credits": math.nan}, "min_remaining_credits must be a number of 0 or more, not nan"),
         ({"max_bytes": None}, "max_bytes must be a whole number above 0, not None"),
@@ -143,12 +143,12 @@ def test_a_batch_refuses_numbers_that_are_no_guard(folder, arguments, reports):
         ({"lost_submit_wait": None}, "lost_submit_wait must be"),
     ],
 )
-def test_a_model_refuses_numbers_that_are_no_guard(arguments, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_an_operator_rejects_numbers_out_of_range(arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         SegmindRunModelOperator(task_id="t", model="echo-model", **arguments)
 
 
-def test_a_mapped_number_that_is_not_a_guard_costs_nothing(upscale, segmind_emulator, images):
+def test_a_mapped_number_out_of_range_fails_before_the_submit(upscale, segmind_emulator, images):
     [image] = images(1)
     run = upscale(image=image, retries=0, expand={"min_remaining_credits": [math.nan]})
     assert run.states()["t"] == ["failed"]
@@ -156,5 +156,5 @@ def test_a_mapped_number_that_is_not_a_guard_costs_nothing(upscale, segmind_emul
 
 
 @pytest.mark.parametrize("name", ["poll_interval", "expected_duration", "queue_timeout", "min_remaining_credits"])
-def test_none_is_the_default_where_the_signature_reports_so(name):
+def test_none_is_accepted_if_it_is_the_default(name):
     SegmindRunModelOperator(task_id="t", model="echo-model", **{name: None})

@@ -1,4 +1,4 @@
-"""A DAG with one batch, and what it leaves."""
+"""A DAG with one batch, and readers of its results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator
 
 
-def dag_of(folder, items, **arguments):
+def batch_dag(folder, items, **arguments):
+    """Return a DAG with one batch of these items, which stores into the folder."""
     with DAG("batch", schedule=None) as dag:
         SegmindBatchOperator(
             **{
@@ -27,10 +28,12 @@ def dag_of(folder, items, **arguments):
     return dag
 
 
-def rows_of(folder):
+def manifest_rows(folder):
+    """Return the rows of the batch's manifest."""
     text = (folder / "upscale.manifest.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
 
 
 def images_in(folder):
+    """Return the names of the stored images."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".jsonl")

@@ -1,4 +1,4 @@
-"""The previews that tasks leave beside what they store; one that fails fails no task."""
+"""Previews that tasks store beside their outputs; an error of a preview does not fail the task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.task_runner import run_tasks
 
 
 @pytest.fixture
-def on(monkeypatch):
+def previews_on(monkeypatch):
     monkeypatch.setenv("AIRFLOW__SEGMIND__SERVE_PREVIEWS", "True")
 
 
@@ -38,7 +38,7 @@ def upscale(airflow_db, segmind_emulator, quick_polls, photos):
     return run
 
 
-def check(content: bytes, reference: dict[str, Any], size: tuple[int, int], dag_id: str = "previews") -> None:
+def check_preview(content: bytes, reference: dict[str, Any], size: tuple[int, int], dag_id: str = "previews") -> None:
     assert is_genuine(content, Reference.model_validate(reference), dag_id)
     with Image.open(io.BytesIO(content)) as photo:
         photo.load()
@@ -47,7 +47,7 @@ def check(content: bytes, reference: dict[str, Any], size: tuple[int, int], dag_
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_both_images(on, upscale, tmp_path, deferrable):
+def test_input_and_output_have_a_preview(previews_on, upscale, tmp_path, deferrable):
     run = upscale(destination=f"file://{tmp_path}/x.jpg", sidecar=True, deferrable=deferrable)
     assert run.state == "success"
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -59,36 +59,38 @@ def test_both_images(on, upscale, tmp_path, deferrable):
     [stored] = run.xcom("t")["stored"]
     assert stored["preview"]["after"]["uri"] == f"{stored['uri']}.preview.webp"
     assert stored["preview"]["before"]["uri"] == f"{stored['uri']}.before.webp"
-    check((tmp_path / "x.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
-    check((tmp_path / "x.jpg.before.webp").read_bytes(), stored["preview"]["before"], (300, 200))
+    check_preview((tmp_path / "x.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
+    check_preview((tmp_path / "x.jpg.before.webp").read_bytes(), stored["preview"]["before"], (300, 200))
     sidecar = json.loads((tmp_path / "x.jpg.json").read_text())
     assert sidecar["object"] == stored
     assert len(json.dumps(run.xcom("t"))) < 3000
 
 
-def test_off_by_default(upscale, tmp_path):
+def test_previews_are_off_by_default(upscale, tmp_path):
     run = upscale(destination=f"file://{tmp_path}/x.jpg")
     assert [path.name for path in tmp_path.iterdir()] == ["x.jpg"]
     assert "preview" not in run.xcom("t")["stored"][0]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_url_is_not_fetched_and_text_is_at_hand(on, upscale, tmp_path, segmind_emulator, photos, deferrable):
+def test_an_input_has_a_preview_only_as_data_and_not_as_a_url(
+    previews_on, upscale, tmp_path, segmind_emulator, photos, deferrable
+):
     url = segmind_emulator.add_image(photos / "cat.jpg")
     run = upscale(image=url, destination=f"file://{tmp_path}/x.jpg", deferrable=deferrable)
     preview = run.xcom("t")["stored"][0]["preview"]
     assert preview["before"] is None
-    check((tmp_path / "x.jpg.preview.webp").read_bytes(), preview["after"], (512, 341))
+    check_preview((tmp_path / "x.jpg.preview.webp").read_bytes(), preview["after"], (512, 341))
 
     text = data_uri((photos / "cat.jpg").read_bytes())
     run = upscale(
         SegmindNomosUpscalerOperator, image=text, destination=f"file://{tmp_path}/y.png", deferrable=deferrable
     )
     preview = run.xcom("t")["stored"][0]["preview"]
-    check((tmp_path / "y.png.before.webp").read_bytes(), preview["before"], (300, 200))
+    check_preview((tmp_path / "y.png.before.webp").read_bytes(), preview["before"], (300, 200))
 
 
-def test_in_a_bucket_with_its_connection(on, upscale, bucket, photos):
+def test_previews_in_a_bucket_use_the_connection_of_the_destination(previews_on, upscale, bucket, photos):
     bucket.client.put_object(Bucket=BUCKET, Key="in/cat.jpg", Body=(photos / "cat.jpg").read_bytes())
     run = upscale(
         input_path=f"s3://{BUCKET}/in/cat.jpg",
@@ -100,22 +102,22 @@ def test_in_a_bucket_with_its_connection(on, upscale, bucket, photos):
     assert run.state == "success"
     preview = run.xcom("t")["stored"][0]["preview"]
     assert preview["after"]["uri"] == f"s3://{CONN}@{BUCKET}/out/cat.jpg.preview.webp"
-    check(bucket.read("out/cat.jpg.preview.webp"), preview["after"], (512, 341))
-    check(bucket.read("out/cat.jpg.before.webp"), preview["before"], (300, 200))
+    check_preview(bucket.read("out/cat.jpg.preview.webp"), preview["after"], (512, 341))
+    check_preview(bucket.read("out/cat.jpg.before.webp"), preview["before"], (300, 200))
     head = bucket.client.head_object(Bucket=BUCKET, Key="out/cat.jpg.preview.webp")
     assert head["ContentType"] == "image/webp"
-    assert list_images(f"s3://{CONN}@{BUCKET}/out/") == [f"s3://{CONN}@{BUCKET}/out/cat.jpg"]  # no previews
+    assert list_images(f"s3://{CONN}@{BUCKET}/out/") == [f"s3://{CONN}@{BUCKET}/out/cat.jpg"]  # without the previews
 
 
-def test_the_transfer(on, upscale, tmp_path, segmind_emulator, photos):
+def test_the_transfer_stores_a_preview_of_the_output(previews_on, upscale, tmp_path, segmind_emulator, photos):
     url = segmind_emulator.add_image(photos / "cat.jpg")
     run = upscale(image=url, transfer=f"file://{tmp_path}/")
     [stored] = run.xcom("store")["stored"]
     assert stored["preview"]["before"] is None
-    check((tmp_path / "store.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
+    check_preview((tmp_path / "store.jpg.preview.webp").read_bytes(), stored["preview"]["after"], (512, 341))
 
 
-def test_what_is_skipped_keeps_its_previews(on, upscale, tmp_path, segmind_emulator):
+def test_a_skipped_output_keeps_its_previews(previews_on, upscale, tmp_path, segmind_emulator):
     first = upscale(destination=f"file://{tmp_path}/a.jpg", skip_existing=True).xcom("t")
     again = upscale(destination=f"file://{tmp_path}/a.jpg", skip_existing=True).xcom("t")
     assert again["skipped"]
@@ -129,8 +131,8 @@ def test_what_is_skipped_keeps_its_previews(on, upscale, tmp_path, segmind_emula
     assert segmind_emulator.stats.billed == 1
 
 
-def test_a_preview_that_fails_fails_no_task(on, upscale, tmp_path):
-    (tmp_path / "x.jpg.preview.webp").mkdir()  # a folder is in its place
+def test_an_error_of_a_preview_does_not_fail_the_task(previews_on, upscale, tmp_path):
+    (tmp_path / "x.jpg.preview.webp").mkdir()  # a folder has its name
     run = upscale(destination=f"file://{tmp_path}/x.jpg")
     assert run.state == "success"
     preview = run.xcom("t")["stored"][0]["preview"]
@@ -139,7 +141,7 @@ def test_a_preview_that_fails_fails_no_task(on, upscale, tmp_path):
     assert run.log.count("No preview of") == 1
 
 
-def test_an_input_that_has_changed_is_not_shown(on, upscale, tmp_path, photos, monkeypatch):
+def test_a_changed_input_has_no_preview(previews_on, upscale, tmp_path, photos, monkeypatch):
     source = tmp_path / "in.jpg"
     source.write_bytes((photos / "cat.jpg").read_bytes())
     from airflow_provider_segmind.execution import destination
