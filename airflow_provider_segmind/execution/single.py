@@ -56,7 +56,7 @@ class Prepared:
         """Return it with an input from storage, of which this is known."""
         return replace(
             self,
-            identity={**self.body, "picture": source["sha256"]},
+            identity={**self.body, "image_sha256": source["sha256"]},
             input_size=(source["width"], source["height"]),
             source=source,
         )

@@ -55,7 +55,7 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(task):
 @pytest.mark.parametrize("silent", ["history", "asset"])
 def test_nothing_is_submitted_while_the_history_is_silent(task, photos, silent):
     cat = (photos / "cat.jpg").read_bytes()
-    task.upload, task.identity = cat, {**task.body, "picture": "hash"}
+    task.upload, task.identity = cat, {**task.body, "image_sha256": "hash"}
     task.body = {name: value for name, value in task.body.items() if name != "image"}
     task.submit()
     task.emulator.state.wait_for_pixels()  # the emulator reads the image, too

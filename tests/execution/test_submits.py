@@ -200,7 +200,7 @@ def test_what_is_stored_already_is_returned_without_a_submit(task):
 @pytest.fixture
 def uploads(task, photos):
     """A task whose image goes through Segmind's upload."""
-    task.identity = {**task.body, "picture": "hash"}
+    task.identity = {**task.body, "image_sha256": "hash"}
     task.body = {name: value for name, value in task.body.items() if name != "image"}
     task.upload = (photos / "cat.jpg").read_bytes()
     return task

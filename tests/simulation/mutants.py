@@ -250,7 +250,7 @@ def _skew_of_nothing(right: Any, self: Any, **named: Any) -> None:
 
 
 def _margin(seconds: float) -> Mutation:
-    return _replaced(history, "PROOF_MARGIN", seconds)
+    return _replaced(history, "ABSENCE_MARGIN", seconds)
 
 
 MUTANTS = (
@@ -270,7 +270,7 @@ MUTANTS = (
     Mutant("7: the clock of Segmind is taken for ours", _around(RequestRecord, "intend", _skew_of_nothing)),
     Mutant(
         "17: rows prove without a Date header",
-        _replaced(Sought, "proof_from", property(_absence_without_dates)),
+        _replaced(Sought, "absent_from", property(_absence_without_dates)),
         found_by=631,
     ),
     Mutant("17: any row since the intent proves", _margin(-600.0)),

@@ -50,7 +50,7 @@ def key_for(body: Mapping[str, Any], *, uploads: bool) -> str:
     if not uploads:
         return _key_of(body)
     rest = {name: value for name, value in body.items() if name != "image"}
-    return _key_of({**rest, "picture": read(body)["sha256"]})
+    return _key_of({**rest, "image_sha256": read(body)["sha256"]})
 
 
 def _key_of(identity: Mapping[str, Any]) -> str:
