@@ -62,7 +62,7 @@ def test_an_empty_folder_is_a_day_without_images(airflow_db, tmp_path, bucket):
 
 
 @pytest.mark.parametrize(
-    ("uri", "conn_id", "says"),
+    ("uri", "conn_id", "message"),
     [
         ("file:///not/there/", None, "no such folder"),
         ("file:///not/there/*.png", None, "no such folder"),
@@ -73,8 +73,8 @@ def test_an_empty_folder_is_a_day_without_images(airflow_db, tmp_path, bucket):
         ("gs://bucket/in", None, r"airflow-provider-segmind\[gcs\]"),
     ],
 )
-def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, message):
+    with pytest.raises(SegmindConfigError, match=message):
         list_images(uri, conn_id)
 
 

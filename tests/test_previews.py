@@ -91,7 +91,7 @@ def test_noise_gets_a_lower_quality_and_stays_small():
 
 
 @pytest.mark.parametrize(
-    ("picture", "form", "says"),
+    ("image", "form", "message"),
     [
         (Image.new("1", (9000, 9000)), "PNG", "too much memory"),
         (Image.new("L", (4100, 4100)), "WEBP", "too much memory"),
@@ -101,10 +101,10 @@ def test_noise_gets_a_lower_quality_and_stays_small():
         (Image.new("L", (9000, 9000)), "JPEG", "too much memory"),  # progressive: all of it lies in memory
     ],
 )
-def test_what_is_not_shown(image, form, reports):
+def test_what_is_not_shown(image, form, message):
     file = io.BytesIO()
     image.save(file, form, **({"progressive": True} if form == "JPEG" else {}))
-    with pytest.raises(Exception, match=reports):
+    with pytest.raises(Exception, match=message):
         small(file, b"")
 
 

@@ -153,7 +153,7 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "says"),
+    ("destination", "message"),
     [
         ("nowhere://bucket/folder/", "nowhere"),
         ("{{ '/data/out.png' }}", "is no URI"),  # as a literal it is refused when the DAG is parsed
@@ -162,10 +162,10 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
     ids=["unknown scheme", "no scheme", "provider not installed"],
 )
 def test_wrong_scheme_costs_nothing(
-    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, reports: str
+    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, message: str
 ) -> None:
     run = upscale(destination=destination)
     assert run.state == "failed"
     assert "SegmindConfigError" in run.log
-    assert reports in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0

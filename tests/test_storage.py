@@ -87,7 +87,7 @@ def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"<html>not found</html>", "it is no picture"),
         (image()[:-400], "no whole picture"),
@@ -95,11 +95,11 @@ def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "no whole picture"),
     ],
 )
-def test_what_is_not_a_whole_image_is_not_stored(store, tmp_path, content, reports):
-    with pytest.raises(SegmindOutputError, match=reports) as caught:
+def test_what_is_not_a_whole_image_is_not_stored(store, tmp_path, content, message):
+    with pytest.raises(SegmindOutputError, match=message) as caught:
         store(content)
     assert caught.value.request_id == "r-1"
-    assert caught.value.retryable == (reports == "no whole picture"), "a body may be cut without a word"
+    assert caught.value.retryable == (message == "no whole picture"), "a body may be cut without a word"
     assert files(tmp_path) == []
 
 

@@ -278,7 +278,7 @@ def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"outlets": "upscaled"}, "makes no event: give a list"),
         ({"outlets": ["upscaled"]}, "'upscaled' makes no event"),
@@ -288,8 +288,8 @@ def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segm
         ({"outlets": [Asset("a")], "destination": None, "wait_for_completion": False}, "before there is a picture"),
     ],
 )
-def test_outlets_that_would_be_silent_are_refused(arguments, reported):
-    with pytest.raises(SegmindConfigError, match=reported):
+def test_outlets_that_would_be_silent_are_refused(arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         SegmindRunModelOperator(
             **{"task_id": "t", "model": "esrgan", "parameters": {"image": "https://x.example/a.png"}}
             | {"destination": "file:///tmp/x/"}

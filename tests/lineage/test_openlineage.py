@@ -152,7 +152,7 @@ def test_without_the_openlineage_package_all_runs():
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
         operator = SegmindEsrganOperator(task_id="t", image="https://host/a.png")
-        operator.tell({}, SegmindHook(), operator.task_lineage({"model": "esrgan", "output": "https://host/b.png"}))
+        operator.emit({}, SegmindHook(), operator.task_lineage({"model": "esrgan", "output": "https://host/b.png"}))
         assert operator.made.elsewhere == ["https://host/b.png"]
         assert not [name for name in sys.modules if name.startswith(PACKAGES) and name not in METADATA]
     """
