@@ -69,7 +69,7 @@ def test_an_empty_folder_is_a_day_without_images(airflow_db, tmp_path, bucket):
         ("s3://no-such-bucket/in/", CONN, "no such folder or bucket"),
         ("s3://no-such-bucket/in/*.png", CONN, "no such folder or bucket"),
         ("s3://pictures/in/", "not_there", "not_there"),
-        ("/data/in", None, "is no URI"),
+        ("/data/in", None, "is not a URI"),
         ("gs://bucket/in", None, r"airflow-provider-segmind\[gcs\]"),
     ],
 )

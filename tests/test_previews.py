@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from airflow_provider_segmind.protocol import previews
-from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
-from airflow_provider_segmind.storage.previews import small
+from airflow_provider_segmind.protocol.preview_reference import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
+from airflow_provider_segmind.storage.preview_writer import make_preview
 
 
 def reference_of(content: bytes, uri: str = "s3://b/x.png.preview.webp") -> Reference:
@@ -29,7 +29,7 @@ def preview_of(image: Image.Image, form: str = "PNG", dag_id: str = "d", **optio
     """A preview as a browser decodes it, known as genuine."""
     file = io.BytesIO()
     image.save(file, form, **options)
-    content, size = small(file, marker(dag_id))
+    content, size = make_preview(file, marker(dag_id))
     assert len(content) <= MAX_BYTES
     assert is_genuine(content, reference_of(content), dag_id)
     found = Image.open(io.BytesIO(content))
@@ -105,7 +105,7 @@ def test_what_is_not_shown(image, form, message):
     file = io.BytesIO()
     image.save(file, form, **({"progressive": True} if form == "JPEG" else {}))
     with pytest.raises(Exception, match=message):
-        small(file, b"")
+        make_preview(file, b"")
 
 
 #: At the largest that is decoded, or near it: mode, format, width and height.
@@ -120,7 +120,7 @@ LARGEST = [
 PEAKS = """
     import os, pathlib, re, sys
 
-    from airflow_provider_segmind.storage.previews import small
+    from airflow_provider_segmind.storage.preview_writer import make_preview
     from PIL import Image, WebPImagePlugin, PngImagePlugin, JpegImagePlugin
 
     def peak():
@@ -129,7 +129,7 @@ PEAKS = """
     for path in sys.argv[1:]:
         if os.fork() == 0:
             before = peak()
-            small(pathlib.Path(path).open("rb"), b"")
+            make_preview(pathlib.Path(path).open("rb"), b"")
             print((peak() - before) // 1024, path, flush=True)
             os._exit(0)
         assert os.wait()[1] == 0, path
@@ -157,7 +157,7 @@ def test_memory_is_bounded(tmp_path):
 def genuine():
     file = io.BytesIO()
     Image.new("RGBA", (600, 400), (1, 2, 3, 90)).save(file, "PNG")
-    return small(file, marker("dag"))[0]
+    return make_preview(file, marker("dag"))[0]
 
 
 def test_genuine(genuine):

@@ -156,7 +156,7 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
     ("destination", "message"),
     [
         ("nowhere://bucket/folder/", "nowhere"),
-        ("{{ '/data/out.png' }}", "is no URI"),  # as a literal it is refused when the DAG is parsed
+        ("{{ '/data/out.png' }}", "is not a URI"),  # as a literal it is refused when the DAG is parsed
         ("gs://bucket/folder/", "airflow-provider-segmind[gcs]"),
     ],
     ids=["unknown scheme", "no scheme", "provider not installed"],

@@ -89,17 +89,17 @@ def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>not found</html>", "it is no picture"),
-        (image()[:-400], "no whole picture"),
-        (image(kind="JPEG", size=(400, 300))[:4000], "no whole picture"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "no whole picture"),
+        (b"<html>not found</html>", "it is not an image"),
+        (image()[:-400], "not a whole image"),
+        (image(kind="JPEG", size=(400, 300))[:4000], "not a whole image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a whole image"),
     ],
 )
 def test_what_is_not_a_whole_image_is_not_stored(store, tmp_path, content, message):
     with pytest.raises(SegmindOutputError, match=message) as caught:
         store(content)
     assert caught.value.request_id == "r-1"
-    assert caught.value.retryable == (message == "no whole picture"), "a body may be cut without a word"
+    assert caught.value.retryable == (message == "not a whole image"), "a body may be truncated without an error"
     assert files(tmp_path) == []
 
 
@@ -112,7 +112,7 @@ def test_an_empty_output_may_be_whole_at_the_next_try(store, tmp_path):
 
 def test_smaller_than_its_input_is_not_a_upscale(store, tmp_path):
     assert store(image((40, 30)), at_least=(40, 30))
-    with pytest.raises(SegmindOutputError, match="40 x 30 pixels, its input 41 x 30"):
+    with pytest.raises(SegmindOutputError, match="40 x 30 pixels, fewer than its input: 41 x 30"):
         store(image((40, 30)), "other/", at_least=(41, 30))
     assert files(tmp_path) == ["out/task.png"]
 
@@ -153,7 +153,7 @@ def test_a_place_that_cannot_be_written_is_named(store, tmp_path):
 
 
 def test_memory_and_other_filesystems_of_fsspec(airflow_db):
-    with pytest.raises(SegmindConfigError, match="is no URI"):
+    with pytest.raises(SegmindConfigError, match="is not a URI"):
         object_path("/data/out.png", None)
     with pytest.raises(SegmindConfigError, match="nowhere:// cannot be used here"):
         object_path("nowhere://x/y", None)

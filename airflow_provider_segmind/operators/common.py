@@ -94,10 +94,10 @@ def takes_our_retry_policy(kwargs: Mapping[str, Any]) -> bool:
 
 
 def check_uris(**uris: Any) -> None:
-    """Refuse a literal that is no URI, before the DAG is even imported."""
+    """Refuse a literal that is not a URI, before the DAG is even imported."""
     for name, value in uris.items():
         if value is not None and is_final(value) and not (isinstance(value, str) and "://" in value):
-            raise SegmindConfigError(f"{name}: {value!r:.200} is no URI such as s3://bucket/folder/")
+            raise SegmindConfigError(f"{name}: {value!r:.200} is not a URI such as s3://bucket/folder/")
 
 
 def check_inline_output(parameters: Mapping[str, Any], *, goes_somewhere: bool) -> None:

@@ -4,8 +4,8 @@ The route that serves previews, read-only: imported by the API server, at the fi
 Whoever asks is known, and judged, as by Airflow's own API: the same dependencies decide who it is and whether they may
 read this DAG's XComs. What is asked for is a task instance, never an address: the address comes from that task's XCom.
 Since any task may push any XCom, what lies there is served only if it is a preview that was made in this DAG, and the
-very one that the XCom names (``protocol/previews.py``). Everything else is "not found", without a reason: the reason
-goes to the server's log, where nobody can use it to look around.
+very one that the XCom names (``protocol/preview_reference.py``). Everything else is "not found", without a reason: the
+reason goes to the server's log, where nobody can use it to look around.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from fastapi.responses import JSONResponse
 
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.operators.common import serves_previews
-from airflow_provider_segmind.protocol.previews import Reference, Which, is_genuine, reference_in
-from airflow_provider_segmind.storage.paths import fresh, object_path, storage_errors
+from airflow_provider_segmind.protocol.preview_reference import Reference, Which, is_genuine, reference_in
+from airflow_provider_segmind.storage.paths import object_path, storage_errors, uncached_fs
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _read(reference: Reference, dag_id: str) -> bytes | None:
     try:
         path = object_path(reference.uri, None)
         with storage_errors(path):
-            fs = fresh(path)
+            fs = uncached_fs(path)
             there = fs.info(path.path)
             content = None
             if there.get("type") == "file" and there.get("size") == reference.bytes:  # never a pipe or a device

@@ -279,7 +279,7 @@ def test_mistakes_in_the_decorator_break_the_import():
 
         with pytest.raises(SegmindConfigError, match="the function returns them"):
             task.segmind(model="esrgan", parameters={})(upscale)()
-        with pytest.raises(SegmindConfigError, match="is no URI"):
+        with pytest.raises(SegmindConfigError, match="is not a URI"):
             task.segmind(model="esrgan", destination="out")(upscale)()
         with pytest.raises(TypeError, match="model"):
             task.segmind(upscale)

@@ -129,10 +129,10 @@ def test_the_vendors_words_lose_signatures(words):
     ("arguments", "says"),
     [
         ({"input_path": "file://{photos}/cat.jpg", "input_transport": "presign"}, "cannot be presigned"),
-        ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "more than the 1000 of max_input_bytes"),
+        ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "max_input_bytes is 1000"),
         ({"input_path": "file://{tmp}/empty.png"}, "is empty"),
-        ({"input_path": "file://{tmp}/text.png"}, "no whole picture"),
-        ({"input_path": "file://{tmp}/half.png"}, "no whole picture"),
+        ({"input_path": "file://{tmp}/text.png"}, "not a whole image"),
+        ({"input_path": "file://{tmp}/half.png"}, "not a whole image"),
         ({"input_path": "file://{tmp}/gone.png"}, "FileNotFoundError"),
         ({"input_path": "file://{tmp}"}, "is a folder: list_images()"),
         ({"input_path": "s3://pictures/gone.png", "input_conn_id": CONN}, "FileNotFoundError"),
@@ -141,9 +141,9 @@ def test_the_vendors_words_lose_signatures(words):
         ({"input_path": "s3://not_there@pictures/cat.png"}, "not_there"),
         ({"input_path": "gs://pictures/cat.png"}, 'pip install "airflow-provider-segmind[gcs]"'),
         ({"input_path": "{{{{ 'nowhere://x/y.png' }}}}"}, "nowhere:// cannot be used here"),
-        ({"input_path": "{{{{ '' }}}}"}, "is no URI"),
-        ({"input_path": "{{{{ none }}}}"}, "is no URI"),
-        ({"input_path": "s3://{{{{ '' }}}}/"}, "names nothing"),
+        ({"input_path": "{{{{ '' }}}}"}, "is not a URI"),
+        ({"input_path": "{{{{ none }}}}"}, "is not a URI"),
+        ({"input_path": "s3://{{{{ '' }}}}/"}, "has neither a bucket nor a path"),
     ],
 )
 def test_what_is_wrong_costs_nothing(

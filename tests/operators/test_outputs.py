@@ -191,7 +191,7 @@ def test_what_a_sidecar_shows_of_parameters():
         ("s3://no-such-bucket/x.png", "NoSuchBucket|does not exist"),
         ("s3://no-such-bucket/folder/", "NoSuchBucket|does not exist"),
         ("s3://pictures/{{{{ '{wrong}' }}}}.png", "unknown placeholder"),
-        ("{{{{ '' }}}}", "is no URI"),
+        ("{{{{ '' }}}}", "is not a URI"),
     ],
 )
 def test_a_place_that_cannot_be_written_costs_nothing(
@@ -227,7 +227,7 @@ def test_a_store_that_is_down_is_tried_again(upscale, bucket, segmind_emulator, 
     run = upscale(destination=f"s3://down_s3@{BUCKET}/x.png")
     assert run.state == "failed"
     assert run.task("t").try_number == 2
-    assert "Nothing was sent yet" in run.log
+    assert "Nothing was submitted" in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

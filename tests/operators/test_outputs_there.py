@@ -102,7 +102,7 @@ def test_fail_does_not_replace_what_came_meanwhile(upscale, tmp_path, segmind_em
     monkeypatch.setattr(Destination, "probe", somebody_else)
     run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
     assert run.state == "failed"
-    assert "another object is there already" in run.log
+    assert "exists already, with a different content" in run.log
     assert (tmp_path / "x.jpg").read_text() == "somebody else's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jpg"]
 

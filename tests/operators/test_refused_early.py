@@ -90,7 +90,7 @@ def test_where_a_destination_is_required_a_none_is_refused(segmind_emulator, ope
         operator.partial(task_id="t", **arguments).expand(destination=[None])
     run = run_tasks(dag)
     assert run.states()["t"] == ["failed"]
-    assert "destination: None is no URI" in run.log
+    assert "destination: None is not a URI" in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

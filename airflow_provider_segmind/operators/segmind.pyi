@@ -1,0 +1,9 @@
+from airflow_provider_segmind.operators.batch import SegmindBatchOperator as SegmindBatchOperator
+from airflow_provider_segmind.operators.credits import check_credits as check_credits
+from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator as SegmindRunModelOperator
+from airflow_provider_segmind.operators.upscale import (
+    SegmindBriaIncreaseResolutionOperator as SegmindBriaIncreaseResolutionOperator,
+)
+from airflow_provider_segmind.operators.upscale import SegmindEsrganOperator as SegmindEsrganOperator
+from airflow_provider_segmind.operators.upscale import SegmindNomosUpscalerOperator as SegmindNomosUpscalerOperator
+from airflow_provider_segmind.operators.workflow import SegmindRunWorkflowOperator as SegmindRunWorkflowOperator
