@@ -1,11 +1,11 @@
-"""The mixin of the operators that tell what they made."""
+"""Emit the lineage of a task, in the process that ends the task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.lineage.assets import add_events, report
+from airflow_provider_segmind.lineage.assets import add_events, report_to_hook_lineage
 from airflow_provider_segmind.lineage.task_lineage import TaskLineage, task_lineage
 
 if TYPE_CHECKING:
@@ -15,33 +15,50 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 
-class EmitsLineage:
+def emit(context: Context, hook: SegmindHook, outlets: Sequence[Any], lineage: TaskLineage) -> None:
     """
-    Asset events, hook lineage and OpenLineage of an operator, told in the process that ends the task.
+    Emit asset events and hook lineage.
 
-    Nothing is taken from before a deferral but what is rendered again, or came back in the event.
+    Call this in the process that ends the task: Airflow sends the events when that process reports the success.
+
+    :param context: of the task.
+    :param hook: the hook that hook lineage names.
+    :param outlets: of the task.
+    :param lineage: of the task.
     """
+    add_events(context, outlets, lineage)
+    report_to_hook_lineage(hook, lineage)
+
+
+def openlineage_facets(lineage: TaskLineage) -> OperatorLineage[Any, Any]:
+    """
+    Return inputs, outputs and the request of a task for OpenLineage's listener.
+
+    The listener also asks after a failure. Then there are no outputs, but perhaps a request.
+
+    :param lineage: of the task, as far as it is known.
+    """
+    from airflow_provider_segmind.lineage.openlineage import operator_lineage
+
+    return operator_lineage(lineage)
+
+
+class EmitsLineage:
+    """Emit the lineage of an operator by :func:`emit` and :func:`openlineage_facets`."""
 
     outlets: list[Any]
-    made: TaskLineage | None = None
+    emitted: TaskLineage | None = None
 
     def task_lineage(self, value: Mapping[str, Any]) -> TaskLineage:
-        """Return what the task made; ``value`` is what it hands on, or as much of it as is known."""
+        """Return the lineage of the task; ``value`` is its result, or as much of it as is known."""
         return task_lineage(value, {})
 
-    def emit(self, context: Context, hook: SegmindHook, made: TaskLineage) -> None:
-        """Emit asset events and hook lineage, and keep what was made for OpenLineage's listener."""
-        self.made = made
-        add_events(context, self.outlets, made)
-        report(hook, made)
+    def emit(self, context: Context, hook: SegmindHook, lineage: TaskLineage) -> None:
+        """Emit asset events and hook lineage, and keep the lineage for OpenLineage's listener."""
+        self.emitted = lineage
+        emit(context, hook, self.outlets, lineage)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """
-        Return inputs, outputs, and what is known of the request, for OpenLineage's listener.
-
-        Called after a failure, too: then there are no outputs, but perhaps a request.
-        """
-        from airflow_provider_segmind.lineage.openlineage import lineage_of
-
+        """Return the lineage for OpenLineage's listener; before it is emitted, what the arguments tell."""
         known = {name: getattr(self, name, None) for name in ("model", "request_id")}
-        return lineage_of(self.made or self.task_lineage(known))
+        return openlineage_facets(self.emitted or self.task_lineage(known))
