@@ -204,7 +204,7 @@ def test_a_policy_without_effect_is_reported(caplog):
     policy = SegmindRetryPolicy()
     operator = SegmindEsrganOperator(task_id="upscale", image="https://x.example/a.png", retry_policy=policy)
     assert compat.retry_policy_of(operator) is (policy if compat.HAS_RETRY_POLICIES else None)
-    assert ("has no effect: Airflow has retry policies from 3.3 on" in caplog.text) is not compat.HAS_RETRY_POLICIES
+    assert ("is ignored: it needs Airflow 3.3" in caplog.text) is not compat.HAS_RETRY_POLICIES
 
 
 # --- without XComs from a trigger ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from airflow_provider_segmind.protocol import previews
+from airflow_provider_segmind.protocol import preview_reference
 from airflow_provider_segmind.protocol.preview_reference import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
 from airflow_provider_segmind.storage.preview_writer import make_preview
 
@@ -230,19 +230,19 @@ GOOD = {"uri": "s3://c@b/k.png.preview.webp", "width": 5, "height": 4, "bytes": 
 )
 def test_references(change, found):
     value = {"stored": [{"uri": "s3://c@b/k.png", "preview": {"after": {**GOOD, **change}, "before": None}}]}
-    assert (previews.reference_in(value, 0, "after") is not None) is found
-    assert previews.reference_in(value, 0, "before") is None
-    assert previews.reference_in(value, 1, "after") is None
+    assert (preview_reference.reference_in(value, 0, "after") is not None) is found
+    assert preview_reference.reference_in(value, 0, "before") is None
+    assert preview_reference.reference_in(value, 1, "after") is None
 
 
 @pytest.mark.parametrize("uri", ["file:///a/../../etc/k", "k", "/etc/k", "s3://b/k\n", "s3://b/\x00k", "s3://"])
 def test_addresses_that_are_refused(uri):
     value = {"stored": [{"uri": uri, "preview": {"after": {**GOOD, "uri": f"{uri}.preview.webp"}}}]}
-    assert previews.reference_in(value, 0, "after") is None
+    assert preview_reference.reference_in(value, 0, "after") is None
 
 
 @pytest.mark.parametrize(
     "value", [None, [], "x", 7, {"stored": None}, {"stored": {}}, {"stored": [None]}, {"stored": [{}]}]
 )
 def test_other_results_have_none(value):
-    assert previews.reference_in(value, 0, "after") is None
+    assert preview_reference.reference_in(value, 0, "after") is None

@@ -73,7 +73,9 @@ def batch_lineage(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, 
     for want in made:
         row, inputs, shown = want.record, list(urls_in(want.body)), redacted(want.body)
         cost = ((row.result or {}).get("metrics") or {}).get("cost")
-        found += [object_details(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()]
+        found += [
+            object_details(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()
+        ]
     return TaskLineage(
         model=value["model"],
         parameters=redacted(shared or {}),

@@ -60,8 +60,8 @@ def check_count(outlets: Sequence[Any], count: int) -> None:
     """
     Raise SegmindConfigError for more events of an alias than Airflow accepts when the task ends.
 
-    Airflow sends all events in one call. If that exceeds its timeout, the supervisor repeats the call, gets the response
-    that the task is not running any more, and fails the task after everything was paid for (seen on 3.3.2).
+    Airflow sends all events in one call. If that exceeds its timeout, the supervisor repeats the call, which is refused
+    because the task is not running any more, and fails the task after everything was paid for (seen on 3.3.2).
 
     :param outlets: of the task.
     :param count: number of events, at most.
@@ -71,7 +71,7 @@ def check_count(outlets: Sequence[Any], count: int) -> None:
     needed = math.ceil(count * _SECONDS_PER_EVENT)
     if needed > allowed and any(isinstance(outlet, AssetAlias) for outlet in outlets):
         raise SegmindConfigError(
-            f"outlets: {count} images make {count} asset events in one call when the task ends, which may take {needed} s; "
+            f"outlets: {count} images make {count} asset events in one call at the end, which may take {needed} s; "
             f"[workers] execution_api_timeout is {allowed:g} s, and Airflow fails the task after that",
             next_step=f"Nothing was submitted. Set it to {needed} or more, or replace the alias by Asset('…'): its one "
             "event names the batch's manifest.",

@@ -51,7 +51,9 @@ class TaskLineage:
         if len(self.images) == 1:
             found = self.images[0]
         else:
-            found = object_details({}, self.model, self.request_id, self.metrics.get("cost"), self.inputs, self.parameters)
+            found = object_details(
+                {}, self.model, self.request_id, self.metrics.get("cost"), self.inputs, self.parameters
+            )
             if self.images:
                 found["stored"] = [
                     {name: item[name] for name in _OBJECT_FIELDS if name in item and item[name] is not None}

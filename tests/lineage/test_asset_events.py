@@ -280,7 +280,7 @@ def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"outlets": "upscaled"}, "makes no event: pass a list"),
+        ({"outlets": "upscaled"}, "makes no event; pass a list"),
         ({"outlets": ["upscaled"]}, "'upscaled' makes no event"),
         ({"outlets": [AssetAny(Asset("a"), Asset("b"))]}, "makes no event"),
         ({"outlets": [AssetAlias("{{ ds }}")]}, "does not render the template"),
