@@ -129,7 +129,7 @@ def test_a_stored_output_that_is_not_in_the_folder_any_more_is_fetched_again(fol
     for name, want in zip(("a.png", "b.png", "c.png"), wants, strict=True):
         want.record = record(want.record.key, state=State.DELIVERED, request_id="r", result={"x": 1},
                              stored=[{"uri": f"file://{tmp_path}/{name}", "bytes": 7}])  # fmt: skip
-    folder().miss(wants, {"a.png": 7, "c.png": 3})
+    folder().mark_missing(wants, {"a.png": 7, "c.png": 3})
     assert there.record.state is State.DELIVERED
     assert missing.record.state is cut.record.state is State.COMPLETED
 
@@ -340,7 +340,7 @@ def test_a_process_that_has_lost_its_claim_writes_nothing(folder, tmp_path):
     now.write([record("a", counter=5)])
     with pytest.raises(SegmindConfigError, match="another run works on"):
         late.write([record("a", counter=9)])
-    late.claims.end(now=NOW, settled=True)
+    late.claims.end(now=NOW, manifest_is_complete=True)
     assert now.read(now.names())[0]["a"].counter == 5
     assert claims(tmp_path)
 
@@ -358,7 +358,7 @@ def test_a_killed_run_is_asked_after_until_a_run_has_the_same_items(folder, tmp_
         there = folder(run_id=run_id, is_working=lambda owner: False)
         there.claims.take(items=items, until=NOW + 100, now=NOW + 50)
         since = there.claims.killed_since(there.names(), NOW)
-        there.claims.end(now=NOW + 60, settled=True)
+        there.claims.end(now=NOW + 60, manifest_is_complete=True)
         return since
 
     folder(run_id="killed").claims.take(items="a b", until=NOW + 100, now=NOW)
@@ -378,7 +378,7 @@ def test_a_process_of_an_earlier_try_does_not_end_the_claim_of_a_later_one(folde
     early, late = folder(try_number=1), folder(try_number=2)
     claimed(early)
     claimed(late)
-    early.claims.end(now=NOW, settled=True)
+    early.claims.end(now=NOW, manifest_is_complete=True)
     assert claims(tmp_path)
     with pytest.raises(SegmindConfigError, match="another run works on"):
         early.write([record("a")])

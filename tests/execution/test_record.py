@@ -222,8 +222,8 @@ def test_of_two_that_count_the_same_the_one_further_on_is_right():
 @given(st.integers(0, 5000), st.integers(0, 900))
 def test_a_process_that_was_believed_dead_catches_up_with_no_later_one(before, writes):
     dead, alive = (record(counter=before) for _ in range(2))
-    dead.take_up("me", 3)
-    alive.take_up("me", 4)
+    dead.begin_try("me", 3)
+    alive.begin_try("me", 4)
     for _ in range(writes):
         dead.refused(at=NOW)
     assert alive.counter > dead.counter

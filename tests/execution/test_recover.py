@@ -231,7 +231,7 @@ def test_a_batch_does_not_bill_an_output_again_that_was_refused_once(task, at):
     """One 404 on a fresh output, then a clear (row 5)."""
     engine = task.engine(batch=True)
     wants = wants_of([{**task.body, "quality": 50 + index} for index in range(3)])
-    engine.take_up(wants)
+    engine.load_records(wants)
     engine.submit(wants)
     for want in wants:
         engine.ended(want, task.completed(want.record.request_id))

@@ -232,7 +232,7 @@ def test_an_uploaded_input_that_segmind_has_deleted_is_uploaded_again(uploads):
 def submit_all(task, number, **more):
     engine = task.engine(batch=True)
     wants = wants_of([{**task.body, "scale": 2 + 2 * (index % 2), "quality": 50 + index} for index in range(number)])
-    engine.take_up(wants)
+    engine.load_records(wants)
     engine.prepare(wants)
     engine.submit(wants)
     return engine, wants

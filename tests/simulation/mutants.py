@@ -183,12 +183,12 @@ def _paid_is_free(right: Any, self: RequestRecord) -> None:
 # --- what was submitted -----------------------------------------------------------------------------------------------
 
 
-def _forgotten_is_gone(self: Recovery, want: Any, why: str) -> None:
+def _expired_is_resubmitted(self: Recovery, want: Any, why: str) -> None:
     want.record.withdraw()
 
 
 def _first_refusal_is_gone(self: Deliverer, want: Any, error: SegmindError) -> None:
-    self._gone(want)
+    self._missing(want)
 
 
 def _refused_for_ever(self: Deliverer, want: Any, error: SegmindError) -> None:
@@ -291,7 +291,7 @@ MUTANTS = (
     Mutant("requests of earlier wants match", _around(RequestRecord, "_all_requests", _forgets_earlier)),
     Mutant("5: a lost submit of a batch is reset", _around(RequestRecord, "run_again", _lost_is_free)),
     Mutant("5: a paid request of a batch is reset", _around(RequestRecord, "run_again", _paid_is_free)),
-    Mutant("2: what nobody knows is submitted again", _replaced(Recovery, "_forgotten", _forgotten_is_gone)),
+    Mutant("2: what nobody knows is submitted again", _replaced(Recovery, "_expired", _expired_is_resubmitted)),
     Mutant("5: the first refusal of an output is final", _replaced(Deliverer, "_refused", _first_refusal_is_gone)),
     Mutant("11: a refused output is a dead end", _replaced(Deliverer, "_refused", _refused_for_ever)),
     Mutant("11: an uploaded input is used for ever", _around(RequestRecord, "withdraw", _keeps_uploads)),
@@ -314,11 +314,11 @@ MUTANTS = (
         _around(TaskStateRecords, "read", _ignores_the_unreadable),
         found_by=1864,
     ),
-    Mutant("marks: one that is not there proves as well", _replaced(Engine, "_settle_here", _any_mark_is_absence)),
+    Mutant("marks: one that is not there proves as well", _replaced(Engine, "_resolve_by_marks", _any_mark_is_absence)),
     Mutant("marks: a POST leaves without its mark", _around(Submitter, "_send", _needs_no_mark)),
     Mutant(
         "a paid request needs its input", _replaced(process, "submitted_before", _nothing_without_input), found_by=320
     ),
-    Mutant("a record is not taken up with a higher counter", _around(RequestRecord, "take_up", _not_higher)),
+    Mutant("a record is not taken up with a higher counter", _around(RequestRecord, "begin_try", _not_higher)),
     Mutant("nothing is kept between tries", _replaced(TaskStateRecords, "put", lambda self, records: None)),
 )
