@@ -200,7 +200,7 @@ def test_a_function_that_changes_its_mind_pays_again_and_the_log_reports_so(
     run = run_tasks(dag)
     assert run.state == "success"
     assert "The parameters changed: request" in run.log
-    assert "is left behind, and billed if it completes" in run.log
+    assert "is no longer used, and is billed if it completes" in run.log
     assert segmind_emulator.stats.submits_accepted == 2
 
 

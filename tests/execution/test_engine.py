@@ -191,7 +191,7 @@ def test_a_lost_response_is_found_in_the_history(task):
 def test_a_response_that_stays_lost_is_searched_again_by_the_next_try(task, fault, history):
     task.emulator.faults.add("submit", fault, times=1)
     silent = task.emulator.faults.add("history", history)
-    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer") as caught:
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not respond") as caught:
         task.start()
     assert caught.value.retryable
     assert task.left["state"] == "intended"
@@ -204,7 +204,7 @@ def test_a_process_that_died_between_intent_and_post_fails_until_there_is_proof(
     """Nothing was submitted, and an empty history proves nothing (row 17)."""
     task.die("submit")
     with pytest.raises(
-        SegmindUnknownOutcomeError, match=r"esrgan at 20.*image=http.*history does not show it"
+        SegmindUnknownOutcomeError, match=r"esrgan at 20.*image=http.*history does not show the submit"
     ) as caught:
         task.start()
     assert caught.value.retryable
@@ -235,7 +235,7 @@ def test_a_history_that_does_not_response_is_not_a_leave_to_resubmit(task):
     task.die("submit")
     task.on_lost_submit = "resubmit"
     task.emulator.faults.add("history", "status:500")
-    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer"):
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not respond"):
         task.start()
     assert task.accepted == 0
 

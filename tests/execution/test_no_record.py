@@ -61,7 +61,7 @@ def test_nothing_is_submitted_while_the_history_is_silent(task, photos, silent):
     task.emulator.state.wait_for_pixels()  # the emulator reads the image, too
     task.store, task.on_lost_submit = None, "resubmit"
     task.emulator.faults.add(silent, "status:500")
-    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer") as caught:
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not respond") as caught:
         task.start()
     assert caught.value.retryable
     assert task.accepted == 1

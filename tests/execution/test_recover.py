@@ -55,7 +55,7 @@ def test_an_expired_request_is_found_in_the_history(task, old, path):
 @PATHS
 def test_an_expired_request_whose_row_is_still_pending_is_asked_for_again(task, old, path):
     task.emulator.settings.history_pending = True
-    with pytest.raises(SegmindRequestExpiredError, match="still on its way") as caught:
+    with pytest.raises(SegmindRequestExpiredError, match="it is not finished") as caught:
         again(task, path, old)
     assert caught.value.retryable
     assert task.left["request_id"] == old
@@ -68,7 +68,7 @@ def test_an_expired_request_whose_row_is_still_pending_is_asked_for_again(task, 
 def test_a_request_that_the_history_calls_pending_for_good_is_decided_by_the_author(task, old, path):
     task.emulator.settings.history_pending = True
     task.on_lost_submit = "resubmit"
-    with pytest.raises(SegmindRequestExpiredError, match="A day after its submit on_lost_submit decides"):
+    with pytest.raises(SegmindRequestExpiredError, match="One day after its submit, on_lost_submit decides"):
         again(task, path, old)
     task.emulator.advance(DAY)
     task.on_lost_submit = "fail"
@@ -98,7 +98,7 @@ def test_a_history_that_does_not_response_is_not_gone(task, old, status, on_lost
 @PATHS
 def test_an_expired_request_that_nobody_knows_is_submitted_again_only_where_the_author_reports_so(task, old, path):
     task.emulator.faults.add("history", "status:404")
-    with pytest.raises(SegmindRequestExpiredError, match="does not know its output") as caught:
+    with pytest.raises(SegmindRequestExpiredError, match="does not have its output") as caught:
         again(task, path, old)
     assert not caught.value.retryable
     assert 'on_lost_submit="resubmit"' in str(caught.value)

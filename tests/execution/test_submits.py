@@ -66,7 +66,7 @@ def test_an_error_and_a_history_that_does_not_response_are_an_unknown_outcome(ta
     """It is not submitted again on the quiet: the next try searches first."""
     task.emulator.faults.add("submit", "status_after:504")
     task.emulator.faults.add("history", "status:500")
-    with pytest.raises(SegmindError, match="did not answer") as caught:
+    with pytest.raises(SegmindError, match="did not respond") as caught:
         task.start()
     assert caught.value.retryable
     assert task.left["doubt"] == "error"
@@ -106,7 +106,7 @@ def test_a_rate_limit_ends_the_submits_and_is_noted_for_other_tasks(task):
     assert task.port.calls.count("submit") == 1
     assert read_limit(task.hook.settings.gateway, task.hook.segmind_conn_id) > task.clock.now() + 10
     task.emulator.faults.clear()
-    with pytest.raises(SegmindRateLimitedError, match="another task of this machine"):
+    with pytest.raises(SegmindRateLimitedError, match="another task on this machine"):
         task.start()
     assert "submit" not in task.port.calls
     assert task.clock.slept == []
@@ -162,7 +162,7 @@ def test_a_post_that_would_leave_too_late_is_not_sent(task):
         task.port._real.submit(bodies, **kwargs)
 
     task.instead = {"submit": late}
-    with pytest.raises(SegmindConnectionError, match="too much time"):
+    with pytest.raises(SegmindConnectionError, match="not sent within 5 s"):
         task.start()
     assert task.accepted == 0
 
@@ -175,7 +175,7 @@ def test_a_submit_whose_mark_another_try_has_taken_is_not_sent(task):
         task.port._real.submit(bodies, **kwargs)
 
     task.instead = {"submit": overtaken}
-    with pytest.raises(SegmindConnectionError, match="taken it over"):
+    with pytest.raises(SegmindConnectionError, match="taken over the request"):
         task.start()
     assert task.accepted == 0
     assert task.port.calls.count("submit") == 1

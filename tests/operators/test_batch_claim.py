@@ -119,7 +119,7 @@ def test_whose_claim_counts(segmind_emulator, images, folder, monkeypatch, worki
     assert run.state == ("failed" if refused else "success")
     assert segmind_emulator.stats.submits_attempted == (0 if refused else 1)
     if refused:
-        assert "another run works on" in run.log
+        assert "another run is working on the batch" in run.log
         assert "batch yesterday upscale -1" in run.log
         assert f"{until:.0f} (epoch seconds) where Airflow reports no state" in run.log
 

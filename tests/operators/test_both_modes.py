@@ -72,7 +72,7 @@ CASES = {
         arguments={"lost_submit_wait": 0.0, "on_lost_submit": "resubmit"},
         faults=[("submit", "drop_before", 1)],
         size=(600, 400),
-        reports=("Submitting again: on_lost_submit='resubmit'",),
+        reports=("Submitting again because of on_lost_submit='resubmit'",),
     ),
     "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
     # --- what a retry cannot mend: one try, whatever the task's retries
@@ -97,7 +97,7 @@ CASES = {
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        reports=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
+        reports=("The answer to a submit was lost", "the request history did not respond", "esrgan at 20"),
         tries=2,  # the next try searches again
     ),
     "not a picture": Case(faults=[("output", "html", None)], state="failed", reports=("cannot be",)),

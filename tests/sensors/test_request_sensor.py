@@ -122,8 +122,8 @@ def test_what_nobody_knows_fails_for_good(airflow_db, segmind_emulator, mode):
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
     assert "Segmind does not know this request (any more)" in run.log
-    assert "the request history does not know its output either" in run.log
-    assert run.log.count("does not know its output either") >= 3, "a new id is not known everywhere at once"
+    assert "the request history does not have its output either" in run.log
+    assert run.log.count("does not have its output either") >= 3, "a new id is not known everywhere at once"
 
 
 def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, photos):
@@ -260,7 +260,7 @@ def test_the_transfer_reports_what_nobody_knows(airflow_db, segmind_emulator, tm
     run = stored_by_id("00000000-0000-4000-8000-000000000000", tmp_path)
     assert run.state == "failed"
     assert run.task("store").try_number == 1
-    assert "the request history does not know its output either" in run.log
+    assert "the request history does not have its output either" in run.log
     assert not (tmp_path / "out").exists()
 
 
