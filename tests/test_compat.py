@@ -47,7 +47,7 @@ def test_what_is_there_from_which_version_on():
 def test_a_retry_without_a_store_finds_what_is_paid_for(
     airflow_db, segmind_emulator, photos, tmp_path, quick_retries, no_store, deferrable, goes_by
 ):
-    """The first try cannot fetch the output; the second one finds the request, also where the picture was uploaded."""
+    """The first try cannot fetch the output; the second one finds the request, also if the image was uploaded."""
     segmind_emulator.faults.add("output", "status:500", times=6)
     url, path = segmind_emulator.add_image(photos / "cat.jpg"), f"file://{photos / 'cat.jpg'}"
     with DAG("no_store", schedule=None) as dag:

@@ -39,7 +39,7 @@ def preview_of(image: Image.Image, form: str = "PNG", dag_id: str = "d", **optio
     return found
 
 
-# --- one picture ----------------------------------------------------------------------------------------------------
+# --- one image ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_transparency_stays():
     assert found.getpixel((450, 128))[2:] == pytest.approx((255, 255), abs=4)
 
 
-def test_the_camera_reports_what_is_up():
+def test_the_exif_orientation_is_applied():
     image = Image.new("RGB", (1200, 800), "white")
     image.paste((255, 0, 0), (0, 0, 1200, 200))
     exif = Image.Exif()
@@ -116,7 +116,7 @@ LARGEST = [
     ("RGB", "JPEG", 16000),
     ("RGB", "JPEG", 5600),  # progressive: all of it is in memory
 ]
-#: A fork for each picture: what it starts with is what this process has imported, and its peak is its own.
+#: Each image gets a fork of this process, so that its peak of memory is its own.
 PEAKS = """
     import os, pathlib, re, sys
 

@@ -47,7 +47,7 @@ def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, pho
 
 
 def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = f"{CONN}@") -> None:
-    """The object is whole, is what the XCom says, and nothing lies beside it."""
+    """The object is whole, matches the XCom, and is the only one."""
     content = bucket.read(key)
     assert set(bucket.objects()) == {key}
     with Image.open(io.BytesIO(content)) as photo:

@@ -1,4 +1,4 @@
-"""Storage: a whole, proved picture at its place, or nothing at all."""
+"""Storage: an object is a whole, verified image, or it is missing."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_an_empty_output_may_be_whole_at_the_next_try(store, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_smaller_than_its_input_is_not_a_upscale(store, tmp_path):
+def test_smaller_than_its_input_is_not_an_upscale(store, tmp_path):
     assert store(image((40, 30)), at_least=(40, 30))
     with pytest.raises(SegmindOutputError, match="40 x 30 pixels, fewer than its input: 41 x 30"):
         store(image((40, 30)), "other/", at_least=(41, 30))
@@ -125,7 +125,7 @@ def test_too_many_bytes_are_refused(store, tmp_path):
     assert store(content, max_bytes=len(content))
 
 
-def test_a_model_of_another_kind_may_give_what_is_not_a_image(store, tmp_path):
+def test_a_model_of_another_kind_may_give_what_is_not_an_image(store, tmp_path):
     [stored] = store(b"\x00\x00\x00\x18ftypmp42" + bytes(500), model="some-video-model")
     assert (stored.content_type, stored.width) == ("video/mp4", None)
     assert files(tmp_path) == ["out/task.mp4"]
@@ -162,7 +162,7 @@ def test_memory_and_other_filesystems_of_fsspec(airflow_db):
 
 
 def test_a_very_large_image_is_checked_without_its_pixels():
-    """An 8x upscale is no decompression bomb, and must not fill a worker's memory."""
+    """An 8x upscale is not a decompression bomb, and must not fill a worker's memory."""
     file = io.BytesIO()
     Image.new("1", (20_000, 10_000)).save(file, "PNG")
     assert image_size(file, whole=True) == (20_000, 10_000)

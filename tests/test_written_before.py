@@ -238,7 +238,7 @@ def test_what_ended_is_submitted_again(records, step, task, submitted):
     assert task.accepted == 2
 
 
-# --- what was handed on, and what lies beside the pictures ------------------------------------------------------
+# --- results, and the files beside the stored images ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", ["xcom", "xcom of a workflow"])

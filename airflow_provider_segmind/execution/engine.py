@@ -12,8 +12,8 @@ Theory of operation:
    the request history is searched (``resolve.py``): it shows the request (reattach), or a later row shows that the
    submit was never accepted (submit), or neither. In the last case ``on_lost_submit`` decides: ``fail`` leaves the
    record as it is and raises a retryable error, so that the next try searches again; ``resubmit`` pays again.
-4. If there is no record but an earlier try may have submitted (the store was cleaned, or Airflow has none), the history
-   is searched before anything is submitted.
+4. If the record is missing and an earlier try may have submitted (the store was cleaned, or Airflow has none), the
+   history is searched before anything is submitted.
 5. A submitted request is kept until its result is delivered. Its record at Segmind expires after an hour; then the
    history is asked for the output. A history that does not respond, or reports PENDING, is a retryable error: it does
    not show that the output is missing.
@@ -278,7 +278,7 @@ class Engine:
     def _ended(self, want: Want, event: Event) -> None:
         record = want.record
         if record.request_id is None and record.state in (State.WAITING, State.INTENDED):
-            record.submitted(event.request_id, at=self.clock.now())  # there is no other record
+            record.submitted(event.request_id, at=self.clock.now())  # the event is the only record
         if event.request_id != record.request_id:
             raise SegmindEventError(f"the event is about request {event.request_id:.60}", request_id=record.request_id)
         if record.state is not State.SUBMITTED:

@@ -91,9 +91,9 @@ class RequestRecord(BaseModel):
     :param refetched: a stored object was missing and is fetched again: the cost was reported by an earlier run.
     :param stored_by: the task instance that stored them.
     :param error: why it was given up, as :meth:`SegmindError.to_dict`.
-    :param forgotten_since: since then (epoch seconds) there may be a submit of this want without a record: the store did
-        not have the record in a later try, a run was killed, or the submit was given up. While it is set, each process
-        searches the history before it submits.
+    :param forgotten_since: since then (epoch seconds) there may be a submit of this want without a record: the store
+        did not have the record in a later try, a run was killed, or the submit was given up. While it is set, each
+        process searches the history before it submits.
     :param earlier: ids of requests that failed or belong to an earlier want: they are not matched with this want.
     """
 

@@ -59,6 +59,6 @@ class EmitsLineage:
         emit(context, hook, self.outlets, lineage)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """Return the lineage for OpenLineage's listener; before it is emitted, what the arguments tell."""
+        """Return the lineage for OpenLineage's listener; before it is emitted, what is known from the arguments."""
         known = {name: getattr(self, name, None) for name in ("model", "request_id")}
         return openlineage_facets(self.emitted or self.task_lineage(known))

@@ -57,7 +57,7 @@ def stem_of(source: str | None, *, otherwise: str) -> str:
     Return the name of an input without its extension.
 
     :param source: a URI, a URL, or an image as base64: then the result is a part of its hash.
-    :param otherwise: the result if there is no input.
+    :param otherwise: the result for a missing input.
     """
     if not source:
         return otherwise

@@ -158,5 +158,5 @@ def probe(path: ObjectStoragePath) -> None:
 
 
 def _has_folders(path: ObjectStoragePath) -> bool:
-    """Tell whether folders have to be made before something lies in them; in a bucket they need not."""
+    """Return whether folders have to be created before an object is written; object stores have no folders."""
     return path.protocol in ("file", "local")

@@ -117,7 +117,7 @@ def make_preview(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     for quality in _QUALITIES:
         out = io.BytesIO()
         shown.save(out, "WEBP", quality=quality, xmp=xmp)
-        if out.tell() <= MAX_BYTES:
+        if out.getbuffer().nbytes <= MAX_BYTES:
             return out.getvalue(), shown.size
     raise SegmindOutputError(f"the smallest preview has more than {MAX_BYTES} bytes")
 

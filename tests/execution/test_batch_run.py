@@ -94,7 +94,7 @@ def test_a_batch_is_resumed_only_with_the_items_that_it_started_with(task, batch
 
 
 def test_a_failed_row_of_one_worker_does_not_hide_the_request_of_another(task, batch, tmp_path):
-    """Worker A's clock is ahead: its manifest says FAILED, later; worker B has submitted since (row 12)."""
+    """Worker A's clock is ahead: its manifest has FAILED with a later time; worker B has submitted since (row 12)."""
     deferred = batch(items=1)
     path = tmp_path / "out" / "esrgan" / "t.manifest.jsonl"
     [row] = read_manifest(path.read_text(), where="m").values()
@@ -128,7 +128,7 @@ def another_run(task):
 
 @pytest.mark.parametrize("renamed", [False, True])
 def test_what_a_killed_run_has_submitted_is_found_by_the_next_run(task, batch, tmp_path, monkeypatch, renamed):
-    """It died between its submits and its manifest: nothing but its claim says so."""
+    """It died between its submits and its manifest: only its claim remains."""
 
     def killed(*args, **kwargs):
         raise KilledError

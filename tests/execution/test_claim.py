@@ -18,7 +18,7 @@ def test_another_run_is_refused_as_long_as_the_claim_holds(folder):
 
 @pytest.mark.parametrize(("works", "refused"), [(True, True), (False, False), (None, True)])
 def test_a_claim_ends_with_its_owner(folder, works, refused):
-    """Marked failed while it was deferred, or killed: Airflow says that it does not work any more."""
+    """Marked failed while it was deferred, or killed: Airflow reports that it is not working any more."""
     asked = []
     folder(run_id="first").claims.take(items="i", until=NOW + 100, now=NOW)
     second = folder(run_id="second", is_working=lambda owner: asked.append(owner) or works)

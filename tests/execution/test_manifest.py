@@ -96,7 +96,7 @@ def test_a_stored_output_that_is_missing_from_the_folder_is_fetched_again(folder
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\x1f\x8b\x08\xff", '{"key": "\u00e9"}'.encode("latin-1")])
 def test_a_truncated_or_binary_manifest_does_not_count_as_missing(folder, tmp_path, content):
-    """What it knew is paid for. Of another task's it says nothing."""
+    """Its requests are paid for. Another task's manifest does not stop the run."""
     there = claimed(folder())
     there.write([record("a")])
     [path] = tmp_path.rglob("*.manifest.jsonl")

@@ -41,8 +41,8 @@ def test_what_was_submitted_before_the_run_was_due_is_not_this_tasks(task):
     assert task.accepted == 2
 
 
-def test_a_record_that_cannot_be_read_is_not_taken_for_none(task):
-    """Also with the default: an empty history proves nothing (row 19)."""
+def test_a_record_that_cannot_be_read_does_not_count_as_missing(task):
+    """Also with the default: an empty history does not show that nothing was submitted (row 19)."""
     task.store[STORE_KEY] = [{"version": 99}]
     with pytest.raises(SegmindUnknownOutcomeError):
         task.start()

@@ -184,7 +184,7 @@ def test_skipped_makes_no_event_of_an_image(segmind_emulator, photos, tmp_path):
 
 
 def test_a_retry_reports_what_the_killed_try_had_stored(segmind_emulator, photos, tmp_path):
-    """Airflow sends the events with a success, so what a try told that came to nothing has to be told again."""
+    """Airflow sends the events with a success, so the events of a failed try have to be emitted again."""
 
     def die_once(context: Any, result: Any = None) -> None:
         mark = tmp_path / "died"

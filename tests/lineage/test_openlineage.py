@@ -102,7 +102,7 @@ def test_thousands_are_reported_by_their_folders(count):
 
 
 def _facets(operator: Any) -> dict[str, Any]:
-    """What the listener would send of an operator that never came to its end."""
+    """What the listener would send of an operator that has not finished."""
     reported = operator.get_openlineage_facets_on_complete(None)
     return {
         "inputs": [(found.namespace, found.name) for found in reported.inputs],
@@ -134,7 +134,7 @@ def test_after_a_failure_what_is_known_is_reported():
 
 
 def test_without_the_openlineage_package_all_runs():
-    """As where it is not installed: importing it fails. Nothing but the listener's own call needs it."""
+    """Importing it fails, as if it was not installed. Only the listener's own call needs it."""
     code = """
         import sys
 

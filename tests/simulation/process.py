@@ -133,7 +133,7 @@ class Process:
     def _after_write(self) -> None:
         if self.world.chance("the store fails after it wrote", self.task.rates.store):
             raise StoreError("after")
-        self.port("the store answers")
+        self.port("the store responds")
 
     # --- the task's code --------------------------------------------------------------------------------------------
 
@@ -186,10 +186,10 @@ class Process:
             return Prepared(body, body)
         rest = {name: value for name, value in body.items() if name != "image"}
         source, prepared = read(body), Prepared(rest, rest)
-        if task.input_gone and not self.world.calm:
-            gone = SegmindConfigError("the input is gone")
+        if task.input_is_missing and not self.world.calm:
+            missing = SegmindConfigError("the input is missing")
             try:
-                return submitted_before(engine.records.read().values(), prepared, source["uri"], MODEL, "g", gone)
+                return submitted_before(engine.records.read().values(), prepared, source["uri"], MODEL, "g", missing)
             except SegmindConfigError:
                 self._check_nothing_is_paid(key_for(body, uploads=True))
                 raise
