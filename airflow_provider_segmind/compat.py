@@ -1,18 +1,18 @@
 """
-What Airflow 2.11 to 3.3 do in different ways and ``common.compat.sdk`` does not level: in this one place.
+Differences between Airflow 2.11 and 3.3 that ``common.compat.sdk`` does not cover.
 
-What an Airflow lacks is not made up for. Its users do without, and the log says so where it matters:
+A feature that an Airflow lacks is not replaced; the log mentions it where it matters:
 
 =======================  =====  ============================================================================
-what                     since  before
+feature                  since  before
 =======================  =====  ============================================================================
-task state store         3.3    a retry looks for its request in Segmind's request history
-retry policies           3.3    permanent errors fail a task at once, all others are left to its ``retries``
-``on_kill`` of triggers  3.3    nothing says what a user leaves behind who takes a waiting task off its request
-XComs from a trigger     3.3    with ``end_from_trigger`` a worker hands over the result all the same
-tabs in the UI           3.1    the link "Before and after" is empty; before 3.0 that to the page is, too
-links of a worker        3.0    those of the output are there when the task has ended, not before
-nested ``extra``         3.1    lists and mappings in the ``extra`` of an alias' event are JSON text
+task state store         3.3    a retry searches for its request in Segmind's request history
+retry policies           3.3    permanent errors fail a task at once; ``retries`` apply to all others
+``on_kill`` of triggers  3.3    no log line names the running request when a user stops a deferred task
+XComs from a trigger     3.3    with ``end_from_trigger`` a worker still returns the result
+tabs in the UI           3.1    the link "Before and after" is empty; before 3.0 also the link to the page
+links of a worker        3.0    links to the output appear when the task has ended, not before
+nested ``extra``         3.1    lists and mappings in the ``extra`` of an alias event are JSON text
 =======================  =====  ============================================================================
 """
 
@@ -38,15 +38,15 @@ HAS_RETRY_POLICIES = hasattr(sdk, "RetryPolicy")
 if TYPE_CHECKING or HAS_RETRY_POLICIES:
     from airflow.providers.common.compat.sdk import ChainRetryPolicy, RetryDecision, RetryPolicy
 else:
-    # A policy can be made, so that one DAG file serves every Airflow; nobody asks it for a decision.
+    # A policy can be created, so that one DAG file works on every Airflow; Airflow does not call it.
     class RetryPolicy:
-        """Stands where Airflow 3.3 has its retry policies."""
+        """Stand-in for the retry policy of Airflow 3.3."""
 
     class ChainRetryPolicy(RetryPolicy):
-        """Stands where Airflow 3.3 has its chain of policies."""
+        """Stand-in for the chain of retry policies of Airflow 3.3."""
 
     class RetryDecision:
-        """Stands where Airflow 3.3 has the decision of a policy."""
+        """Stand-in for the decision of a retry policy of Airflow 3.3."""
 
 
 __all__ = [
@@ -70,16 +70,16 @@ __all__ = [
 
 
 def known_arguments(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return an operator's further arguments without ``retry_policy`` where Airflow knows none, and say so."""
+    """Return an operator's other arguments without a ``retry_policy`` that Airflow does not support, and log that."""
     if HAS_RETRY_POLICIES or "retry_policy" not in kwargs:
         return kwargs
     if kwargs["retry_policy"] is not None:
-        log.warning("retry_policy of %s has no effect: Airflow has retry policies from 3.3 on", kwargs.get("task_id"))
+        log.warning("retry_policy of task %s is ignored: it needs Airflow 3.3", kwargs.get("task_id"))
     return {name: value for name, value in kwargs.items() if name != "retry_policy"}
 
 
 def retry_policy_of(operator: BaseOperator) -> Any:
-    """Return the retry policy that decides about a task; None where there is none, or Airflow knows none."""
+    """Return the retry policy of a task; None if it has none, or before Airflow 3.3."""
     return getattr(operator, "retry_policy", None)
 
 
@@ -90,11 +90,11 @@ def task_state_store(context: Context) -> Any:
 
 def has_run_before(ti: Any) -> bool:
     """
-    Tell whether an earlier process of a task instance may have submitted.
+    Return whether an earlier process of a task instance may have submitted.
 
-    The number of the try is not enough. Where a deferred task is taken for killed although it is about to be resumed,
-    Airflow may start the retry with what was meant for the resumption, as the first try (seen on 3.2.2). What an
-    earlier process has pushed tells then: the XComs that Airflow clears before a task starts anew.
+    The try number is not enough. If Airflow considers a deferred task killed although it is about to be resumed, it may
+    start the retry with the arguments of the resumption, as the first try (seen on 3.2.2). Then the XComs of the
+    earlier process are evidence: those that Airflow clears before it starts a task again.
 
     :param ti: the task instance, from the task's context.
     """
@@ -104,7 +104,7 @@ def has_run_before(ti: Any) -> bool:
 
 def state_of(ti: Any, other: Mapping[str, Any]) -> str | None:
     """
-    Return the state of a task instance, ``none`` for one that has none yet; None where Airflow does not say.
+    Return the state of a task instance, ``none`` if it has not started; None if Airflow does not report a state.
 
     :param ti: the task instance that asks.
     :param other: ``dag_id``, ``run_id``, ``task_id`` and ``map_index`` of the other one.
@@ -118,8 +118,8 @@ def state_of(ti: Any, other: Mapping[str, Any]) -> str | None:
                 return None
             return str(next(iter(states.values())) or "none")
         return _state_on_airflow_2(dag_id, run_id, task_id, map_index)
-    except Exception as error:  # noqa: BLE001  whatever a server answers: not known is not "ended"
-        log.warning("Airflow does not tell the state of %s: %r", other, error)
+    except Exception as error:  # noqa: BLE001  on any error the state is unknown, not "ended"
+        log.warning("Airflow does not report the state of %s: %r", other, error)
         return None
 
 
@@ -143,7 +143,9 @@ def xcoms_of_all(ti: Any, key: str) -> list[Any]:
 
     if hasattr(XCom, "get_all"):
         return list(XCom.get_all(run_id=ti.run_id, key=key, task_id=ti.task_id, dag_id=ti.dag_id) or ())
-    return list(ti.xcom_pull(task_ids=ti.task_id, key=key) or ())  # Airflow 2: of all instances, for a mapped task
+    return list(
+        ti.xcom_pull(task_ids=ti.task_id, key=key) or ()
+    )  # Airflow 2 returns those of all instances of a mapped task
 
 
 async def aset_xcom(ti: Any, key: str, value: Any) -> None:
@@ -155,13 +157,13 @@ async def aset_xcom(ti: Any, key: str, value: Any) -> None:
     from airflow.providers.common.compat.sdk import XCom
 
     if not hasattr(XCom, "aset"):
-        raise NotImplementedError("Airflow lets a trigger push an XCom from 3.3 on")
+        raise NotImplementedError("a trigger cannot push an XCom before Airflow 3.3")
     where: Mapping[str, Any] = {name: getattr(ti, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
     await XCom.aset(key=key, value=value, **where)
 
 
 def attach_filesystem(scheme: str, filesystem: Any) -> None:
-    """Let ``ObjectStoragePath`` use a filesystem for a scheme."""
+    """Make ``ObjectStoragePath`` use a filesystem for a scheme."""
     try:
         from airflow.sdk.io import attach
     except ImportError:
@@ -171,7 +173,7 @@ def attach_filesystem(scheme: str, filesystem: Any) -> None:
 
 
 def hook_lineage_is_read() -> bool:
-    """Tell whether a plugin reads hook lineage."""
+    """Return whether a plugin reads hook lineage."""
     try:
         from airflow.sdk.plugins_manager import get_hook_lineage_readers_plugins
     except ImportError:  # before Airflow 3.2
@@ -182,7 +184,7 @@ def hook_lineage_is_read() -> bool:
 
 
 def connection_of(path: ObjectStoragePath) -> str | None:
-    """Return the id of a path's connection, given apart or in its URI; None where it has none."""
+    """Return the connection id of a path, from its argument or its URI; None if it has none."""
     if hasattr(path, "conn_id"):
         return path.conn_id
     found: str | None = path.storage_options.get("conn_id")  # before Airflow 3.2
@@ -191,9 +193,9 @@ def connection_of(path: ObjectStoragePath) -> str | None:
 
 def event_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return what the event of an asset alias may carry.
+    Return the ``extra`` of an asset alias event in a form that Airflow accepts.
 
-    Before 3.1 Airflow puts the values into a set, when the task has succeeded: one that cannot be hashed fails it then.
+    Before 3.1 Airflow puts the values into a set when the task has succeeded; one that is not hashable fails it.
     """
     if AIRFLOW >= (3, 1):
         return dict(extra)
@@ -202,9 +204,9 @@ def event_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 def returned_on_airflow_2(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
     """
-    Return what a task has returned, where the web server of Airflow 2 asks for its links.
+    Return the result of a task when the web server of Airflow 2 asks for its links.
 
-    It has the operator as the DAG file made it. Airflow 3 asks in the task's own process: empty there.
+    There the operator has only the arguments in the DAG file. Airflow 3 asks in the task's process: returns {}.
     """
     if AIRFLOW >= (3, 0):
         return {}

@@ -1,8 +1,8 @@
 """
-Cost in sight: what became of a request, told once, in one log line, in Airflow's metrics and in its trace.
+Report the outcome and the cost of each request once: in one log line, in Airflow's metrics and in its trace.
 
-Called in one line wherever it becomes known how a request ended, by task and trigger alike. It never fails a task: what
-it tells of is paid for.
+Tasks and triggers call this module where they learn how a request ended. An error in here does not fail the task,
+because the request is paid for.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Outcome(StrEnum):
     """How a request ended for the task that waited for it."""
 
     COMPLETED = "completed"
-    SKIPPED = "skipped"  # it was there already (skip_existing): nothing was submitted
+    SKIPPED = "skipped"  # the object was stored already (skip_existing): nothing was submitted
     FAILED = "failed"
     BLOCKED = "blocked"  # failed, because of its content
-    TIMEOUT = "timeout"  # the task gave up: the request goes on, and another try may still complete it
+    TIMEOUT = "timeout"  # the task stopped waiting: the request continues, and another try may complete it
     EXPIRED = "expired"  # Segmind does not know it (any more)
-    LOST = "lost"  # the answer to its submit was lost, and the history does not show it
-    ERROR = "error"  # something else ended the wait, such as a key that is refused
+    LOST = "lost"  # the response to its submit was lost, and the history does not show the request
+    ERROR = "error"  # any other error ended the wait, such as an invalid key
 
 
-#: The first that fits tells the outcome.
+#: The first class that an error is an instance of decides its outcome.
 _OUTCOMES: tuple[tuple[type[SegmindError], Outcome], ...] = (
     (SegmindContentBlockedError, Outcome.BLOCKED),
     (SegmindRequestFailedError, Outcome.FAILED),
@@ -58,12 +58,12 @@ class _End:
     outcome: Outcome
     request_id: str | None
     metrics: Metrics = field(default_factory=Metrics)
-    words: str = ""
+    summary: str = ""
     error: str | None = None
 
     def line(self) -> str:
-        named = f"{self.request_id or 'without an id'} ({self.model or 'model unknown'})"
-        return f"Segmind request {named} {self.outcome}: {self.words}"
+        request = f"{self.request_id or 'without an id'} ({self.model or 'model unknown'})"
+        return f"Segmind request {request} {self.outcome}: {self.summary}"
 
     def attributes(self) -> dict[str, str | float]:
         named = {
@@ -78,25 +78,27 @@ class _End:
 
 def completed(result: Result, *, one_of_many: bool = False, submitted_at: float | None = None) -> None:
     """
-    Tell what a completed request cost and how long it took.
+    Report the cost and the duration of a completed request.
 
-    :param one_of_many: the task has many requests: each gets a span of its own, below the task's.
-    :param submitted_at: with ``one_of_many``: when it was submitted (epoch seconds), where its span begins.
+    :param result: of the request.
+    :param one_of_many: the task has many requests: each gets a span of its own, below the span of the task.
+    :param submitted_at: start of that span: when the request was submitted (epoch seconds); default: now.
     """
     found = result.metrics
-    words = (
+    summary = (
         f"cost {found.cost} credits, {found.remaining_credits} left; {found.total_time} s in all, "
         f"{found.queue_time} s queued, {found.inference_time} s running"
     )
-    end = _End(result.model, Outcome.COMPLETED, result.request_id, found, words)
+    end = _End(result.model, Outcome.COMPLETED, result.request_id, found, summary)
     _report(end, one_of_many=one_of_many, submitted_at=submitted_at)
 
 
 def skipped(model: str, value: Mapping[str, Any], why: str) -> None:
     """
-    Tell that nothing had to be submitted.
+    Report that nothing had to be submitted.
 
-    :param value: what the task hands on, with the id of the request that once made it.
+    :param model: the slug.
+    :param value: the result of the task, with the id of the request that made the stored object.
     :param why: what was found.
     """
     metrics = Metrics(cost=0.0)
@@ -111,18 +113,26 @@ def ended_badly(
     one_of_many: bool = False,
     submitted_at: float | None = None,
 ) -> None:
-    """Tell which error ended a wait; nothing where the error is about no request: then none was accepted."""
+    """
+    Report the error that ended a wait. Without a request nothing is reported: no request was accepted.
+
+    :param model: the slug.
+    :param error: what ended the wait.
+    :param request_id: of the request, if the error does not name it.
+    :param one_of_many: see :func:`completed`.
+    :param submitted_at: see :func:`completed`.
+    """
     about = error.request_id or request_id
     if about is None and not isinstance(error, SegmindUnknownOutcomeError):
         return
     outcome = next(outcome for cls, outcome in _OUTCOMES if isinstance(error, cls))
-    end = _End(model, outcome, about, words=str(error), error=type(error).__name__)
+    end = _End(model, outcome, about, summary=str(error), error=type(error).__name__)
     _report(end, one_of_many=one_of_many, submitted_at=submitted_at)
 
 
 @contextmanager
 def counting_errors(model: str, request_id: str | None = None) -> Iterator[None]:
-    """Tell the error that ends the wait for a request inside, and pass it on."""
+    """Report a SegmindError that is raised inside by :func:`ended_badly`, and raise it again."""
     try:
         yield
     except SegmindError as error:
@@ -136,17 +146,17 @@ def _report(end: _End, *, one_of_many: bool = False, submitted_at: float | None 
     try:
         _count(end)
         _trace(end, one_of_many=one_of_many, submitted_at=submitted_at)
-    except Exception as error:  # noqa: BLE001  whatever a backend raises: the request is paid for
-        log.warning("Segmind request %s could not be told to metrics or traces: %r", end.request_id, error)
+    except Exception as error:  # noqa: BLE001  an error of a backend must not fail a task that has paid
+        log.warning("Segmind request %s is missing from metrics or traces: %r", end.request_id, error)
 
 
 def _count(end: _End) -> None:
     """
-    Send the metrics. Airflow's prefix is put before the names, and where its backend knows no tags they are left out.
+    Send the metrics. Airflow adds its prefix to the names, and drops the tags if the backend does not support them.
 
-    The cost is a counter, because it is summed, and in whole micro-credits: Airflow's counters are integers, and some
-    collectors cut what is behind the point. A gauge by differences is none in DogStatsD and begins at zero in each
-    task's process with OpenTelemetry; a timer is in milliseconds to collectors that turn these into seconds.
+    The cost is a counter, because it is summed. It is in whole micro-credits, because Airflow's counters are integers
+    and some collectors drop decimals. A gauge does not fit: DogStatsD has no gauge by differences, and OpenTelemetry's
+    starts at zero in each process. A timer does not fit: some collectors convert its milliseconds to seconds.
     """
     from airflow.providers.common.compat.sdk import Stats
 
@@ -161,7 +171,7 @@ def _count(end: _End) -> None:
 
 
 def _trace(end: _End, *, one_of_many: bool, submitted_at: float | None) -> None:
-    """Write it to the span that Airflow has opened for the task or trigger; nothing where tracing is off."""
+    """Add the outcome to the span that Airflow has opened for the task or trigger, if tracing is on."""
     try:
         from opentelemetry import trace
     except ImportError:  # an Airflow without it
@@ -179,5 +189,5 @@ def _trace(end: _End, *, one_of_many: bool, submitted_at: float | None) -> None:
         start_time=None if submitted_at is None else int(submitted_at * 1e9),
     )
     if end.error:
-        own.set_status(trace.StatusCode.ERROR, end.words)
+        own.set_status(trace.StatusCode.ERROR, end.summary)
     own.end()

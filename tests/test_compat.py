@@ -47,7 +47,7 @@ def test_what_is_there_from_which_version_on():
 def test_a_retry_without_a_store_finds_what_is_paid_for(
     airflow_db, segmind_emulator, photos, tmp_path, quick_retries, no_store, deferrable, goes_by
 ):
-    """The first try cannot fetch the output; the second one finds the request, also where the picture was uploaded."""
+    """The first try cannot fetch the output; the second one finds the request, also if the image was uploaded."""
     segmind_emulator.faults.add("output", "status:500", times=6)
     url, path = segmind_emulator.add_image(photos / "cat.jpg"), f"file://{photos / 'cat.jpg'}"
     with DAG("no_store", schedule=None) as dag:
@@ -121,7 +121,7 @@ def test_a_retry_without_a_store_waits_for_a_history_that_is_silent(airflow_db, 
         )
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert "the request history did not answer" in run.log
+    assert "the request history did not respond" in run.log
     assert "Nothing was submitted now" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
 
@@ -204,7 +204,7 @@ def test_a_policy_without_effect_is_reported(caplog):
     policy = SegmindRetryPolicy()
     operator = SegmindEsrganOperator(task_id="upscale", image="https://x.example/a.png", retry_policy=policy)
     assert compat.retry_policy_of(operator) is (policy if compat.HAS_RETRY_POLICIES else None)
-    assert ("has no effect: Airflow has retry policies from 3.3 on" in caplog.text) is not compat.HAS_RETRY_POLICIES
+    assert ("is ignored: it needs Airflow 3.3" in caplog.text) is not compat.HAS_RETRY_POLICIES
 
 
 # --- without XComs from a trigger ----------------------------------------------------------------------------------

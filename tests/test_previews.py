@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from airflow_provider_segmind.protocol import previews
-from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
-from airflow_provider_segmind.storage.previews import small
+from airflow_provider_segmind.protocol import preview_reference
+from airflow_provider_segmind.protocol.preview_reference import LONGEST_SIDE, MAX_BYTES, Reference, is_genuine, marker
+from airflow_provider_segmind.storage.preview_writer import make_preview
 
 
 def reference_of(content: bytes, uri: str = "s3://b/x.png.preview.webp") -> Reference:
@@ -29,7 +29,7 @@ def preview_of(image: Image.Image, form: str = "PNG", dag_id: str = "d", **optio
     """A preview as a browser decodes it, known as genuine."""
     file = io.BytesIO()
     image.save(file, form, **options)
-    content, size = small(file, marker(dag_id))
+    content, size = make_preview(file, marker(dag_id))
     assert len(content) <= MAX_BYTES
     assert is_genuine(content, reference_of(content), dag_id)
     found = Image.open(io.BytesIO(content))
@@ -39,7 +39,7 @@ def preview_of(image: Image.Image, form: str = "PNG", dag_id: str = "d", **optio
     return found
 
 
-# --- one picture ----------------------------------------------------------------------------------------------------
+# --- one image ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_transparency_stays():
     assert found.getpixel((450, 128))[2:] == pytest.approx((255, 255), abs=4)
 
 
-def test_the_camera_reports_what_is_up():
+def test_the_exif_orientation_is_applied():
     image = Image.new("RGB", (1200, 800), "white")
     image.paste((255, 0, 0), (0, 0, 1200, 200))
     exif = Image.Exif()
@@ -91,7 +91,7 @@ def test_noise_gets_a_lower_quality_and_stays_small():
 
 
 @pytest.mark.parametrize(
-    ("picture", "form", "says"),
+    ("image", "form", "message"),
     [
         (Image.new("1", (9000, 9000)), "PNG", "too much memory"),
         (Image.new("L", (4100, 4100)), "WEBP", "too much memory"),
@@ -101,11 +101,11 @@ def test_noise_gets_a_lower_quality_and_stays_small():
         (Image.new("L", (9000, 9000)), "JPEG", "too much memory"),  # progressive: all of it lies in memory
     ],
 )
-def test_what_is_not_shown(image, form, reports):
+def test_what_is_not_shown(image, form, message):
     file = io.BytesIO()
     image.save(file, form, **({"progressive": True} if form == "JPEG" else {}))
-    with pytest.raises(Exception, match=reports):
-        small(file, b"")
+    with pytest.raises(Exception, match=message):
+        make_preview(file, b"")
 
 
 #: At the largest that is decoded, or near it: mode, format, width and height.
@@ -116,11 +116,11 @@ LARGEST = [
     ("RGB", "JPEG", 16000),
     ("RGB", "JPEG", 5600),  # progressive: all of it is in memory
 ]
-#: A fork for each picture: what it starts with is what this process has imported, and its peak is its own.
+#: Each image gets a fork of this process, so that its peak of memory is its own.
 PEAKS = """
     import os, pathlib, re, sys
 
-    from airflow_provider_segmind.storage.previews import small
+    from airflow_provider_segmind.storage.preview_writer import make_preview
     from PIL import Image, WebPImagePlugin, PngImagePlugin, JpegImagePlugin
 
     def peak():
@@ -129,7 +129,7 @@ PEAKS = """
     for path in sys.argv[1:]:
         if os.fork() == 0:
             before = peak()
-            small(pathlib.Path(path).open("rb"), b"")
+            make_preview(pathlib.Path(path).open("rb"), b"")
             print((peak() - before) // 1024, path, flush=True)
             os._exit(0)
         assert os.wait()[1] == 0, path
@@ -157,7 +157,7 @@ def test_memory_is_bounded(tmp_path):
 def genuine():
     file = io.BytesIO()
     Image.new("RGBA", (600, 400), (1, 2, 3, 90)).save(file, "PNG")
-    return small(file, marker("dag"))[0]
+    return make_preview(file, marker("dag"))[0]
 
 
 def test_genuine(genuine):
@@ -230,19 +230,19 @@ GOOD = {"uri": "s3://c@b/k.png.preview.webp", "width": 5, "height": 4, "bytes": 
 )
 def test_references(change, found):
     value = {"stored": [{"uri": "s3://c@b/k.png", "preview": {"after": {**GOOD, **change}, "before": None}}]}
-    assert (previews.reference_in(value, 0, "after") is not None) is found
-    assert previews.reference_in(value, 0, "before") is None
-    assert previews.reference_in(value, 1, "after") is None
+    assert (preview_reference.reference_in(value, 0, "after") is not None) is found
+    assert preview_reference.reference_in(value, 0, "before") is None
+    assert preview_reference.reference_in(value, 1, "after") is None
 
 
 @pytest.mark.parametrize("uri", ["file:///a/../../etc/k", "k", "/etc/k", "s3://b/k\n", "s3://b/\x00k", "s3://"])
 def test_addresses_that_are_refused(uri):
     value = {"stored": [{"uri": uri, "preview": {"after": {**GOOD, "uri": f"{uri}.preview.webp"}}}]}
-    assert previews.reference_in(value, 0, "after") is None
+    assert preview_reference.reference_in(value, 0, "after") is None
 
 
 @pytest.mark.parametrize(
     "value", [None, [], "x", 7, {"stored": None}, {"stored": {}}, {"stored": [None]}, {"stored": [{}]}]
 )
 def test_other_results_have_none(value):
-    assert previews.reference_in(value, 0, "after") is None
+    assert preview_reference.reference_in(value, 0, "after") is None

@@ -47,7 +47,7 @@ def upscale(airflow_db: Path, segmind_emulator: Emulator, quick_polls: None, pho
 
 
 def check(bucket: Bucket, stored: dict[str, Any], key: str, conn: str = f"{CONN}@") -> None:
-    """The object is whole, is what the XCom says, and nothing lies beside it."""
+    """The object is whole, matches the XCom, and is the only one."""
     content = bucket.read(key)
     assert set(bucket.objects()) == {key}
     with Image.open(io.BytesIO(content)) as photo:
@@ -153,19 +153,19 @@ def test_the_error_of_a_missing_bucket(bucket: Bucket, photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("destination", "says"),
+    ("destination", "message"),
     [
         ("nowhere://bucket/folder/", "nowhere"),
-        ("{{ '/data/out.png' }}", "is no URI"),  # as a literal it is refused when the DAG is parsed
+        ("{{ '/data/out.png' }}", "is not a URI"),  # as a literal it is refused when the DAG is parsed
         ("gs://bucket/folder/", "airflow-provider-segmind[gcs]"),
     ],
     ids=["unknown scheme", "no scheme", "provider not installed"],
 )
 def test_wrong_scheme_costs_nothing(
-    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, reports: str
+    upscale: Callable[..., AnyRun], segmind_emulator: Emulator, destination: str, message: str
 ) -> None:
     run = upscale(destination=destination)
     assert run.state == "failed"
     assert "SegmindConfigError" in run.log
-    assert reports in run.log
+    assert message in run.log
     assert segmind_emulator.stats.submits_attempted == 0

@@ -1,4 +1,4 @@
-"""Storage: a whole, proved picture at its place, or nothing at all."""
+"""Storage: an object is a whole, verified image, or it is missing."""
 
 from __future__ import annotations
 
@@ -87,19 +87,19 @@ def test_again_leaves_an_identical_object_alone_and_replaces_another(store, tmp_
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
-        (b"<html>not found</html>", "it is no picture"),
-        (image()[:-400], "no whole picture"),
-        (image(kind="JPEG", size=(400, 300))[:4000], "no whole picture"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), "no whole picture"),
+        (b"<html>not found</html>", "it is not an image"),
+        (image()[:-400], "not a whole image"),
+        (image(kind="JPEG", size=(400, 300))[:4000], "not a whole image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a whole image"),
     ],
 )
-def test_what_is_not_a_whole_image_is_not_stored(store, tmp_path, content, reports):
-    with pytest.raises(SegmindOutputError, match=reports) as caught:
+def test_what_is_not_a_whole_image_is_not_stored(store, tmp_path, content, message):
+    with pytest.raises(SegmindOutputError, match=message) as caught:
         store(content)
     assert caught.value.request_id == "r-1"
-    assert caught.value.retryable == (reports == "no whole picture"), "a body may be cut without a word"
+    assert caught.value.retryable == (message == "not a whole image"), "a body may be truncated without an error"
     assert files(tmp_path) == []
 
 
@@ -110,9 +110,9 @@ def test_an_empty_output_may_be_whole_at_the_next_try(store, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_smaller_than_its_input_is_not_a_upscale(store, tmp_path):
+def test_smaller_than_its_input_is_not_an_upscale(store, tmp_path):
     assert store(image((40, 30)), at_least=(40, 30))
-    with pytest.raises(SegmindOutputError, match="40 x 30 pixels, its input 41 x 30"):
+    with pytest.raises(SegmindOutputError, match="40 x 30 pixels, fewer than its input: 41 x 30"):
         store(image((40, 30)), "other/", at_least=(41, 30))
     assert files(tmp_path) == ["out/task.png"]
 
@@ -125,7 +125,7 @@ def test_too_many_bytes_are_refused(store, tmp_path):
     assert store(content, max_bytes=len(content))
 
 
-def test_a_model_of_another_kind_may_give_what_is_not_a_image(store, tmp_path):
+def test_a_model_of_another_kind_may_give_what_is_not_an_image(store, tmp_path):
     [stored] = store(b"\x00\x00\x00\x18ftypmp42" + bytes(500), model="some-video-model")
     assert (stored.content_type, stored.width) == ("video/mp4", None)
     assert files(tmp_path) == ["out/task.mp4"]
@@ -153,7 +153,7 @@ def test_a_place_that_cannot_be_written_is_named(store, tmp_path):
 
 
 def test_memory_and_other_filesystems_of_fsspec(airflow_db):
-    with pytest.raises(SegmindConfigError, match="is no URI"):
+    with pytest.raises(SegmindConfigError, match="is not a URI"):
         object_path("/data/out.png", None)
     with pytest.raises(SegmindConfigError, match="nowhere:// cannot be used here"):
         object_path("nowhere://x/y", None)
@@ -162,7 +162,7 @@ def test_memory_and_other_filesystems_of_fsspec(airflow_db):
 
 
 def test_a_very_large_image_is_checked_without_its_pixels():
-    """An 8x upscale is no decompression bomb, and must not fill a worker's memory."""
+    """An 8x upscale is not a decompression bomb, and must not fill a worker's memory."""
     file = io.BytesIO()
     Image.new("1", (20_000, 10_000)).save(file, "PNG")
     assert image_size(file, whole=True) == (20_000, 10_000)

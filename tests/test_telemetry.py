@@ -1,4 +1,4 @@
-"""What each form of a task tells of its requests: to the log, to a statsd server on a socket, and to the span."""
+"""What each kind of task reports of its requests: in the log, to a statsd server on a socket, and in the span."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 def lines(run: AnyRun) -> list[tuple[str, str]]:
-    """Request id and outcome of each line that tells of an end."""
+    """Request id and outcome of each line that reports the end of a request."""
     return LINE.findall(run.log)
 
 
@@ -96,7 +96,7 @@ def spent(metrics: list[Metric]) -> int:
 
 
 def check_one(run: AnyRun, metrics: list[Metric], emulator: Any, *, model: str = "esrgan") -> None:
-    """One completed request: one line, and each metric once, with what XCom says."""
+    """One completed request: one line, and each metric once, with the values in XCom."""
     [request] = emulator.requests
     assert lines(run) == [(request.request_id, "completed")]
     tags = {"model": model, "outcome": "completed"}
@@ -117,7 +117,7 @@ def check_one(run: AnyRun, metrics: list[Metric], emulator: Any, *, model: str =
 @pytest.mark.parametrize("deferrable", [True, False], ids=["deferrable", "plain"])
 @pytest.mark.parametrize("stored", [True, False], ids=["stored", "url"])
 def test_an_operator(statsd, exporter, segmind_emulator, quick_polls, photos, tmp_path, deferrable, stored):
-    with DAG("tell", schedule=None) as dag:
+    with DAG("telemetry", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
             image=segmind_emulator.add_image(photos / "cat.jpg"),
@@ -140,7 +140,7 @@ def test_an_operator(statsd, exporter, segmind_emulator, quick_polls, photos, tm
 
 def test_taskflow(statsd, segmind_emulator, quick_polls, photos):
     image = segmind_emulator.add_image(photos / "cat.jpg")
-    with DAG("tell_taskflow", schedule=None) as dag:
+    with DAG("telemetry_taskflow", schedule=None) as dag:
 
         @task.segmind(model="esrgan")
         def upscale() -> dict[str, Any]:
@@ -151,7 +151,7 @@ def test_taskflow(statsd, segmind_emulator, quick_polls, photos):
 
 
 def test_a_workflow(statsd, segmind_emulator, quick_polls, photos):
-    with DAG("tell_flow", schedule=None) as dag:
+    with DAG("telemetry_flow", schedule=None) as dag:
         SegmindRunWorkflowOperator(task_id="upscale", workflow="my-flow", inputs={"prompt": "hello"})
     run = run_tasks(dag)
     assert [outcome for _, outcome in lines(run)] == ["completed"]
@@ -164,7 +164,7 @@ def test_a_workflow(statsd, segmind_emulator, quick_polls, photos):
 def test_a_sensor_reports_and_those_beside_it_do_not(
     statsd, segmind_emulator, quick_polls, photos, tmp_path, deferrable
 ):
-    with DAG("tell_split", schedule=None) as dag:
+    with DAG("telemetry_split", schedule=None) as dag:
         submit = SegmindEsrganOperator(
             task_id="submit",
             image=segmind_emulator.add_image(photos / "cat.jpg"),
@@ -180,7 +180,7 @@ def test_a_sensor_reports_and_those_beside_it_do_not(
 def test_a_sensor_that_finds_nothing(statsd, exporter, segmind_emulator, monkeypatch):
     value = {"conn_type": "segmind", "host": segmind_emulator.url, "password": segmind_emulator.api_key}
     monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", json.dumps({**value, "extra": {"poll_error_timeout": 0.3}}))
-    with DAG("tell_nothing", schedule=None) as dag:
+    with DAG("telemetry_nothing", schedule=None) as dag:
         SegmindRequestSensor(task_id="wait", request_id="no-such-request", deferrable=False)
     with as_a_task(exporter) as spans:
         run = run_tasks(dag)
@@ -211,7 +211,7 @@ def test_what_goes_wrong(statsd, exporter, segmind_emulator, quick_polls, quick_
     segmind_emulator.faults.add("submit", fault)
     segmind_emulator.faults.add("history", "status:500")
     image = segmind_emulator.add_image(photos / "cat.jpg")
-    with DAG("tell_wrong", schedule=None) as dag:
+    with DAG("telemetry_wrong", schedule=None) as dag:
         SegmindEsrganOperator(task_id="upscale", image=image, deferrable=deferrable, **{"timeout": 20, **arguments})
     with as_a_task(exporter) as spans:
         run = run_tasks(dag)
@@ -231,7 +231,7 @@ def test_what_goes_wrong(statsd, exporter, segmind_emulator, quick_polls, quick_
 
 def test_a_refused_submit_is_not_a_request(statsd, segmind_emulator, photos):
     segmind_emulator.faults.add("submit", "status:401")
-    with DAG("tell_refused", schedule=None) as dag:
+    with DAG("telemetry_refused", schedule=None) as dag:
         SegmindEsrganOperator(task_id="upscale", image=segmind_emulator.add_image(photos / "cat.jpg"))
     run = run_tasks(dag)
     assert run.state == "failed"
@@ -240,7 +240,7 @@ def test_a_refused_submit_is_not_a_request(statsd, segmind_emulator, photos):
 
 def test_what_is_there_already(statsd, segmind_emulator, quick_polls, photos, tmp_path):
     image = segmind_emulator.add_image(photos / "cat.jpg")
-    with DAG("tell_skipped", schedule=None) as dag:
+    with DAG("telemetry_skipped", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale", image=image, destination=f"file://{tmp_path}/", skip_existing=True, deferrable=True
         )
@@ -260,9 +260,9 @@ def test_what_is_there_already(statsd, segmind_emulator, quick_polls, photos, tm
 def test_a_retry_adds_no_second_cost(
     statsd, segmind_emulator, quick_polls, quick_retries, photos, tmp_path, deferrable
 ):
-    """The download breaks, and the next try has the result from the ledger: told once."""
+    """The download breaks, and the next try has the result from the ledger: reported once."""
     segmind_emulator.faults.add("output", "status:500", times=8)
-    with DAG("tell_retry", schedule=None) as dag:
+    with DAG("telemetry_retry", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
             image=segmind_emulator.add_image(photos / "cat.jpg"),
@@ -279,7 +279,7 @@ def test_a_retry_adds_no_second_cost(
 def test_a_request_that_is_taken_up_again(statsd, segmind_emulator, quick_polls, photos):
     """The first try gives up, the second one gets the same request's result: two ends, one cost."""
     segmind_emulator.reset(latency=2.5)
-    with DAG("tell_late", schedule=None) as dag:
+    with DAG("telemetry_late", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
             image=segmind_emulator.add_image(photos / "cat.jpg"),
@@ -298,12 +298,12 @@ def test_a_request_that_is_taken_up_again(statsd, segmind_emulator, quick_polls,
 
 
 def test_a_batch(statsd, exporter, segmind_emulator, quick_polls, photos, tmp_path):
-    """One line, one count and one span a picture; what a next run finds stored is not told again."""
+    """One line, one count and one span for each image; stored images are not reported again by the next run."""
     names = ["cat.jpg", "astronaut.png", "portrait-alpha.png", "blocked.jpg"]
     items = [segmind_emulator.add_image(photos / name) for name in names[:3]]
     items.append(segmind_emulator.add_image(photos / "cat.jpg", name=names[3]))
     segmind_emulator.faults.add("submit", "fail:CUDA error", times=1)
-    with DAG("tell_batch", schedule=None) as dag:
+    with DAG("telemetry_batch", schedule=None) as dag:
         SegmindBatchOperator(
             task_id="upscale", model="esrgan", items=items, destination=f"file://{tmp_path}", max_failures=1
         )
@@ -385,7 +385,7 @@ def test_without_opentelemetry(statsd, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     telemetry.completed(RESULT)
     assert len(statsd.read()) == 3
-    assert "could not be told" not in caplog.text
+    assert "is missing from metrics" not in caplog.text
 
 
 def test_an_error_of_no_request_is_not_reported(statsd, caplog):

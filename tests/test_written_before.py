@@ -223,7 +223,7 @@ def test_a_record_is_taken_up_where_it_stands(records, step, found, task, submit
 @pytest.mark.parametrize("records", all_of("records"))
 def test_an_unknown_outcome_stays_one(records, task, submitted):
     """Its response was lost, and nobody knows such a request: nothing is paid."""
-    with pytest.raises(SegmindError, match="the request history does not show it"):
+    with pytest.raises(SegmindError, match="the request history does not show the submit"):
         taken_up(task, records, "intended", submitted.id)
     assert task.accepted == 1
 
@@ -238,7 +238,7 @@ def test_what_ended_is_submitted_again(records, step, task, submitted):
     assert task.accepted == 2
 
 
-# --- what was handed on, and what lies beside the pictures ------------------------------------------------------
+# --- results, and the files beside the stored images ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", ["xcom", "xcom of a workflow"])

@@ -1,1 +1,1 @@
-"""What a task does, as plain classes without Airflow's operators: the life of a request stands in ``engine.py``."""
+"""What a task does, as plain classes without Airflow's operators. Start with ``engine.py``: the life of a request."""

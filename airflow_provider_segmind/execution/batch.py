@@ -68,7 +68,7 @@ class Folder(Protocol):
     def probe(self) -> None:
         """Make sure that the folder can be written."""
 
-    def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
+    def mark_missing(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
         """Note which stored outputs are missing from the folder, or are of another size."""
 
 
@@ -171,7 +171,7 @@ class BatchRun:
         :param written: the manifest states what this run knows to be paid for.
         :param is_new: nothing was submitted before this process.
         """
-        taken_up = all(want.taken_up for want in self.wants)
+        taken_up = all(want.loaded for want in self.wants)
         settled = written or (is_new and not taken_up)
         try:
             if not written and taken_up:
@@ -180,7 +180,7 @@ class BatchRun:
         except (SegmindError, OSError) as error:
             log.warning("The manifest could not be written, so the next run asks the history: %s", error)
         try:
-            self._folder.claims.end(now=self._engine.clock.now(), settled=settled)
+            self._folder.claims.end(now=self._engine.clock.now(), manifest_is_complete=settled)
         except (SegmindError, OSError) as error:
             log.warning("The claim could not be ended: %s", error)
 
@@ -189,11 +189,11 @@ class BatchRun:
         names = self._folder.names()
         manifests = self._folder.read(names)
         killed_since = 0.0 if self._folder.damaged else self._folder.claims.killed_since(names, now)
-        self._engine.take_up(self.wants, *manifests, killed_since=killed_since)
+        self._engine.load_records(self.wants, *manifests, killed_since=killed_since)
         for want in self.wants:
             want.record.run_again()
         self._engine.log_earlier(self.wants)
-        self._folder.miss(self.wants, names)
+        self._folder.mark_missing(self.wants, names)
         missing = len(self.wants) - count(self.rows, State.DELIVERED)
         self._rules.check_number(missing)
         return Memory(
@@ -216,7 +216,7 @@ class BatchRun:
                 "the items are others than before the deferral, when their templates were rendered",
                 next_step=f"Make them in a task before this one. What was submitted is in {self._folder.manifest}.",
             )
-        self._engine.take_up(self.wants, *self._folder.read(self._folder.names()), begins=False)
+        self._engine.load_records(self.wants, *self._folder.read(self._folder.names()), begins=False)
         if event.error is not None:
             raise error_from_dict(event.error)
         by_key = {want.record.key: want for want in self.wants}

@@ -1,10 +1,10 @@
 """
-The claim of a batch: one run at a time works on a manifest, and one that was killed is known of.
+The claim of a batch: one run at a time works on a manifest, and a killed run is detected.
 
-A claim is written before anything else and removed at the end of a run. One that is still there, and whose owner does
-not work any more, is that of a run that was killed, or that could not write its manifest: it may have submitted what no
-manifest states. So the next run asks the history, from that run's start on. Until a run with the same items has done
-so, each run leaves the claim behind as one that has ended.
+A claim is a file that is written before anything else and removed at the end of a run. A remaining claim whose owner is
+not working any more belongs to a run that was killed, or that could not write its manifest: it may have submitted
+requests that no manifest has. So the next run searches the history from the start of that run. Until a run with the
+same items has done so, each run leaves a claim that has ended.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class Files(Protocol):
         """Return the names of all files, with their sizes in bytes."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file; None where there is none."""
+        """Return the content of a file; None if it is missing."""
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
 
     def probe(self, name: str) -> None:
-        """Make sure that a file can be written."""
+        """Raise SegmindConfigError if a file cannot be written."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """
-    What the file states.
+    The content of the file.
 
-    :param owner: the task instance, as the fields of :class:`.Instance` that identify it; none where it is unreadable.
+    :param owner: the fields of :class:`.Instance` that identify the task instance; empty if the file cannot be read.
     :param try_number: of the owner.
-    :param until: when it ends by itself (epoch seconds), should nobody be able to report whether its owner still works.
+    :param until: when it ends (epoch seconds) if Airflow does not report whether its owner is still working.
     :param began: when its run began (epoch seconds).
     :param items: the items of its run, as a digest.
-    :param killed_since: when an earlier run began that was killed (epoch seconds); None where none was.
-    :param killed_items: the items of that run; none where it was not the only one.
+    :param killed_since: start of an earlier run that was killed (epoch seconds); None if there was none.
+    :param killed_items: the items of that run, as a digest; empty if several runs were killed.
     """
 
     owner: dict[str, Any]
@@ -69,7 +69,7 @@ class Claim:
 
     @classmethod
     def read(cls, content: bytes | None) -> Claim | None:
-        """Return the claim, or None if the file is missing. An unreadable one has no owner and blocks no run."""
+        """Return the claim, or None if the file is missing. A claim that cannot be read has no owner."""
         if content is None:
             return None
         try:
@@ -91,12 +91,12 @@ class Claim:
 
     @property
     def submits_since(self) -> float:
-        """From when on its run, or one that was killed before, may have submitted (epoch seconds)."""
+        """The start of its run, or of an earlier run that was killed (epoch seconds)."""
         return self.began if self.killed_since is None else min(self.began, self.killed_since)
 
     @property
-    def has_asked_for_all(self) -> bool:
-        """True where its run has the items of the one that was killed, so that it has asked for each."""
+    def has_searched_for_all(self) -> bool:
+        """True if its run has the items of the killed one, so that it has searched for each of them."""
         return self.killed_since is None or (self.killed_items == self.items and bool(self.items))
 
 
@@ -104,9 +104,9 @@ class Claims:
     """
     The claims in the folder of a batch.
 
-    :param files: what is in the folder.
+    :param files: the files in the folder.
     :param instance: the task instance in one try: it names the claim.
-    :param is_working: returns whether another task instance may still work; None where nobody knows.
+    :param is_working: returns whether another task instance may still be working; None if Airflow does not report it.
     """
 
     def __init__(
@@ -118,15 +118,15 @@ class Claims:
 
     def take(self, *, items: str, until: float, now: float, goes_on: bool = False) -> Claim:
         """
-        Keep other runs away from the manifest: both would pay for what is missing.
+        Write the claim, so that no other run works on the manifest: both would pay for the missing items.
 
-        Not airtight: of two that begin in the same moment the later one finds out at its next wave.
+        Of two runs that start at the same moment, one finds out at its next wave only.
 
-        :param items: what this run is about, as a digest.
-        :param until: when the claim ends by itself (epoch seconds).
+        :param items: the items of this run, as a digest.
+        :param until: when the claim ends (epoch seconds).
         :param now: the time (epoch seconds).
-        :param goes_on: after a deferral, in another process.
-        :raises SegmindConfigError: another run works on it.
+        :param goes_on: the run is resumed after a deferral.
+        :raises SegmindConfigError: another run is working on the manifest.
         """
         before = self._read(self._name)
         if before is not None and self._keeps_out(before, now):
@@ -148,7 +148,7 @@ class Claims:
         """
         Check that this run still has the claim.
 
-        :raises SegmindConfigError: another run has it, or nobody: Airflow took this process for dead.
+        :raises SegmindConfigError: it does not: Airflow considers this process dead.
         """
         there = self._read(self._name)
         if there is None or not self._is_mine(there):
@@ -156,10 +156,12 @@ class Claims:
 
     def killed_since(self, names: Iterable[str], now: float) -> float | None:
         """
-        Return since when a run may have submitted what no manifest states (epoch seconds); None where none was killed.
+        Return the start of the first killed run (epoch seconds); None if no run was killed.
+
+        Such a run may have submitted requests that no manifest has.
 
         :param names: of the objects in the folder.
-        :param now: the time (epoch seconds): what was submitted longer ago than outputs live is of no use.
+        :param now: the time (epoch seconds); a run whose outputs have expired by then is ignored.
         """
         mine = self._read(self._name)
         found = [self._read(name) for name in sorted(names) if name.endswith(SUFFIX) and name != self._name]
@@ -170,26 +172,26 @@ class Claims:
         return min((moment for moment in moments if moment == 0.0 or moment > now - OUTPUT_LIVES), default=None)
 
     def _is_sibling(self, claim: Claim) -> bool:
-        """Return whether it is of the same mapped task: each of its instances asks for its own."""
+        """Return whether a claim is of the same mapped task, whose instances work on different items."""
         names = ("dag_id", "run_id", "task_id")
         return bool(claim.owner) and all(claim.owner[name] == self._owner[name] for name in names)
 
-    def end(self, *, now: float, settled: bool) -> None:
+    def end(self, *, now: float, manifest_is_complete: bool) -> None:
         """
         End the claim, unless another run has it by now.
 
         :param now: the time (epoch seconds).
-        :param settled: the manifest states what this run knows to be paid for.
+        :param manifest_is_complete: the manifest has all requests of this run that are paid for.
         """
         there = self._read(self._name)
         if there is None or not self._is_mine(there):
             return
         is_old = there.killed_since is not None and there.killed_since < now - OUTPUT_LIVES
-        if settled and (there.has_asked_for_all or is_old):
+        if manifest_is_complete and (there.has_searched_for_all or is_old):
             self._files.remove(self._name)
             return
         left = replace(there, until=now)
-        if settled and there.killed_since is not None:  # what is left is that of the other run
+        if manifest_is_complete and there.killed_since is not None:  # only the killed run remains
             left = replace(left, began=there.killed_since, items=there.killed_items, killed_since=None, killed_items="")
         self._files.write(self._name, json.dumps(asdict(left)))
 
@@ -209,12 +211,12 @@ class Claims:
 
     def _taken(self, claim: Claim | None) -> SegmindConfigError:
         where = self._files.uri(self._name)
-        who = f"another run has worked on {where}: the claim of this one is missing"
+        what = f"another run has worked on the batch: the claim of this run, {where}, is missing"
         if claim is not None:
-            until = f"its claim ends when it does, or {claim.until:.0f} (epoch seconds) where Airflow reports no state"
-            who = f"another run works on {where}: {claim}; {until}"
+            until = f"at {claim.until:.0f} (epoch seconds) if Airflow does not report its state"
+            what = f"another run is working on the batch: {claim}; its claim {where} ends with it, or {until}"
         return SegmindConfigError(
-            who,
-            next_step="Nothing more was sent by this one: another try, or a clear, works once that has ended.",
+            what,
+            next_step="This run has stopped submitting. Retry or clear the task when the other run has ended.",
             retryable=True,
         )

@@ -18,7 +18,14 @@ from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
-from airflow_provider_segmind.storage.paths import fresh, is_same, object_path, probe, refused_early, storage_errors
+from airflow_provider_segmind.storage.paths import (
+    is_same,
+    object_path,
+    probe,
+    refused_early,
+    storage_errors,
+    uncached_fs,
+)
 from airflow_provider_segmind.storage.sidecar import About, find_done, sidecar_of
 
 if TYPE_CHECKING:
@@ -88,7 +95,7 @@ class Destination:
             return True
         path = self._path()
         with refused_early("destination", path):
-            return bool(fresh(path).isdir(path.path))
+            return bool(uncached_fs(path).isdir(path.path))
 
     def _name(self, key: str) -> str:
         """
@@ -151,7 +158,7 @@ class Destination:
                 continue
             for there in (path, sidecar_of(path)) if self.options.keeps_sidecar else (path,):
                 with refused_early("destination", there):
-                    if fresh(there).exists(there.path):
+                    if uncached_fs(there).exists(there.path):
                         raise SegmindConfigError(f"{there} is there already, and if_exists='fail'")
         return None
 
@@ -210,7 +217,7 @@ class Destination:
         for item in stored:
             path = object_path(str(item["uri"]), self.options.destination_conn_id)
             with storage_errors(path):
-                fs = fresh(path)
+                fs = uncached_fs(path)
                 if not fs.exists(path.path) or fs.size(path.path) != item.get("bytes"):
                     return False
         return True
@@ -219,9 +226,9 @@ class Destination:
         """Return what writes previews; of another input than was submitted there is none."""
         if not self.serves_previews:
             return None
-        from airflow_provider_segmind.storage.previews import Previews
+        from airflow_provider_segmind.storage.preview_writer import PreviewWriter
 
-        return Previews(self.instance.dag_id, self._input)
+        return PreviewWriter(self.instance.dag_id, self._input)
 
     def _input(self) -> bytes | None:
         """Return the input as it was submitted. A resumed task reads it again, and it may have changed meanwhile."""

@@ -1,33 +1,34 @@
 """
-The life of a request: how a want is paid for once, whatever crashes on the way.
+The life of a request: how a want is paid for once, wherever a process fails.
 
 Theory of operation:
 
-1. Segmind bills every submit, has no idempotency key and no cancel call. GETs are free. So everything here turns on
-   one question: may this POST be sent? *In doubt, never pay.*
-2. A want has a request record (``record.py``). Before the POST leaves, the record says INTENDED and is written; right
-   after the response it says SUBMITTED with the request id and is written. So a process that dies leaves either
-   nothing (nothing was sent), a request id (reattach to it), or an INTENDED record: an unknown outcome.
-3. An unknown outcome is resolved: a mark on this machine proves that the POST never left (``marks.py``: submit); else
-   the request history (``resolve.py``) shows the request (reattach), or a later row proves that the submit was never
-   accepted (submit), or neither. Then ``on_lost_submit`` decides: ``fail`` leaves the record as it is and raises a
-   retryable error, so that the next try searches again; ``resubmit`` pays again.
-4. Where nothing is remembered but an earlier try may have submitted (the store was cleaned, or Airflow has none), the
-   history is asked before anything is submitted.
-5. What was submitted stays ours until it is delivered. Segmind forgets a request after an hour: then its history is
-   asked for the output. A history that does not answer, or says PENDING, is a retryable error, not "gone".
-6. Only three things lead back to a submit: the request FAILED (free), the submit was proven never accepted, or the
-   output is gone: refused in two tries after the record's hour, or known to nobody (or PENDING for more than a day) and
-   ``on_lost_submit="resubmit"``.
-7. A POST is sent once per intent. A 429 or a refused connection was not accepted. After a 5xx the history is asked
-   once before it is repeated. Anything else without a readable response is an unknown outcome.
+1. Segmind bills every submit and has neither idempotency keys nor a call to cancel a request. GETs are free. So the
+   question is always: may this POST be sent? *In doubt, never pay.*
+2. A want has a request record (``record.py``). Before the POST leaves, the record is written as INTENDED; right after
+   the response it is written as SUBMITTED, with the request id. So a process that fails leaves nothing (nothing was
+   sent), a request id (reattach to it), or an INTENDED record: an unknown outcome.
+3. An unknown outcome is resolved. A mark on this machine shows that the POST never left (``marks.py``: submit). Else
+   the request history is searched (``resolve.py``): it shows the request (reattach), or a later row shows that the
+   submit was never accepted (submit), or neither. In the last case ``on_lost_submit`` decides: ``fail`` leaves the
+   record as it is and raises a retryable error, so that the next try searches again; ``resubmit`` pays again.
+4. If the record is missing and an earlier try may have submitted (the store was cleaned, or Airflow has none), the
+   history is searched before anything is submitted.
+5. A submitted request is kept until its result is delivered. Its record at Segmind expires after an hour; then the
+   history is asked for the output. A history that does not respond, or reports PENDING, is a retryable error: it does
+   not show that the output is missing.
+6. Only three events lead back to a submit: the request FAILED (free), the submit was never accepted, or the output is
+   missing. An output is missing if it was refused in two tries after its record has expired, or if the history does
+   not know it (or reports PENDING for more than a day) and ``on_lost_submit="resubmit"``.
+7. A POST is sent once per intent. A 429 or a refused connection was not accepted. After a 5xx the history is searched
+   once before the POST is repeated. Any other end without a readable response is an unknown outcome.
 8. The task returns: DELIVERED. Airflow reports the success: CLOSED, and the next try of a cleared task is a new want.
    A task that failed in between returns the same result again.
 
-A single request is a batch of one: every method takes any number of wants. What goes wrong with one want is put into
-its ``error`` and does not concern the others; what concerns all is raised. Nothing here knows Airflow, reads a clock or
-opens a socket: that is behind the ports (``ports.py``), so ``tests/simulation/`` runs this very code in a world where
-everything goes wrong.
+A single request is a batch of one: every method takes any number of wants. An error of one want is put into its
+``error`` and does not affect the others; an error of all wants is raised. The engine does not import Airflow, read a
+clock or open a socket: these are behind the ports (``ports.py``), so that ``tests/simulation/`` runs the same code in a
+simulated world with faults.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.execution.deliver import Deliverer
 from airflow_provider_segmind.execution.ports import Clock, Records, Segmind, Storage
 from airflow_provider_segmind.execution.record import RequestRecord, State, right_of
-from airflow_provider_segmind.execution.recover import Recovery, still_on_its_way
+from airflow_provider_segmind.execution.recover import Recovery, still_pending
 from airflow_provider_segmind.execution.resolve import Outcome, Verdict, resolve
 from airflow_provider_segmind.execution.submit import Submitter
 from airflow_provider_segmind.execution.want import Rules, Want
@@ -56,22 +57,22 @@ from airflow_provider_segmind.protocol.wire import HistoryRow, Result
 log = logging.getLogger(__name__)
 
 #: Seconds for which the history is searched after a 5xx.
-_AFTER_ERROR = 1.0
-#: A request that was found in the history and has FAILED may be another want's: then it is searched for again.
-_ROUNDS = 4
-#: Seconds after which the history is asked again, should a process have been suspended meanwhile.
-_ASKED_FOR = 60.0
+_SEARCH_AFTER_5XX = 1.0
+#: Searches at most: a FAILED request that was found in the history may be another want's; then the search is repeated.
+_MAX_ROUNDS = 4
+#: Seconds for which a search of the history counts; after that the process may have been suspended.
+_SEARCH_VALID_FOR = 60.0
 
 
 class Engine:
     """
-    Work on the wants of one task instance, in one process.
+    Submit, reattach, resolve, recover and deliver the wants of one task instance, in one process.
 
-    :param segmind: the model at Segmind.
-    :param records: what is remembered between tries.
-    :param clock: the time.
-    :param rules: what the author decides.
-    :param completed: called once for each want whose result becomes known.
+    :param segmind: port to the model at Segmind.
+    :param records: port to the request records, which survive the process.
+    :param clock: port to the time.
+    :param rules: what the author of the DAG decides.
+    :param completed: called once for each want when its result becomes known.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class Engine:
         self.segmind, self.records, self.clock, self.rules = segmind, records, clock, rules
         self._recovery = Recovery(segmind, records, clock, rules, completed)
         self._deliverer = Deliverer(records, clock, self._recovery)
-        self._submitter = Submitter(segmind, records, clock, rules.model, self.recall, self.settle)
+        self._submitter = Submitter(segmind, records, clock, rules.model, self.recall, self.resolve_outcomes)
         self._given_up: set[str] = set()
         self._killed = False
-        self._left: list[RequestRecord] = []  # open, and not wanted any more
+        self._unwanted: list[RequestRecord] = []  # open requests that are no longer wanted
 
-    # --- take up what earlier tries left --------------------------------------------------------------------
+    # --- the records of earlier tries -------------------------------------------------------------------------
 
-    def take_up(
+    def load_records(
         self,
         wants: Sequence[Want],
         *manifests: Mapping[str, RequestRecord],
@@ -101,68 +102,69 @@ class Engine:
         killed_since: float | None = None,
     ) -> None:
         """
-        Give each want the record that is right of all that witnesses know.
+        Give each want its newest record, from the state store and the manifests.
 
-        :param begins: False where a try goes on that has taken them up before.
-        :param manifests: the rows of all manifests in the folder.
-        :param killed_since: since when another run worked on them that was killed (epoch seconds).
+        :param wants: of the task instance.
+        :param manifests: the rows of each manifest in the folder, by their keys.
+        :param begins: False when a try is resumed after a deferral.
+        :param killed_since: start of another run on these wants that was killed (epoch seconds); None if none was.
         """
         stored, self._killed = self.records.read(), killed_since is not None
         wanted = {want.record.key for want in wants}
-        self._left = [record for key, record in stored.items() if record.open and key not in wanted]
+        self._unwanted = [record for key, record in stored.items() if record.open and key not in wanted]
         for want in wants:
-            want.taken_up = True
+            want.loaded = True
             new = want.record
             rows = [manifest.get(new.key) for manifest in manifests]
             found, want.other = right_of(stored.get(new.key), rows, owner=self.rules.owner)
-            if found is None and self.records.unreadable:  # whatever it says: something may be paid for
+            if found is None and self.records.unreadable:  # the record may be of a request that is paid for
                 found = RequestRecord(key=new.key, state=State.INTENDED, doubt="lost")
             want.record = found.as_of(new) if found is not None else new
             if begins:
-                want.record.take_up(self.rules.owner, self.rules.try_number)
+                want.record.begin_try(self.rules.owner, self.rules.try_number)
             if begins and self.rules.ran_before and new.key not in stored:
-                want.record.forget(self.rules.began_at or 0.0)  # a manifest says nothing of what was submitted since
+                want.record.forget(self.rules.began_at or 0.0)  # a manifest may be older than the last submit
             if begins and killed_since is not None:
                 want.record.forget(killed_since)
 
     def log_earlier(self, wants: Sequence[Want]) -> None:
-        """Log what earlier tries left: what is taken up, and what is left behind."""
-        for record in self._left:
-            left = f"request {record.request_id}" if record.request_id else "a submit whose outcome is not known"
-            log.warning("The parameters changed: %s is left behind, and billed if it completes", left)
+        """Log the requests of earlier tries: those that are continued, and those that are no longer wanted."""
+        for record in self._unwanted:
+            what = f"request {record.request_id}" if record.request_id else "a submit with unknown outcome"
+            log.warning("The parameters changed: %s is no longer used, and is billed if it completes", what)
         known = [want.record.request_id for want in wants if want.record.open and want.record.request_id]
         if known:
             what = f"request {known[0]}" if len(known) == 1 else f"{len(known)} requests"
             log.info("Reattached to %s of an earlier try: nothing is billed again", what)
 
     def prepare(self, wants: Sequence[Want]) -> None:
-        """Find out what is there already, before anything is submitted."""
+        """Find the requests of earlier tries before anything is submitted."""
         self.recall(wants)
-        for _ in range(_ROUNDS):
-            self.settle(wants)
+        for _ in range(_MAX_ROUNDS):
+            self.resolve_outcomes(wants)
             self.refresh(wants)
             if not any(self._is_doubtful(want) for want in wants):
                 break
 
     def recall(self, wants: Sequence[Want]) -> None:
-        """Reattach to what another owner submitted, or no record holds, before anything is submitted again."""
+        """Reattach to requests of another owner, or without a record, before anything is submitted again."""
         for want in wants:
-            self._take_over(want)
-        lost = [want for want in wants if self._may_be_forgotten(want)]
-        if not lost:
+            self._use_record_of_other(want)
+        unrecorded = [want for want in wants if self._may_be_unrecorded(want)]
+        if not unrecorded:
             return
-        # Where there is a store, what it has lost was submitted long ago; a run may have been killed just now.
+        # A request that a store has lost is old, so the history lists it already; that of a killed run may be recent.
         timeout = 0.0 if self.records.available and not self._killed else self.rules.lost_submit_wait
-        log.info("Searching the request history for %d want(s) of which there may be no record", len(lost))
-        for want, verdict in zip(lost, self._resolve(lost, wants, timeout), strict=True):
-            want.asked_at = self.clock.now()
+        log.info("Searching the request history for %d request(s) that may have no record", len(unrecorded))
+        for want, verdict in zip(unrecorded, self._search_history(unrecorded, wants, timeout), strict=True):
+            want.searched_at = self.clock.now()
             if verdict.row is not None:
                 self._reattach(want, verdict.row, "recall")
             elif verdict.outcome is Outcome.NO_RESPONSE:
                 want.error = want.unknown(self.rules.model, verdict.error, nothing_sent=True)
-        self.records.put(want.record for want in lost if want.record.open)
+        self.records.put(want.record for want in unrecorded if want.record.open)
 
-    def _take_over(self, want: Want) -> None:
+    def _use_record_of_other(self, want: Want) -> None:
         record, other = want.record, want.other
         if record.state is not State.WAITING or want.error is not None or other is None:
             return
@@ -170,32 +172,34 @@ class Engine:
         if other.replaces(record):
             want.record = other.instead_of(record).as_of(record)
             want.record.run_again()
-            if want.record.state is State.DELIVERED:  # nobody has checked that it is still there
+            if want.record.state is State.DELIVERED:  # its stored objects were not checked
                 want.record.undelivered()
 
-    def _may_be_forgotten(self, want: Want) -> bool:
-        record, asked = want.record, self.clock.now() - want.asked_at < _ASKED_FOR
-        return record.state is State.WAITING and record.forgotten_since is not None and want.error is None and not asked
+    def _may_be_unrecorded(self, want: Want) -> bool:
+        record, searched = want.record, self.clock.now() - want.searched_at < _SEARCH_VALID_FOR
+        return (
+            record.state is State.WAITING and record.forgotten_since is not None and want.error is None and not searched
+        )
 
-    def settle(self, wants: Sequence[Want]) -> None:
-        """Resolve unknown outcomes: afterwards no want is INTENDED, or its ``error`` says why it still is."""
-        self._settle_here(wants)
+    def resolve_outcomes(self, wants: Sequence[Want]) -> None:
+        """Resolve unknown outcomes; a want that stays INTENDED has an ``error`` with the reason."""
+        self._resolve_by_marks(wants)
         doubtful = [want for want in wants if self._is_doubtful(want)]
         if not doubtful:
             return
         lost = any(want.record.doubt != "error" for want in doubtful)
-        timeout = self.rules.lost_submit_wait if lost else _AFTER_ERROR
-        log.info("Searching the request history for %d submit(s) whose outcome is not known", len(doubtful))
-        for want, verdict in zip(doubtful, self._resolve(doubtful, wants, timeout), strict=True):
-            self._settle(want, verdict)
+        timeout = self.rules.lost_submit_wait if lost else _SEARCH_AFTER_5XX
+        log.info("Searching the request history for %d submit(s) with unknown outcome", len(doubtful))
+        for want, verdict in zip(doubtful, self._search_history(doubtful, wants, timeout), strict=True):
+            self._apply_verdict(want, verdict)
         self.records.put(want.record for want in doubtful)
 
-    def _settle_here(self, wants: Sequence[Want]) -> None:
-        """Resolve what this machine knows: a process that died right before its POST has left its mark."""
+    def _resolve_by_marks(self, wants: Sequence[Want]) -> None:
+        """Resolve outcomes by marks: a process that failed right before its POST has left its mark on this machine."""
         for want in wants:
             mark = want.record.mark
             if self._is_doubtful(want) and mark is not None and self.segmind.take(mark):
-                log.info("The submit of %s never left this machine", self.rules.model)
+                log.info("The submit of %s was not sent: its mark is still on this machine", self.rules.model)
                 want.record.withdraw()
                 self.records.put([want.record])
 
@@ -203,31 +207,33 @@ class Engine:
     def _is_doubtful(want: Want) -> bool:
         return want.record.state is State.INTENDED and want.error is None
 
-    def _settle(self, want: Want, verdict: Verdict) -> None:
+    def _apply_verdict(self, want: Want, verdict: Verdict) -> None:
         record, outcome = want.record, verdict.outcome
         if verdict.row is not None:
             self._reattach(want, verdict.row, "recall" if record.intended_at is None else "intent")
         elif outcome is Outcome.NEVER_ACCEPTED:
-            log.info("The submit of %s never reached Segmind: later requests are listed, it is not", self.rules.model)
+            log.info(
+                "The submit of %s was not accepted: the request history lists later requests only", self.rules.model
+            )
             record.withdraw()
         elif outcome is Outcome.NO_RESPONSE:
             want.error = want.unknown(self.rules.model, verdict.error)
         elif record.doubt == "error" and not verdict.foreign:
             self._give_up(want)
         elif self.rules.on_lost_submit == "resubmit" and record.key not in self._given_up:
-            log.warning("%s Submitting again: on_lost_submit='resubmit'", want.unknown(self.rules.model))
+            log.warning("%s Submitting again because of on_lost_submit='resubmit'", want.unknown(self.rules.model))
             self._given_up.add(record.key)
             self._give_up(want)
         else:
             want.error = want.unknown(self.rules.model)
 
     def _give_up(self, want: Want) -> None:
-        """Take a submit that the history does not show for refused; it is asked again before a later try submits."""
+        """Treat a submit that the history does not show as refused; a later try searches again before it submits."""
         want.record.withdraw()
         want.record.forget(want.record.intended_at or self.rules.began_at or 0.0)
-        want.asked_at = self.clock.now()
+        want.searched_at = self.clock.now()
 
-    def _resolve(self, sought: Sequence[Want], wants: Sequence[Want], timeout: float) -> list[Verdict]:
+    def _search_history(self, sought: Sequence[Want], wants: Sequence[Want], timeout: float) -> list[Verdict]:
         taken = {want.record.request_id for want in wants if want.record.request_id}
         taken.update(request_id for want in wants for request_id in want.record.earlier)
         oldest, began = self.clock.now() - OUTPUT_LIVES, self.rules.began_at or 0.0
@@ -236,8 +242,8 @@ class Engine:
 
     def _reattach(self, want: Want, row: HistoryRow, found: Literal["intent", "recall"]) -> None:
         log.info("Reattached to request %s of an earlier submit: nothing is billed again", row.request_id)
-        made = created(row)
-        at = self.clock.now() if made is None else made - (self.segmind.skew or 0.0)
+        accepted_at = created(row)  # by Segmind's clock
+        at = self.clock.now() if accepted_at is None else accepted_at - (self.segmind.skew or 0.0)
         want.record.submitted(row.request_id, at=at, found=found)
 
     # --- submit -----------------------------------------------------------------------------------------------
@@ -251,32 +257,32 @@ class Engine:
         """The error that ended the submits for all wants; a rate limit is one."""
         return self._submitter.limited or self._submitter.halted
 
-    # --- a request whose record Segmind may have dropped -------------------------------------------------------
+    # --- requests whose record may have expired ----------------------------------------------------------------
 
     def refresh(self, wants: Iterable[Want]) -> None:
-        """Ask for the requests that are so old that Segmind may have forgotten them."""
+        """Recover the requests that are so old that their records at Segmind may have expired."""
         for want in wants:
             record = want.record
             if record.state is State.SUBMITTED and want.error is None and self._recovery.age(record) > RECORD_SURE:
                 want.guarded(self._recovery.recover)
                 if want.error is not None and not isinstance(want.error, SegmindRequestExpiredError):
-                    log.warning("%s", want.error)  # not known now: it is waited for, and known then
+                    log.warning("%s", want.error)  # unknown for now: the wait for the request finds out
                     want.error = None
 
     # --- the end of a wait, and delivery -----------------------------------------------------------------------
 
     def ended(self, want: Want, event: Event) -> None:
-        """Take in the event that ended the wait for a want's request; what it reports is put into the want."""
+        """Apply the event that ended the wait for a want's request; an error is put into the want."""
         want.guarded(lambda want: self._ended(want, event))
 
     def _ended(self, want: Want, event: Event) -> None:
         record = want.record
         if record.request_id is None and record.state in (State.WAITING, State.INTENDED):
-            record.submitted(event.request_id, at=self.clock.now())  # nothing but the event remembers
+            record.submitted(event.request_id, at=self.clock.now())  # the event is the only record
         if event.request_id != record.request_id:
-            raise SegmindEventError(f"it is about request {event.request_id:.60}", request_id=record.request_id)
+            raise SegmindEventError(f"the event is about request {event.request_id:.60}", request_id=record.request_id)
         if record.state is not State.SUBMITTED:
-            return  # delivered twice, or late: everything is known already
+            return  # the event came twice, or late: everything is known already
         if isinstance(event, CompletedEvent):
             self._recovery.has_result(want, event.result)
         elif isinstance(event, FetchEvent):
@@ -285,7 +291,7 @@ class Engine:
             record.free()
             self.records.put([record])
             error = error_from_dict(event.error)
-            error.retryable = error.retryable or record.doubt is not None  # it was perhaps another want's
+            error.retryable = error.retryable or record.doubt is not None  # the request may have been another want's
             raise error
         else:
             error = error_from_dict(event.error)
@@ -293,12 +299,12 @@ class Engine:
                 raise error
             self._recovery.recover(want)
             if record.state is State.SUBMITTED:
-                raise still_on_its_way(error)
+                raise still_pending(error)
 
     def deliver(self, wants: Sequence[Want], storage: Storage | None, *, by: str | None = None) -> None:
         """Store the outputs of the COMPLETED wants, see :meth:`.Deliverer.deliver`."""
         self._deliverer.deliver(wants, storage, by=by)
 
     def still_delivered(self, want: Want, storage: Storage | None) -> None:
-        """Check what an earlier try delivered, see :meth:`.Deliverer.check`."""
+        """Check the stored objects of an earlier try, see :meth:`.Deliverer.check`."""
         self._deliverer.check(want, storage)

@@ -1,4 +1,4 @@
-"""The folder of a batch in a storage: its small files, and the outputs of its wants."""
+"""The folder of a batch in a storage: its files are read and written here. Their content: ``manifest.py``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 class StorageFolder:
     """
-    The files of a batch's folder, see :class:`.manifest.Files`.
+    The files of a batch's folder, see :class:`.claim.Files`.
 
     :param destination: URI of the folder.
     :param conn_id: Airflow connection of the storage.
@@ -43,15 +43,15 @@ class StorageFolder:
         return sizes_in(self._folder)
 
     def read(self, name: str) -> bytes | None:
-        """Return a file; None where there is none."""
+        """Return the content of a file; None if it is missing."""
         return read_bytes(self._folder / name)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file whole: readers see the old one or the new one."""
+        """Write a file; readers see the old one or the new one."""
         publish_text(text, self._folder / name)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         remove(self._folder / name)
 
     def probe(self, name: str) -> None:
@@ -81,8 +81,8 @@ class FolderStorage:
         return self.folder.destination
 
     def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
-        """Store a few at once."""
-        self.hook.get_conn()  # made once, here: it is shared by the threads
+        """Store the outputs in parallel."""
+        self.hook.get_conn()  # created once here, because the threads share it
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-store") as pool:
             for number, outcome in enumerate(pool.map(self._outcome, results)):
                 stored(number, outcome)
@@ -93,7 +93,7 @@ class FolderStorage:
             return self._store(self.wants[key], result)
         except SegmindError as error:
             return error
-        except OSError as error:  # this machine's own disk
+        except OSError as error:  # the temporary files of this machine
             return SegmindStorageError(f"{type(error).__name__}: {error}")
 
     def _store(self, want: Want, result: Result) -> list[dict[str, Any]]:
@@ -109,5 +109,5 @@ class FolderStorage:
         return [item.to_dict() for item in stored]
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
-        """Return True: :meth:`.BatchFolder.miss` compares a thousand objects with one listing."""
+        """Return True: :meth:`.BatchFolder.mark_missing` compares all objects with one listing."""
         return True

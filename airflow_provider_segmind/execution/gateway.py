@@ -1,4 +1,4 @@
-"""Segmind behind the engine's port: one model over one connection."""
+"""The engine's port to Segmind (one model over one connection), and its clock."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ from airflow_provider_segmind.retry_budget import ONCE, RetryBudget
 log = logging.getLogger(__name__)
 
 _ROWS = 100
-#: Seconds after which the history is asked again for a request that it does not know.
-_ASKED_AGAIN = 0.5
+#: Seconds after which the history is asked again for a request that it does not have.
+_SECOND_QUERY_AFTER = 0.5
 _HISTORY_BUDGET = RetryBudget(attempts=2, seconds=5.0)
 
 
 def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
     """
-    Raise SegmindInsufficientCreditsError where the balance is too low.
+    Raise SegmindInsufficientCreditsError if the balance is too low.
 
-    :param least: credits; None to take the connection's ``min_remaining_credits``, if it has any.
+    :param hook: the connection.
+    :param least: credits; None for the connection's ``min_remaining_credits``, if set.
     """
     least = hook.settings.min_remaining_credits if least is None else least
     if least is None:
@@ -52,13 +53,13 @@ def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
     balance = hook.get_credits().total
     if balance < least:
         raise SegmindInsufficientCreditsError(
-            f"the balance is {balance:g} credits, min_remaining_credits asks for {least:g}: nothing was submitted"
+            f"the balance is {balance:g} credits, min_remaining_credits is {least:g}: nothing was submitted"
         )
 
 
 @contextmanager
 def _paid_for() -> Iterator[None]:
-    """Make a refusal retryable: the request was submitted, so another try asks for it again."""
+    """Make a refusal retryable: the request is paid for, so another try has to ask for it again."""
     try:
         yield
     except SegmindError as error:
@@ -75,7 +76,7 @@ class SegmindModel:
     :param hook: the connection.
     :param model: the slug.
     :param workflow: the slug is that of a workflow.
-    :param min_remaining_credits: submit nothing while the balance is below this; None to take the connection's.
+    :param min_remaining_credits: submit nothing while the balance is lower (credits); None for the connection's value.
     """
 
     hook: SegmindHook
@@ -89,10 +90,10 @@ class SegmindModel:
         return self.hook.get_conn().skew
 
     def open(self) -> None:
-        """Respect the rate limit that another task of this machine has met, and the balance; and connect."""
+        """Check the rate limit that another task of this machine has met and the balance, and connect."""
         if until := read_limit(self.hook.settings.gateway, self.hook.segmind_conn_id):
             reset_at = datetime.fromtimestamp(until, UTC)
-            raise SegmindRateLimitedError("another task of this machine met it", reset_at=reset_at)
+            raise SegmindRateLimitedError("another task on this machine has met it", reset_at=reset_at)
         respect_the_balance(self.hook, self.min_remaining_credits)
         self.hook.get_conn().connect()
 
@@ -103,15 +104,15 @@ class SegmindModel:
         return url
 
     def mark(self) -> str | None:
-        """Make a mark."""
+        """Create a mark."""
         return marks.make()
 
     def take(self, mark: str) -> bool:
-        """Remove a mark, and return whether it was there."""
+        """Remove a mark, and return whether it existed."""
         return marks.take(mark)
 
     def submit(self, bodies: Sequence[Mapping[str, Any]], *, may_leave: MayLeave, responded: Responded) -> None:
-        """Submit a few at once."""
+        """Submit the bodies in parallel."""
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="segmind-submit") as pool:
             futures = {pool.submit(self._submit, number, body, may_leave): number for number, body in enumerate(bodies)}
             unread = dict(futures)
@@ -119,7 +120,7 @@ class SegmindModel:
                 for future in as_completed(futures):
                     responded(unread.pop(future), self._response(future))
             finally:
-                for future, number in unread.items():  # the task is being ended: what was answered is paid for
+                for future, number in unread.items():  # the task is being ended, but these are paid for
                     try:
                         responded(number, self._response(future))
                     except Exception:
@@ -162,8 +163,8 @@ class SegmindModel:
         )
 
     def history_row(self, request_id: str) -> HistoryRow | None:
-        """Return one request's row; a 404 counts where it is given twice."""
-        for pause in (_ASKED_AGAIN, 0.0):
+        """Return the row of one request; None after a second 404."""
+        for pause in (_SECOND_QUERY_AFTER, 0.0):
             try:
                 page = self.hook.get_history_page(request_id, budget=_HISTORY_BUDGET)
             except SegmindRequestExpiredError:
@@ -173,14 +174,14 @@ class SegmindModel:
         return None
 
     def is_same(self, url: str, content: bytes) -> bool:
-        """Return whether this is what an upload URL holds; raise where it cannot be read."""
+        """Return whether an upload URL has this content; raise SegmindDownloadError if it cannot be read."""
         try:
-            there = self.hook.get_conn().download(url, io.BytesIO(), max_bytes=len(content), budget=_HISTORY_BUDGET)
+            fetched = self.hook.get_conn().download(url, io.BytesIO(), max_bytes=len(content), budget=_HISTORY_BUDGET)
         except (SegmindDownloadError, SegmindForbiddenHostError):
             raise
-        except SegmindOutputError:  # it is larger
+        except SegmindOutputError:  # it has more bytes
             return False
-        return there.sha256 == hashlib.sha256(content).hexdigest()
+        return fetched.sha256 == hashlib.sha256(content).hexdigest()
 
 
 class SystemClock:

@@ -10,7 +10,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.execution.waves import shown
-from airflow_provider_segmind.lineage import TaskLineage, manifest, urls_in
+from airflow_provider_segmind.lineage import TaskLineage, object_details, urls_in
 from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.redaction import redacted
@@ -73,7 +73,9 @@ def batch_lineage(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, 
     for want in made:
         row, inputs, shown = want.record, list(urls_in(want.body)), redacted(want.body)
         cost = ((row.result or {}).get("metrics") or {}).get("cost")
-        found += [manifest(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()]
+        found += [
+            object_details(item, value["model"], row.request_id, cost, inputs, shown) for item in row.stored or ()
+        ]
     return TaskLineage(
         model=value["model"],
         parameters=redacted(shared or {}),

@@ -1,8 +1,8 @@
 """
-The folder of a batch: its manifest (JSON Lines), which states what became of each want, and its claim.
+The manifest of a batch: a JSON Lines file in its folder with one request record for each want.
 
 Rows are identified by their content, and every manifest in the folder is read: a task that was renamed, or a chunk that
-moved to another map index, finds what is there. The claim: ``claim.py``.
+moved to another map index, finds what is stored. The claim beside it: ``claim.py``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def write_manifest(rows: Iterable[RequestRecord]) -> str:
 
 
 def rows_of(text: str) -> tuple[dict[str, RequestRecord], list[str]]:
-    """Return the rows of a manifest by their keys, and what is wrong with the lines that cannot be read."""
+    """Return the rows of a manifest by their keys, and the errors of the lines that cannot be read."""
     rows: dict[str, RequestRecord] = {}
     faults = []
-    for number, line in enumerate(text.split("\n"), 1):  # no splitlines(): a text may hold a line separator
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines(): a text may contain a line separator
         if not line.strip():
             continue
         try:
@@ -48,9 +48,11 @@ def rows_of(text: str) -> tuple[dict[str, RequestRecord], list[str]]:
 
 def read_manifest(text: str, *, where: str) -> dict[str, RequestRecord]:
     """
-    Return the rows by their keys; fields of a row that this version does not know are ignored.
+    Return the rows by their keys; unknown fields of a row are ignored.
 
-    :raises SegmindConfigError: a line cannot be read: what is paid for would be forgotten.
+    :param text: the manifest.
+    :param where: its URI, for errors.
+    :raises SegmindConfigError: a line cannot be read: without it a paid request would be submitted again.
     """
     rows, faults = rows_of(text)
     if faults:
@@ -59,14 +61,14 @@ def read_manifest(text: str, *, where: str) -> dict[str, RequestRecord]:
 
 
 def newest_of_one(row: RequestRecord, before: RequestRecord | None) -> RequestRecord:
-    """Return which of two rows of one content is right: a later try's process of the same owner may have written."""
+    """Return the newer of two rows with one key: a later try of the same owner may have written ``before``."""
     return row if before is None or before.owner != row.owner else newest((row, before)) or row
 
 
 def _unreadable(where: str, what: str) -> SegmindConfigError:
     return SegmindConfigError(
         f"manifest {where}, {what}",
-        next_step="Restore it, or remove it: then what only the manifest knows is submitted, and billed, again.",
+        next_step="Restore it. Or remove it: then requests that only the manifest has are submitted and billed again.",
     )
 
 
@@ -74,9 +76,9 @@ class BatchFolder:
     """
     The manifests and claims in the folder of a batch.
 
-    :param files: what is in the folder.
+    :param files: the files in the folder.
     :param instance: the task instance: it names the manifest.
-    :param is_working: returns whether another task instance may still work; None where nobody knows.
+    :param is_working: returns whether another task instance may still be working; None if Airflow does not report it.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class BatchFolder:
     ) -> None:
         self._files, self._manifest = files, f"{instance.file_name}{_SUFFIX}"
         self.claims = Claims(files, instance, is_working)
-        #: True where a line of another task's manifest could not be read: what it stated may be paid for.
+        #: True if a line of another task's manifest could not be read: its request may be paid for.
         self.damaged = False
 
     @property
@@ -110,7 +112,7 @@ class BatchFolder:
         if not text.strip() or "\ufffd" in text:
             faults.append("it is empty, or not UTF-8")
         for fault in faults:
-            log.warning("Manifest %s, %s; its other lines count", self._files.uri(name), fault)
+            log.warning("Ignoring a part of manifest %s: %s", self._files.uri(name), fault)
             self.damaged = True
         return rows
 
@@ -118,7 +120,7 @@ class BatchFolder:
         content, where = self._files.read(name), self._files.uri(name)
         if content is None:
             return {}
-        if not content.strip():  # none of ours: it was cut
+        if not content.strip():  # we do not write an empty one: it was truncated
             raise _unreadable(where, "it is empty")
         try:
             return read_manifest(content.decode(), where=where)
@@ -127,16 +129,16 @@ class BatchFolder:
 
     @property
     def has_manifest(self) -> bool:
-        """True where this task's own manifest is there."""
+        """True if the manifest of this task exists."""
         return self._files.read(self._manifest) is not None
 
     def probe(self) -> None:
-        """Write a few bytes and delete them: a folder that cannot be written costs no request."""
+        """Raise SegmindConfigError if the folder cannot be written, before anything is submitted."""
         self._files.probe(self._manifest)
 
     def write(self, rows: Sequence[RequestRecord]) -> None:
         """
-        Write the manifest; rows of other items (an earlier run's) stay below.
+        Write the manifest; rows of other items (of an earlier run) stay at its end.
 
         :raises SegmindConfigError: this run has lost its claim.
         """
@@ -148,12 +150,14 @@ class BatchFolder:
 
     # --- outputs ----------------------------------------------------------------------------------------------
 
-    def miss(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
-        """Note which stored outputs are missing from the folder, or are of another size: they are fetched again."""
+    def mark_missing(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
+        """Mark stored outputs that are missing from the folder, or have another size: they are fetched again."""
         for want in wants:
             row = want.record
             stored = {str(found["uri"]).rpartition("/")[2]: found.get("bytes") for found in row.stored or ()}
             missing = sorted(name for name, size in stored.items() if names.get(name) != size)
             if row.state is State.DELIVERED and missing:
-                log.warning("Item %d: %s is missing from the folder, or changed", row.index, missing)
+                log.warning(
+                    "Item %d: %s is missing from the folder, or has another size: fetching it again", row.index, missing
+                )
                 row.undelivered()

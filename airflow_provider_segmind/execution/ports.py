@@ -1,7 +1,7 @@
 """
-The four ports of the engine.
+The four ports of the engine: Segmind, request records, storage and clock.
 
-In production they are Segmind, Airflow's task state store, a storage and the clock of this machine; in
+In production they are a connection, Airflow's task state store, an object storage and the clock of this machine; in
 ``tests/simulation/`` they are a simulated world.
 """
 
@@ -14,13 +14,13 @@ from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.protocol.wire import HistoryPage, HistoryRow, RequestStatus, Result
 
-#: Takes the number of a body, and its request id or what went wrong.
+#: Takes the number of a body, and its request id or the error.
 Responded = Callable[[int, str | SegmindError], None]
 
-#: Takes the number of a body, and returns why it must not be sent any more, if it must not.
+#: Takes the number of a body, and returns an error if it must not be sent any more.
 MayLeave = Callable[[int], SegmindError | None]
 
-#: Takes the number of a result, and its stored objects or what went wrong.
+#: Takes the number of a result, and its stored objects or the error.
 Stored = Callable[[int, list[dict[str, Any]] | SegmindError | None], None]
 
 
@@ -29,7 +29,7 @@ class Segmind(Protocol):
 
     @property
     def skew(self) -> float | None:
-        """Seconds by which Segmind's clock is ahead of ours; None where no response has told."""
+        """Seconds by which Segmind's clock is ahead of ours; None before a response had a date."""
 
     def open(self) -> None:
         """Do what can fail before a submit: connect, respect a known rate limit, check the balance."""
@@ -38,22 +38,22 @@ class Segmind(Protocol):
         """Upload an input and return its URL."""
 
     def mark(self) -> str | None:
-        """Make a mark that is removed right before a POST leaves, see ``marks.py``; None where there can be none."""
+        """Create a mark that is removed right before a POST leaves, see ``marks.py``; None if that is not possible."""
 
     def take(self, mark: str) -> bool:
-        """Remove a mark, and return whether it was there: only one process removes it."""
+        """Remove a mark, and return whether it existed: only one process can remove it."""
 
     def submit(self, bodies: Sequence[Mapping[str, Any]], *, may_leave: MayLeave, responded: Responded) -> None:
         """
         Submit each body once.
 
         :param bodies: the parameters of each.
-        :param may_leave: asked right before each POST leaves, in its thread.
-        :param responded: called as each response arrives, in this thread; also where the task is being ended.
+        :param may_leave: called right before each POST leaves, in its thread.
+        :param responded: called as each response arrives, in this thread; also while the task is being ended.
         """
 
     def status(self, request_id: str) -> RequestStatus:
-        """Return the status of a request; raise SegmindRequestExpiredError where Segmind does not know it."""
+        """Return the status of a request; raise SegmindRequestExpiredError if it is unknown."""
 
     def result(self, request_id: str) -> Result:
         """Return the result of a completed request."""
@@ -68,36 +68,36 @@ class Segmind(Protocol):
         """
 
     def history_row(self, request_id: str) -> HistoryRow | None:
-        """Return the row of one request of this key; None where the history does not know it."""
+        """Return the row of one request of this key; None if the history does not have it."""
 
     def is_same(self, url: str, content: bytes) -> bool:
-        """Return whether this is what an upload URL holds."""
+        """Return whether an upload URL has this content."""
 
 
 class Records(Protocol):
     """The request records of one task instance."""
 
-    #: False where nothing is kept between two tries.
+    #: False if nothing is kept between two tries.
     available: bool
-    #: True where something was kept that this version cannot read.
+    #: True if a record was kept that this version cannot read.
     unreadable: bool
 
     def read(self) -> dict[str, RequestRecord]:
         """Return the records by their keys, and set ``unreadable``."""
 
     def put(self, records: Iterable[RequestRecord]) -> None:
-        """Write these records; when it returns they survive the process."""
+        """Write records; after that they survive the process."""
 
     def forget(self, records: Iterable[RequestRecord]) -> None:
-        """Drop records that are kept elsewhere by now."""
+        """Delete records that are kept in the manifest by now."""
 
 
 class Storage(Protocol):
-    """Where outputs go."""
+    """Where outputs are stored."""
 
     @property
     def destination(self) -> str:
-        """Where, before placeholders are filled in."""
+        """The destination, before placeholders are replaced."""
 
     def store(self, results: Sequence[tuple[str, Result]], stored: Stored) -> None:
         """
@@ -108,11 +108,11 @@ class Storage(Protocol):
         """
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether objects that were stored are still there."""
+        """Return whether stored objects still exist."""
 
 
 class Clock(Protocol):
-    """Time. A process that is started later has another one, which may differ by minutes."""
+    """The time. The clocks of two processes may differ by minutes."""
 
     def now(self) -> float:
         """Return the time (epoch seconds)."""

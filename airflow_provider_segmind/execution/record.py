@@ -1,21 +1,21 @@
 """
-The request record: what is known of one want, its states, and which of several witnesses is right. Pure.
+The request record: the state of one want, its transitions, and which of several copies is right. Pure.
 
-A *want* is one image with its parameters that a task instance, or an item of a batch, is asked for, until a try that
-really succeeded. Its record is kept in Airflow's task state store and, for a batch, in the manifest::
+A *want* is one image with its parameters that a task instance, or an item of a batch, has to deliver until a try has
+succeeded. Its record is kept in Airflow's task state store and, for a batch, in the manifest::
 
     WAITING ──intend──> INTENDED ──submitted──> SUBMITTED ──completed──> COMPLETED ──delivered──> DELIVERED ──> CLOSED
        ^                    │                       │                        │
-       └────── withdraw ────┴── (failed: free) ─────┴── (output is gone) ────┘        FAILED: given up in this run
+       └────── withdraw ────┴── (failed: free) ─────┴── (output missing) ────┘        FAILED: given up in this run
 
 * INTENDED is written before the POST leaves. Without a request id it is an *unknown outcome*: it may be billed.
-* SUBMITTED and COMPLETED are paid for, or will be. Nothing but proof leads from there back to WAITING.
-* DELIVERED: the task returned it, which is not yet a success. CLOSED: Airflow has reported the success; the next want
-  begins. FAILED is of a batch: what a next run does with it is decided by :meth:`RequestRecord.run_again`.
+* SUBMITTED and COMPLETED are paid for, or will be. Only evidence that nothing is owed leads back to WAITING.
+* DELIVERED: the task has returned the result, which is not yet a success. CLOSED: Airflow has reported the success, and
+  the next want begins. FAILED is used in a batch: :meth:`RequestRecord.run_again` decides what the next run does.
 
-Several witnesses may know the same want: the store, one or several manifests, an event. The one with the higher
-``counter`` is right, never the one with the later time: clocks of two workers differ. Each try begins to count where no
-earlier one gets to, so a process that Airflow believes dead cannot catch up. Counters of two owners are not compared.
+The store, several manifests and an event may each have a copy of the record. The copy with the higher ``counter`` is
+right, not the one with the later time: clocks of two workers differ. Each try starts its counter above all earlier
+tries, so a process that Airflow considers dead cannot overtake it. Counters of two owners are not compared.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_segmind.protocol.wire import Result
 
-#: More than one try ever counts.
+#: Distance between the counters of two tries: more than the changes in one try.
 _STEP = 1000
-#: So many requests of earlier wants are remembered.
-_EARLIER = 10
+#: Number of earlier requests that a record keeps.
+_MAX_EARLIER = 10
 #: Errors of a request that Segmind does not charge for.
 _FREE = {"SegmindRequestFailedError", "SegmindContentBlockedError"}
 
 
 class State(StrEnum):
-    """How far a want is, see the module's docstring."""
+    """The state of a want, see the module's docstring."""
 
     WAITING = "waiting"
     INTENDED = "intended"
@@ -49,44 +49,52 @@ class State(StrEnum):
 
 
 _RANK = {state: rank for rank, state in enumerate(State)}
-#: Of several rows of other wants, the one of the last of these states is of the most use.
-_USE = (State.CLOSED, State.WAITING, State.FAILED, State.INTENDED, State.SUBMITTED, State.COMPLETED, State.DELIVERED)
+#: States of another owner's record, in ascending order of preference.
+_PREFERENCE = (
+    State.CLOSED,
+    State.WAITING,
+    State.FAILED,
+    State.INTENDED,
+    State.SUBMITTED,
+    State.COMPLETED,
+    State.DELIVERED,
+)
 
 
 class RequestRecord(BaseModel):
     """
-    What is known of one want; also one line of a batch's manifest.
+    The state of one want; also one line of a batch's manifest.
 
-    :param key: the beginning of the fingerprint of model, parameters and gateway; never the key.
-    :param owner: the task instance that works on it.
+    :param key: the beginning of the fingerprint of model, parameters and gateway; not the API key.
+    :param owner: the task instance that is working on it.
     :param counter: grows with every change that its owner makes.
     :param state: see :class:`State`.
-    :param index: its place among a batch's items, from 0.
-    :param item: a batch item's own parameters; long texts are cut, signatures are masked.
-    :param input: an input that was read from storage: its URI, size and hash. By these the request is found where the
-        input cannot be read any more.
-    :param request_id: its Segmind request, once there is one.
-    :param intended_at: when the submit was about to be sent (epoch seconds); None also where that is not known.
-    :param skew: seconds by which Segmind's clock was ahead of ours then; None where no response told.
-    :param sent: the key of what was sent: an input may go in another way in a later try.
+    :param index: its position among the items of a batch, from 0.
+    :param item: the parameters of a batch item; long texts are cut, signatures are masked.
+    :param input: URI, size and hash of an input that was read from storage. They identify the request when the input
+        cannot be read any more.
+    :param request_id: of its request at Segmind, once it is known.
+    :param intended_at: when the submit was about to be sent (epoch seconds); None if unknown.
+    :param skew: seconds by which Segmind's clock was ahead of ours at that time; None if no response had a date.
+    :param sent: the key of the inputs as sent: a later try may send the input in another way.
     :param mark: of this submit, see ``marks.py``.
-    :param doubt: how its response was lost: ``lost``, or ``error`` where it was a 5xx, which Segmind may have accepted.
-    :param found: how its request was found in the history: by its ``intent``, or because nothing was remembered
-        (``recall``). Then it may be another want's with the same parameters; None where Segmind's response named it.
+    :param doubt: why the outcome is unknown: ``lost`` (no response), or ``error`` (a 5xx: it may be accepted).
+    :param found: how the request was found in the history: by its ``intent``, or without a record (``recall``). Then it
+        may be another want's with the same parameters. None if Segmind's response named it.
     :param submitted_at: when Segmind responded (epoch seconds).
     :param finished_at: when it was delivered or given up (epoch seconds).
     :param refused_at: when its output was refused (404, …) for the first time (epoch seconds).
-    :param uploaded: the address of an uploaded input, so that the next submit does not upload it again.
-    :param result: what Segmind returned, once it is complete (cost in credits, times in seconds).
+    :param uploaded: the URL of an uploaded input, so that the next submit does not upload it again.
+    :param result: the result, once it is known (cost in credits, times in seconds).
     :param stored: the stored objects, as in the XCom of an upscaling task.
-    :param destination: where they were to be stored, before placeholders are filled in.
-    :param refetched: what was stored has been lost: its cost was in the numbers of the run that delivered it first.
+    :param destination: where they are stored, before placeholders are replaced.
+    :param refetched: a stored object was missing and is fetched again: the cost was reported by an earlier run.
     :param stored_by: the task instance that stored them.
     :param error: why it was given up, as :meth:`SegmindError.to_dict`.
-    :param forgotten_since: from then on (epoch seconds) there may be a submit of this want that no record holds: the
-        store did not know it in a later try, a run was killed, or it was given up. From there on each process asks the
-        history before it submits.
-    :param earlier: requests that came to nothing, or were an earlier want's: none is taken for a submit of this one.
+    :param forgotten_since: since then (epoch seconds) there may be a submit of this want without a record: the store
+        did not have the record in a later try, a run was killed, or the submit was given up. While it is set, each
+        process searches the history before it submits.
+    :param earlier: ids of requests that failed or belong to an earlier want: they are not matched with this want.
     """
 
     model_config = ConfigDict(defer_build=True, extra="ignore")
@@ -124,12 +132,12 @@ class RequestRecord(BaseModel):
     def _becomes(self, state: State) -> None:
         self.state, self.counter = state, self.counter + 1
 
-    def take_up(self, owner: str, try_number: int) -> None:
-        """Begin a try with it: nothing that a process of an earlier try still writes counts higher."""
+    def begin_try(self, owner: str, try_number: int) -> None:
+        """Start a try: the counter exceeds everything that a process of an earlier try may still write."""
         self.owner, self.counter = owner, try_number * _STEP
 
     def intend(self, *, at: float, skew: float | None, mark: str | None = None, sent: str | None = None) -> None:
-        """Note that the submit is about to be sent; written before it is."""
+        """Record that the submit is about to be sent. The record has to be written before that."""
         self._becomes(State.INTENDED)
         self.intended_at, self.skew, self.mark, self.sent, self.doubt = at, skew, mark, sent, "lost"
         self.request_id = self.submitted_at = self.finished_at = self.refused_at = None
@@ -137,46 +145,46 @@ class RequestRecord(BaseModel):
         self.refetched = False
 
     def errored(self) -> None:
-        """Note that the submit was answered by a 5xx: Segmind may have accepted it all the same."""
+        """Record that the response was a 5xx: Segmind may have accepted the submit."""
         self._becomes(State.INTENDED)
         self.doubt = "error"
 
     def submitted(self, request_id: str, *, at: float, found: Literal["intent", "recall"] | None = None) -> None:
-        """Note its request; ``found`` where the history named it."""
+        """Record the request id; ``found`` if it is from the history."""
         self._becomes(State.SUBMITTED)
         self.found = found
         self.request_id, self.submitted_at, self.doubt, self.error = request_id, at, None, None
 
     def completed(self, result: Result) -> None:
-        """Note the result: from now on Segmind's own record is not needed any more."""
+        """Record the result: Segmind's own record is not needed any more."""
         self._becomes(State.COMPLETED)
         self.result = result.to_xcom()
 
     def refused(self, *, at: float) -> None:
-        """Note that the output was refused."""
+        """Record that the output was refused."""
         self._becomes(State.COMPLETED)
         self.refused_at = self.refused_at or at
 
     def delivered(
         self, stored: list[dict[str, Any]] | None, *, at: float, by: str | None = None, to: str | None = None
     ) -> None:
-        """Note that the task returns it."""
+        """Record that the task returns the result."""
         self._becomes(State.DELIVERED)
         self.stored, self.stored_by, self.destination = stored, by, to
         self.finished_at, self.refused_at, self.error = at, None, None
 
     def undelivered(self) -> None:
-        """Note that what was delivered is not in storage any more: it is fetched again."""
+        """Record that a stored object is missing: the output is fetched again."""
         self._becomes(State.COMPLETED if self.result else State.SUBMITTED)
         self.stored = self.finished_at = None
         self.refetched = True
 
     def close(self) -> None:
-        """Note that Airflow has reported the success: the next try is a new want."""
+        """Record that Airflow has reported the success: the next try is a new want."""
         self._becomes(State.CLOSED)
 
     def as_of(self, new: RequestRecord) -> RequestRecord:
-        """Return it with the item that it is now; of a CLOSED one the record of the want that begins after it."""
+        """Return this record with the current item; of a CLOSED record return that of the next want."""
         if self.state is State.CLOSED:
             known = RequestRecord(key=self.key, counter=self.counter, earlier=self._all_requests())
             return known.as_of(new)
@@ -185,18 +193,18 @@ class RequestRecord(BaseModel):
         return self
 
     def forget(self, since: float) -> None:
-        """Note that there may be a submit that no record holds, from a moment on (epoch seconds)."""
+        """Record that there may be a submit without a record since a moment (epoch seconds)."""
         self.forgotten_since = _earliest(self.forgotten_since, since)
 
     def _all_requests(self) -> list[str]:
-        return [*self.earlier, *([self.request_id] if self.request_id else [])][-_EARLIER:]
+        return [*self.earlier, *([self.request_id] if self.request_id else [])][-_MAX_EARLIER:]
 
     def replaces(self, mine: RequestRecord) -> bool:
         """
-        Return whether another owner's record is of more use to a want than its own.
+        Return whether a want should continue with this record of another owner instead of its own.
 
-        What it has delivered is there for all; its request is taken instead of a new one, and where its owner knew of
-        this want's request, and found that it came to nothing.
+        A delivered output can be used by all owners. A request is used instead of a new one, and also if its owner knew
+        the request of this want and found that it had failed.
         """
         if self.request_id is None or self.request_id in mine.earlier:
             return False
@@ -205,22 +213,22 @@ class RequestRecord(BaseModel):
         return mine.request_id is None or mine.request_id in self.earlier
 
     def instead_of(self, mine: RequestRecord) -> RequestRecord:
-        """Return this record of another owner for a want that goes on with it."""
+        """Return a copy of this record for a want of another owner that continues with it."""
         since = None if mine.doubt is None else mine.intended_at or 0.0
         return self.model_copy(
             update={
                 "owner": mine.owner,
                 "counter": mine.counter,
                 "forgotten_since": _earliest(mine.forgotten_since, self.forgotten_since, since),
-                "earlier": [*self.earlier, *mine._all_requests()][-_EARLIER:],
+                "earlier": [*self.earlier, *mine._all_requests()][-_MAX_EARLIER:],
             }
         )
 
     def withdraw(self, *, uploaded: bool = True) -> None:
         """
-        Note that nothing is outstanding. The moment of the intent stays: it still counts against a rate limit.
+        Record that nothing is outstanding. ``intended_at`` stays, because it counts against a rate limit.
 
-        :param uploaded: False to forget the uploaded input, too: the request failed, perhaps because of it.
+        :param uploaded: False to upload the input again: the request failed, perhaps because of the upload.
         """
         self._becomes(State.WAITING)
         self.earlier = self._all_requests()
@@ -231,9 +239,9 @@ class RequestRecord(BaseModel):
 
     def free(self) -> None:
         """
-        Note that its request FAILED, which is free.
+        Record that its request FAILED, which is free.
 
-        One that was found in the history need not be the one that was looked for: that is unknown again.
+        A request that was found in the history may be another want's: then the outcome is unknown again.
         """
         found = self.found
         self.withdraw(uploaded=False)
@@ -242,16 +250,16 @@ class RequestRecord(BaseModel):
             self.intended_at = self.intended_at if found == "intent" else None
 
     def failed(self, error: Mapping[str, Any], *, at: float) -> None:
-        """Note that it came to nothing in this run."""
+        """Record the error that ended the want in this run."""
         self._becomes(State.FAILED)
         self.error, self.finished_at = dict(error), at
 
     def run_again(self) -> None:
         """
-        Make ready for a run what an earlier one gave up.
+        Prepare a FAILED record for another run.
 
-        What Segmind charged for is fetched, not submitted again; what failed there was free. A submit whose outcome is
-        unknown stays so. Whether a request is still known is asked afterwards.
+        A billed request is fetched, not submitted again; a request that failed at Segmind was free. An unknown outcome
+        stays unknown. Whether Segmind still has the request is checked later.
         """
         if self.state is not State.FAILED:
             return
@@ -265,7 +273,7 @@ class RequestRecord(BaseModel):
         else:
             self.withdraw(uploaded=False)
 
-    # --- what it says ---------------------------------------------------------------------------------------
+    # --- properties -----------------------------------------------------------------------------------------
 
     @property
     def open(self) -> bool:
@@ -284,12 +292,12 @@ class RequestRecord(BaseModel):
 
     @property
     def moment(self) -> float:
-        """When something happened to it last (epoch seconds)."""
+        """The moment of the latest event (epoch seconds)."""
         return max(self.intended_at or 0.0, self.submitted_at or 0.0, self.finished_at or 0.0)
 
     @property
     def value(self) -> dict[str, Any]:
-        """What a task returns that has delivered it."""
+        """The result that a task returns."""
         return dict(self.result or {}) | ({} if self.stored is None else {"stored": self.stored})
 
 
@@ -297,9 +305,9 @@ def _earliest(*moments: float | None) -> float | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def newest(witnesses: Iterable[RequestRecord | None]) -> RequestRecord | None:
-    """Return which of several witnesses of one want is right; of two that count the same, the one further on."""
-    known = [record for record in witnesses if record is not None]
+def newest(copies: Iterable[RequestRecord | None]) -> RequestRecord | None:
+    """Return the copy with the highest counter, and of two with the same counter the one in the later state."""
+    known = [record for record in copies if record is not None]
     return max(known, key=lambda record: (record.counter, _RANK[record.state])) if known else None
 
 
@@ -307,22 +315,24 @@ def right_of(
     stored: RequestRecord | None, rows: Iterable[RequestRecord | None], *, owner: str
 ) -> tuple[RequestRecord | None, RequestRecord | None]:
     """
-    Return the record from which a want goes on, and another owner's for when that one comes to nothing.
+    Return the record of a want, and another owner's record to use if its request fails.
 
-    :param stored: what the state store says.
-    :param rows: what manifests say of the same content. Those of another owner are of another want, so their counters
-        say nothing: see :meth:`RequestRecord.replaces`.
+    :param stored: the record in the state store.
+    :param rows: the rows of the manifests with the same key. The counters of other owners are not comparable, see
+        :meth:`RequestRecord.replaces`.
     :param owner: the task instance.
     """
     known = [row for row in rows if row is not None]
     mine = newest((stored, *(row for row in known if row.owner == owner)))
     known = [row for row in known if row.owner != owner]
     better = [row for row in known if mine is None or row.replaces(mine)]
-    other = max(better or known, key=lambda row: (row.request_id is not None, _USE.index(row.state)), default=None)
+    other = max(
+        better or known, key=lambda row: (row.request_id is not None, _PREFERENCE.index(row.state)), default=None
+    )
     if other is not None and (mine is None or other.replaces(mine)):
         mine, other = other.instead_of(mine or RequestRecord(key=other.key, owner=owner)), None
     if mine is not None:
         for row in known:
             since = _earliest(row.forgotten_since, None if row.doubt is None else row.intended_at or 0.0)
-            mine.forgotten_since = _earliest(mine.forgotten_since, since)  # that may be submitted
+            mine.forgotten_since = _earliest(mine.forgotten_since, since)  # their submits may be unrecorded
     return mine, other

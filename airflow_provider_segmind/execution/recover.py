@@ -1,4 +1,4 @@
-"""Recover a request that Segmind may have forgotten: by its record (one hour), else by the request history."""
+"""Recover an expired request: by its record at Segmind (kept for one hour), else by the request history."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from airflow_provider_segmind.protocol.wire import RequestState, RequestStatus, 
 
 log = logging.getLogger(__name__)
 
-#: Seconds from the submit after which a request that the history calls pending, and that has no record, counts as lost.
+#: Seconds from the submit after which a request without a record counts as lost, if the history reports it as pending.
 PENDING_FOR = 24 * 3600.0
-_FORGOTTEN = (
-    "Segmind keeps a record for an hour, and the history does not have its output. To submit again, and pay again, "
+_RESUBMIT = (
+    "Segmind keeps a record for one hour, and the history does not have the output. To submit and pay again, "
     'clear the task with on_lost_submit="resubmit".'
 )
-_ASKED_AGAIN = "Another try asks again; the request is paid for if it completes."
+_TRY_LATER = "Another try asks again; the request is billed if it completes."
 
 
 class Recovery:
     """
-    Find out what became of submitted requests.
+    Find the results of submitted requests.
 
-    :param completed: called once for each want whose result becomes known.
+    :param segmind: port to the model at Segmind.
+    :param records: port to the request records.
+    :param clock: port to the time.
+    :param rules: what the author of the DAG decides.
+    :param completed: called once for each want when its result becomes known.
     """
 
     def __init__(
@@ -44,11 +48,12 @@ class Recovery:
 
     def recover(self, want: Want) -> None:
         """
-        Find out what became of a request that Segmind may have forgotten: by its record, or by the history.
+        Update the record of a request that may have expired: by its record at Segmind, or by the history.
 
-        Afterwards it is SUBMITTED (known, and not finished), COMPLETED, or open again where it FAILED, which was free.
+        Afterwards it is SUBMITTED (known, and not finished), COMPLETED, or WAITING again if it FAILED, which is free.
 
-        :raises SegmindError: nobody knows now, or nobody knows any more.
+        :param want: of a submitted request.
+        :raises SegmindError: the request is unknown, for now or for good.
         """
         record, request_id = want.record, want.record.request_id or ""
         try:
@@ -63,38 +68,40 @@ class Recovery:
         if want.record.state is not State.SUBMITTED:
             self._records.put([record])
 
-    def _from_history(self, want: Want, gone: SegmindRequestExpiredError) -> None:
-        found = recall_result(self._segmind, gone, model=self._rules.model)
+    def _from_history(self, want: Want, expired: SegmindRequestExpiredError) -> None:
+        found = recall_result(self._segmind, expired, model=self._rules.model)
         if isinstance(found, Result):
             self.has_result(want, found)
         elif found is None:
-            self._forgotten(want, "the request history does not know its output either")
+            self._expired(want, "the request history does not have its output either")
         elif found.state is RequestState.FAILED:
             self._failed(want, found)
         elif self.age(want.record) < PENDING_FOR:
-            raise still_on_its_way(gone, f"{_ASKED_AGAIN} A day after its submit on_lost_submit decides.")
+            raise still_pending(expired, f"{_TRY_LATER} One day after its submit, on_lost_submit decides.")
         else:
-            self._forgotten(want, "the request history calls it pending, more than a day after its submit")
+            self._expired(want, "the request history reports it as pending, more than a day after its submit")
 
-    def _forgotten(self, want: Want, why: str) -> None:
-        """Give up a request that nobody knows any more, if the author of the DAG says so."""
+    def _expired(self, want: Want, why: str) -> None:
+        """Give up a request that is known nowhere if ``on_lost_submit`` allows it, else raise."""
         young = self.age(want.record) < RECORD_SURE
         if young or self._rules.on_lost_submit == "fail":
             raise SegmindRequestExpiredError(
                 why,
                 request_id=want.record.request_id,
-                next_step="Another try asks again before anything is submitted." if young else _FORGOTTEN,
+                next_step="Another try asks again before anything is submitted." if young else _RESUBMIT,
                 retryable=young,
             )
-        log.warning("Request %s is forgotten. Submitting again: on_lost_submit='resubmit'", want.record.request_id)
+        log.warning(
+            "Request %s has expired. Submitting again because of on_lost_submit='resubmit'", want.record.request_id
+        )
         want.record.withdraw()
 
     def _failed(self, want: Want, status: RequestStatus) -> None:
-        log.warning("%s It is submitted again", status.failure())
+        log.warning("%s Submitting again: a failed request is not billed", status.failure())
         want.record.free()
 
     def has_result(self, want: Want, result: Result) -> None:
-        """Note the result of a want."""
+        """Put the result into the want and its record."""
         if want.record.result is None:
             self._completed(want, result)
         want.result = result
@@ -112,32 +119,35 @@ class Recovery:
             self._from_history(want, error)
 
     def output(self, want: Want) -> None:
-        """Complete the result by its output: asked for again where it was refused before, or is in no record."""
+        """Get the result again if its output was refused before, or is inline and in no record."""
         record = want.record
         want.result = known = want.result or Result.model_validate(record.result)
         if record.refused_at is None and (known.fetchable or known.inline):
             return
         try:
             want.result = self._segmind.result(record.request_id or "")
-        except SegmindRequestExpiredError as gone:
-            found = recall_result(self._segmind, gone, model=self._rules.model)
+        except SegmindRequestExpiredError as expired:
+            found = recall_result(self._segmind, expired, model=self._rules.model)
             if isinstance(found, Result):
                 want.result = found
             elif not known.fetchable:
-                self._forgotten(want, "its output was in its record, which Segmind keeps for an hour")
+                self._expired(want, "its output was in its record, which Segmind keeps for one hour")
 
 
-def recall_result(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) -> Result | RequestStatus | None:
+def recall_result(
+    segmind: Segmind, expired: SegmindRequestExpiredError, *, model: str
+) -> Result | RequestStatus | None:
     """
-    Ask the history about a request whose record is gone.
+    Ask the history about a request whose record has expired.
 
-    :param gone: says that the record is gone, and names the request.
+    :param segmind: port to the model at Segmind.
+    :param expired: the error that names the request.
     :param model: slug of the request's model, for the result.
-    :return: the result, or the status of a request that FAILED or is not finished; None where the history does not know
-        the request, or not its output.
-    :raises SegmindError: it did not answer, which is not "does not know".
+    :return: the result, or the status of a request that FAILED or is not finished; None if the history does not have
+        the request or its output.
+    :raises SegmindError: the history did not respond; the request may exist.
     """
-    request_id = gone.request_id or ""
+    request_id = expired.request_id or ""
     row = segmind.history_row(request_id)
     if row is None:
         return None
@@ -145,40 +155,43 @@ def recall_result(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: 
     if status == RequestState.FAILED:
         return RequestStatus(request_id=request_id, state=RequestState.FAILED, error=row.error or "")
     if (found := result_of_row(row, model=model)) is not None:
-        log.info("Segmind forgot request %s, but its history knows the output", request_id)
+        log.info("The record of request %s has expired, but the request history has its output", request_id)
         return found
     if status != RequestState.COMPLETED:
         return RequestStatus(request_id=request_id, state=RequestState.PROCESSING)
     return None
 
 
-def recalled(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) -> Result:
+def recalled(segmind: Segmind, expired: SegmindRequestExpiredError, *, model: str) -> Result:
     """
-    Return the result of a request whose record is gone, for a task that has not submitted it: sensor and transfer.
+    Return the result of an expired request for a task that has not submitted it: sensor and transfer.
 
-    :raises SegmindRequestFailedError: the history says that it FAILED.
-    :raises SegmindRequestExpiredError: the history does not know its output either, or (retryable) calls it pending.
-    :raises SegmindError: it did not answer.
+    :param segmind: port to the model at Segmind.
+    :param expired: the error that names the request.
+    :param model: slug of the request's model, for the result.
+    :raises SegmindRequestFailedError: the history reports that it FAILED.
+    :raises SegmindRequestExpiredError: the history does not have its output, or (retryable) reports it as pending.
+    :raises SegmindError: the history did not respond.
     """
-    found = recall_result(segmind, gone, model=model)
+    found = recall_result(segmind, expired, model=model)
     if isinstance(found, Result):
         return found
     if found is not None and found.state is RequestState.FAILED:
         raise found.failure()
     if found is not None:
-        raise still_on_its_way(gone)
+        raise still_pending(expired)
     raise SegmindRequestExpiredError(
-        "the request history does not know its output either",
-        request_id=gone.request_id,
-        next_step="Check the request id. A record lives for one hour; a new submit is billed again.",
-    ) from gone
+        "the request history does not have its output either",
+        request_id=expired.request_id,
+        next_step="Check the request id. Segmind keeps a record for one hour; a new submit is billed again.",
+    ) from expired
 
 
-def still_on_its_way(gone: SegmindRequestExpiredError, next_step: str = _ASKED_AGAIN) -> SegmindRequestExpiredError:
-    """Return the error for a request whose record is gone, and which the history still calls pending."""
+def still_pending(expired: SegmindRequestExpiredError, next_step: str = _TRY_LATER) -> SegmindRequestExpiredError:
+    """Return the error for an expired request that the history reports as pending."""
     return SegmindRequestExpiredError(
-        "the request history says that it is still on its way",
-        request_id=gone.request_id,
+        "the request history reports that it is not finished",
+        request_id=expired.request_id,
         next_step=next_step,
         retryable=True,
     )

@@ -1,4 +1,4 @@
-"""Resolve unknown outcomes: what became of submits whose responses were lost, by the request history."""
+"""Resolve unknown outcomes: search the request history for submits whose responses were lost."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from airflow_provider_segmind.protocol.wire import HistoryRow
 
 log = logging.getLogger(__name__)
 
-#: Seconds after the first search at which the history is searched again: rows can appear late.
+#: Seconds after the first search at which the history is searched again: rows may appear late.
 _SEARCHES = (0.0, 1.0, 3.0, 7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
-#: Pages of a history at most; one that does not end by then counts as one that did not answer.
-_MOST_PAGES = 1000
-#: Equal pages in a row at most: the rows of one request may fill a few.
-_MOST_REPEATS = 10
+#: Pages that are read at most; a history with more pages counts as one that did not respond.
+_MAX_PAGES = 1000
+#: Equal pages in succession at most: the rows of one request may fill a few.
+_MAX_REPEATS = 10
 
 
 class Outcome(StrEnum):
-    """What the history says of a submit."""
+    """What the history shows of a submit."""
 
     FOUND = "found"
-    NEVER_ACCEPTED = "never accepted"  # a later row proves it
-    NOT_SHOWN = "not shown"  # it answered, and could be late
-    NO_RESPONSE = "no answer"
+    NEVER_ACCEPTED = "never accepted"  # a later row shows it
+    NOT_SHOWN = "not shown"  # the history responded, but may be late
+    NO_RESPONSE = "no response"
 
 
 @dataclass(frozen=True)
 class Verdict:
     """
-    What the history says of one submit, with its row or with the error that kept it from answering.
+    What the history shows of one submit.
 
-    ``foreign``: there is a row with the same parameters, which does not seem to be ours. It may only seem so.
+    :param outcome: whether it was found.
+    :param row: its row, if it was found.
+    :param foreign: there is a row with the same parameters that appears to be another key's, which may be wrong.
+    :param error: why the history did not respond.
     """
 
     outcome: Outcome
@@ -49,12 +52,15 @@ def resolve(
     segmind: Segmind, clock: Clock, model: str, sought: Sequence[Sought], *, timeout: float, taken: Collection[str]
 ) -> list[Verdict]:
     """
-    Search the history for submits, again and again until each is found or proven not to exist.
+    Search the history for submits until each is found or known not to exist, or the time is over.
 
+    :param segmind: port to the model at Segmind.
+    :param clock: port to the time.
+    :param model: the slug.
     :param sought: the submits.
-    :param timeout: seconds for which they are searched for; 0 to search once.
-    :param taken: request ids that belong to somebody else already.
-    :return: for each what the last search said.
+    :param timeout: seconds for which the search is repeated; 0 to search once.
+    :param taken: ids of requests that belong to other wants.
+    :return: a verdict of the last search for each submit.
     """
     searched = 0.0
     verdicts: list[Verdict] = []
@@ -64,13 +70,13 @@ def resolve(
             clock.sleep(at - searched)
         searched = at
         try:
-            proof = any(one.absent_from is not None for one in sought)  # any request of the account is one
-            rows = read_since(segmind, min(one.read_from for one in sought), all_models=proof)
+            all_models = any(one.absent_from is not None for one in sought)  # any later request shows absence
+            rows = read_since(segmind, min(one.read_from for one in sought), all_models=all_models)
             if rows != before or any(verdict.foreign for verdict in verdicts):
                 verdicts = _verdicts(segmind, model, sought, rows, taken)
             before = rows
         except SegmindError as error:
-            log.warning("The request history did not answer: %s", error)
+            log.warning("The request history did not respond: %s", error)
             before, verdicts = None, [Verdict(Outcome.NO_RESPONSE, error=error)] * len(sought)
         if all(verdict.outcome in (Outcome.FOUND, Outcome.NEVER_ACCEPTED) for verdict in verdicts):
             break
@@ -106,9 +112,9 @@ def _verdict(sought: Sought, options: Sequence[HistoryRow], rows: Sequence[Histo
 
 def _is_ours(segmind: Segmind, sought: Sought, row: HistoryRow) -> bool:
     """
-    Return whether a row is a request of this key, and about the image that was uploaded.
+    Return whether a row is a request of this key, with the image that was uploaded.
 
-    Inside a team the list shows the requests of its other members too; one row by its id is only found by its owner
+    In a team the list also has the requests of other members; only the owner of a request can get its row by its id
     (source: SDK ``segmind`` 1.3.0).
     """
     if segmind.history_row(row.request_id) is None:
@@ -122,22 +128,25 @@ def _is_ours(segmind: Segmind, sought: Sought, row: HistoryRow) -> bool:
 
 def read_since(segmind: Segmind, since: float, *, all_models: bool) -> list[HistoryRow]:
     """
-    Return all rows of the history from a moment on (epoch seconds, Segmind's clock), each request once.
+    Return all rows of the history since a moment, each request once.
 
-    Pages may be smaller than asked, and hold several rows of one request: only an empty page, or one whose rows are all
-    older, is the end.
+    Pages may be smaller than requested, and have several rows of one request: only an empty page, or one whose rows are
+    all older, is the end.
 
+    :param segmind: port to the model at Segmind.
+    :param since: the moment (epoch seconds, Segmind's clock).
+    :param all_models: False for the rows of the model only.
     :raises SegmindMalformedResponseError: the pages do not end.
     """
     rows: dict[str, HistoryRow] = {}
     before, repeats = None, 0
-    for number in range(1, _MOST_PAGES + 1):
+    for number in range(1, _MAX_PAGES + 1):
         page = segmind.history_page(since, number, all_models=all_models)
         if not page.raw or (page.rows and all(older(row, since) for row in page.rows)):
             return list(rows.values())
         repeats = repeats + 1 if page == before else 0
-        if repeats > _MOST_REPEATS:
-            break  # it does not turn its pages
+        if repeats > _MAX_REPEATS:
+            break  # the page number is ignored
         rows.update({row.request_id: row for row in page.rows if row.request_id not in rows})
         before = page
     raise SegmindMalformedResponseError("the pages of the request history do not end", retryable=True)

@@ -53,7 +53,7 @@ class Prepared:
         """Return it with an input from storage, of which this is known."""
         return replace(
             self,
-            identity={**self.body, "picture": source["sha256"]},
+            identity={**self.body, "image_sha256": source["sha256"]},
             input_size=(source["width"], source["height"]),
             source=source,
         )
@@ -147,7 +147,7 @@ class SingleRun:
         """
         want, engine = self._want, self._engine
         is_late = engine.clock.now() >= deadline  # a search for lost submits may take longer than the timeout
-        engine.take_up([want])
+        engine.load_records([want])
         engine.log_earlier([want])
         if waits:
             engine.still_delivered(want, self._storage)
@@ -166,8 +166,8 @@ class SingleRun:
 
     def resume(self, event: Event) -> Delivered | Submitted:
         """Go on after a wait: deliver what the event reports, or raise it."""
-        if not self._want.taken_up:
-            self._engine.take_up([self._want], begins=False)
+        if not self._want.loaded:
+            self._engine.load_records([self._want], begins=False)
         self._engine.ended(self._want, event)
         self._raise()
         if delivered := self._deliver():

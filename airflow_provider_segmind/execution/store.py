@@ -10,30 +10,30 @@ from pydantic import ValidationError
 
 from airflow_provider_segmind.execution.record import RequestRecord
 
-#: Under this key, and of a batch under this and a digit, lie the records in the task state store.
+#: Key of the records in the task state store; a batch appends a digit.
 STORE_KEY = "segmind_requests"
-#: A little over the 7 days for which Segmind keeps outputs; it counts from the latest write.
+#: Since the latest write. A little more than the 7 days for which Segmind keeps outputs.
 RETENTION = timedelta(days=8)
-#: Records of one task that has one request: the wanted one and those of parameters that it had before.
-_KEPT = 4
+#: Records that a task with one request keeps: the current one and those of its earlier parameters.
+_MAX_KEPT = 4
 _DIGITS = "0123456789abcdef"
 
 
 class TaskStateRecords:
     """
-    Read once, and write through.
+    The engine's port to the request records: read once, and written at once.
 
-    The records of a batch are spread over 16 keys by the first digit of their own, so that a write is small whatever
-    the size of the batch: each response is written as it arrives.
+    The records of a batch are spread over 16 keys by the first digit of their own key, so that a write stays small in a
+    large batch: each response is written as it arrives.
 
     :param store: the task state store of the context; None before Airflow 3.3, and with ``durable=False``.
-    :param batch: True for many records.
+    :param batch: True for the records of a batch.
     """
 
     def __init__(self, store: Any, *, batch: bool = False) -> None:
         self._store = store
         self._keys = [f"{STORE_KEY}_{digit}" for digit in _DIGITS] if batch else [STORE_KEY]
-        self._kept = None if batch else _KEPT
+        self._kept = None if batch else _MAX_KEPT
         #: For each key its records as JSON by their own keys, the latest written last.
         self._known: dict[str, dict[str, Any]] = {key: {} for key in self._keys}
         self.available = store is not None
@@ -45,7 +45,7 @@ class TaskStateRecords:
         for key in self._keys if self.available else ():
             if (value := self._store.get(key)) is None:
                 continue
-            for one in value if isinstance(value, list) else [value]:  # one that cannot be read hides no other
+            for one in value if isinstance(value, list) else [value]:  # the others are read even if one cannot be
                 try:
                     record = RequestRecord.model_validate(one)
                 except ValidationError:
@@ -56,7 +56,7 @@ class TaskStateRecords:
         return found
 
     def put(self, records: Iterable[RequestRecord]) -> None:
-        """Write these records."""
+        """Write records."""
         changed = []
         for record in records:
             key = self._key_of(record)
@@ -66,7 +66,7 @@ class TaskStateRecords:
         self._write(changed)
 
     def forget(self, records: Iterable[RequestRecord]) -> None:
-        """Drop these records."""
+        """Delete records."""
         keys = [(self._key_of(record), record.key) for record in records]
         self._write([key for key, name in keys if self._known[key].pop(name, None) is not None])
 

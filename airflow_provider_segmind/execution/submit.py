@@ -1,4 +1,4 @@
-"""Submit wants: the only place where money is spent."""
+"""Submit wants. This is the only module that spends money."""
 
 from __future__ import annotations
 
@@ -24,18 +24,22 @@ from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 
 log = logging.getLogger(__name__)
 
-#: Seconds between the waves of one run, of which there are so many at most.
+#: Seconds after each wave of one run; there are as many waves at most.
 _PAUSES = (2.0, 8.0, None)
-#: What is wrong with one want, and says nothing of the others. A 500 often is a parameter's fault.
-_ITS_OWN = (SegmindInvalidRequestError, SegmindRequestError)
-#: After these the submit is repeated in the same run, a 5xx once the history was asked.
-_PASSING = (SegmindConnectionError, SegmindServerError, SegmindGatewayError)
-#: Seconds to wait for a rate limit that does not say when it resets: limits are per minute.
+#: Errors of one want that do not concern the others.
+_OWN_ERRORS = (SegmindInvalidRequestError, SegmindRequestError)
+#: After these errors the submit is repeated in the same run; after a 5xx only once the history was searched.
+_TRANSIENT = (SegmindConnectionError, SegmindServerError, SegmindGatewayError)
+#: Seconds to wait for a rate limit without a reset time: limits are per minute.
 _LIMIT_WITHOUT_RESET = 30.0
 
 
 def opens_at(error: SegmindRateLimitedError, now: float) -> float:
-    """Return when a rate limit is over (epoch seconds): limits that do not say so are per minute."""
+    """Return when a rate limit ends (epoch seconds).
+
+    :param error: the rate limit.
+    :param now: the time (epoch seconds).
+    """
     reset = error.wait_seconds(now)
     return now + (_LIMIT_WITHOUT_RESET if reset is None else reset)
 
@@ -44,10 +48,14 @@ class Submitter:
     """
     Submit the wants of one task instance.
 
-    :param recall: reattaches to what no record holds.
-    :param settle: resolves the unknown outcomes among wants.
+    :param segmind: port to the model at Segmind.
+    :param records: port to the request records.
+    :param clock: port to the time.
+    :param model: the slug.
+    :param recall: reattaches wants to requests without a record.
+    :param resolve_outcomes: resolves the unknown outcomes among wants.
 
-    ``limited`` is the rate limit that ended the submits, ``halted`` the error that concerns all wants.
+    ``limited`` is the rate limit that ended the submits, ``halted`` any other error that ended them for all wants.
     """
 
     def __init__(
@@ -57,10 +65,10 @@ class Submitter:
         clock: Clock,
         model: str,
         recall: Callable[[Sequence[Want]], None],
-        settle: Callable[[Sequence[Want]], None],
+        resolve_outcomes: Callable[[Sequence[Want]], None],
     ) -> None:
         self._segmind, self._records, self._clock, self._model = segmind, records, clock, model
-        self._recall, self._settle = recall, settle
+        self._recall, self._resolve_outcomes = recall, resolve_outcomes
         self._refusals: dict[str, SegmindError] = {}
         self._taken_over: set[str] = set()
         self.limited: SegmindRateLimitedError | None = None
@@ -70,30 +78,31 @@ class Submitter:
         """
         Submit the wants that are WAITING.
 
-        Afterwards each is SUBMITTED, has an ``error``, or is WAITING because ``limited`` or ``halted`` ended it all.
+        Afterwards each is SUBMITTED, has an ``error``, or is WAITING because ``limited`` or ``halted`` is set.
         """
-        struck: Sequence[Want] = ()
+        refused_group: Sequence[Want] = ()
         for pause in _PAUSES:
             if not (self.limited or self.halted):
-                self._recall(wants)  # some may have been given up only now
+                self._recall(wants)  # the last round may have given some up
             waiting = [want for want in wants if want.record.state is State.WAITING and want.error is None]
             if not waiting or self.limited or self.halted:
                 return
-            struck = self._wave(waiting)
+            refused_group = self._wave(waiting)
             self._before_another(wants, pause)
-            self._settle(wants)
-            if struck and all(want.error is not None and want.record.doubt == "lost" for want in struck):
-                self._stop(struck[0].error or SegmindGatewayError())  # not one of them could be resolved
+            self._resolve_outcomes(wants)
+            if refused_group and all(want.error is not None and want.record.doubt == "lost" for want in refused_group):
+                self._stop(refused_group[0].error or SegmindGatewayError())  # none of them could be resolved
         for want in wants:
             if want.record.state is State.WAITING and want.record.key in self._refusals:
                 want.error = self._refusals[want.record.key]
-        self._judge(struck)
+        self._judge(refused_group)
 
     def _before_another(self, wants: Sequence[Want], pause: float | None) -> None:
         """
-        Wait before what was answered by a 5xx is looked for and sent again.
+        Wait before submits that got a 5xx are searched for and repeated.
 
-        :param pause: seconds; None after the last wave: the next try looks for it, later and with better success.
+        :param wants: of this run.
+        :param pause: seconds; None after the last wave: then the next try searches, when the history is up to date.
         """
         refused = [want for want in wants if want.record.state is State.INTENDED and want.record.doubt == "error"]
         if pause is None:
@@ -104,16 +113,16 @@ class Submitter:
         ):
             self._clock.sleep(pause)
 
-    def _judge(self, struck: Sequence[Want]) -> None:
-        """Stop where the last wave ended with a group that was refused as a whole: the wants are not the cause."""
-        errors = [want.error for want in struck if want.error is not None]
-        if not errors or len(errors) < len(struck):
+    def _judge(self, refused_group: Sequence[Want]) -> None:
+        """Stop if the last wave ended with a group that was refused as a whole: then the wants are not the cause."""
+        errors = [want.error for want in refused_group if want.error is not None]
+        if not errors or len(errors) < len(refused_group):
             return
-        if len(struck) == AT_ONCE or not any(isinstance(error, SegmindServerError) for error in errors):
+        if len(refused_group) == AT_ONCE or not any(isinstance(error, SegmindServerError) for error in errors):
             self._stop(errors[0])
 
     def _wave(self, wants: Sequence[Want]) -> Sequence[Want]:
-        """Submit these, and return the group that ended the wave because none of it was accepted; () where none did."""
+        """Submit wants in groups; end at a group of which none was accepted and return it, else return ()."""
         try:
             self._segmind.open()
             self._upload(wants)
@@ -126,7 +135,7 @@ class Submitter:
             if self.limited or self.halted:
                 return ()
             if not any(want.record.state is State.SUBMITTED or want.error for want in group):
-                return group  # then the wants are not the cause
+                return group  # the wants are not the cause
         return ()
 
     def _upload(self, group: Sequence[Want]) -> None:
@@ -151,9 +160,9 @@ class Submitter:
             mark = group[number].record.mark
             if mark is not None and not self._segmind.take(mark):
                 self._taken_over.add(group[number].record.key)
-                return SegmindConnectionError("it was not sent: another try has taken it over")
+                return SegmindConnectionError("the submit was not sent: another try has taken over the request")
             if self._clock.now() > now + POST_WITHIN:
-                return SegmindConnectionError("it was not sent: too much time had passed since its intent")
+                return SegmindConnectionError(f"the submit was not sent within {POST_WITHIN:g} s of its intent")
             return None
 
         self._segmind.submit([want.sent() for want in group], may_leave=may_leave, responded=responded)
@@ -166,16 +175,16 @@ class Submitter:
             return
         log.warning("%s", response)
         if isinstance(response, SegmindUnknownOutcomeError | SegmindMalformedResponseError):
-            return  # it stays INTENDED: an unknown outcome
+            return  # the record stays INTENDED: an unknown outcome
         if isinstance(response, SegmindServerError | SegmindGatewayError):
             record.errored()
         else:
             record.withdraw()
-        if record.key in self._taken_over:  # Airflow took this process for dead
+        if record.key in self._taken_over:  # Airflow considers this process dead
             self._stop(response)
-        elif isinstance(response, _PASSING):
+        elif isinstance(response, _TRANSIENT):
             self._refusals[record.key] = response
-        elif isinstance(response, _ITS_OWN):
+        elif isinstance(response, _OWN_ERRORS):
             want.error = response
         else:
             self._stop(response)
@@ -185,4 +194,4 @@ class Submitter:
             self.limited = error
         else:
             self.halted = error
-            log.error("Nothing more is submitted: %s", error)
+            log.error("No more submits in this run: %s", error)

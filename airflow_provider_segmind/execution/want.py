@@ -1,4 +1,4 @@
-"""A want at work, and what the author of a DAG decides about it."""
+"""A want in one process, and the rules that the author of a DAG sets for it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from airflow_provider_segmind.protocol.history import Sought
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.wire import Result
 
-_ASK_A_PERSON = (
-    "Another try searches again. If it stays, look into the account's request history; if it is not there, clear the "
-    'task with on_lost_submit="resubmit". A second submit of one that runs is a second bill.'
+_CHECK_HISTORY = (
+    "Another try searches again. If this error stays, check the account's request history; if it is not listed, "
+    'clear the task with on_lost_submit="resubmit". Submitting a request again that is running is billed twice.'
 )
-_ASK_LATER = "Nothing was submitted now. Another try asks again; durable=False does without asking."
+_TRY_LATER = "Nothing was submitted. Another try searches again; with durable=False a task submits without searching."
 
 
 @dataclass(eq=False)
 class Want:
     """
-    One want at work.
+    One want in one process.
 
-    :param body: the parameters as they are sent; without ``image`` where that has to be uploaded first.
-    :param record: what is known of it.
+    :param body: the parameters as they are sent; without ``image`` if that is uploaded first.
+    :param record: its request record.
     :param upload: the image to upload, if any.
-    :param name: the name of its object, without extension, in a batch.
-    :param error: what went wrong with it in this run.
-    :param result: the result with its inline output, which no record holds.
-    :param other: another owner's record of the same content, for when this one comes to nothing.
-    :param taken_up: True once the witnesses have been asked for its record.
-    :param asked_at: when the history was searched for what no record holds (epoch seconds).
+    :param name: in a batch, the name of its object without extension.
+    :param error: what went wrong in this run.
+    :param result: the result with its inline output, which the record does not have.
+    :param other: another owner's record of the same content, used if the own request fails.
+    :param loaded: its record was read from the state store and the manifests.
+    :param searched_at: when the history was last searched for a request without a record (epoch seconds).
     """
 
     body: Mapping[str, Any] = field(repr=False)
@@ -43,11 +43,11 @@ class Want:
     error: SegmindError | None = None
     result: Result | None = field(default=None, repr=False)
     other: RequestRecord | None = None
-    taken_up: bool = False
-    asked_at: float = 0.0
+    loaded: bool = False
+    searched_at: float = 0.0
 
     def sent(self) -> dict[str, Any]:
-        """Return the body with the address of its uploaded input."""
+        """Return the body with the URL of the uploaded input."""
         return dict(self.body) | ({"image": self.record.uploaded} if self.upload is not None else {})
 
     def unknown(
@@ -56,22 +56,25 @@ class Want:
         """
         Return the error for a submit whose outcome could not be resolved.
 
-        :param cause: why the history did not answer.
+        :param model: the slug.
+        :param cause: why the history did not respond; None if it does not show the submit.
         :param nothing_sent: this try has submitted nothing.
         """
         when = self.record.intended_at
         at = "" if when is None else f" at {datetime.fromtimestamp(when, UTC).isoformat(timespec='seconds')}"
-        why = f"the request history did not answer: {cause}" if cause else "the request history does not show it"
-        items = redacted(self.sent()).items() if not self.record.item else ()  # a manifest shows its items
+        why = (
+            f"the request history did not respond: {cause}" if cause else "the request history does not show the submit"
+        )
+        items = redacted(self.sent()).items() if not self.record.item else ()  # the manifest shows the items of a batch
         shown = ", ".join(f"{name}={str(value)[:80]}" for name, value in items)
         return SegmindUnknownOutcomeError(
             f"{model}{at}{f' with {shown}' if shown else ''}; {why}",
-            next_step=_ASK_LATER if nothing_sent else _ASK_A_PERSON,
+            next_step=_TRY_LATER if nothing_sent else _CHECK_HISTORY,
             retryable=True,
         )
 
     def guarded(self, act: Callable[[Want], None]) -> None:
-        """Do something for this want; what goes wrong becomes its ``error``."""
+        """Call ``act`` with this want; a SegmindError becomes its ``error``."""
         try:
             act(self)
         except SegmindError as error:
@@ -79,14 +82,14 @@ class Want:
 
     def sought(self, *, began: float, oldest: float) -> Sought:
         """
-        Return what to look for in the history: from the intent on, and from when no record may hold it.
+        Return what to search the history for.
 
-        :param began: when the task instance began: from then on where nothing else is known (epoch seconds).
-        :param oldest: what was submitted before is of no use any more (epoch seconds).
+        :param began: start of the task instance (epoch seconds): the search begins there if the record has no moment.
+        :param oldest: a submit before this moment is not searched for, because its output has expired (epoch seconds).
         """
         record = self.record
         sent = record.sent if record.state is State.INTENDED else None
-        unknown = sent is None and self.upload is not None  # it may have been uploaded to another address
+        unknown = sent is None and self.upload is not None  # the URL of the upload is not known
         intended_at = record.intended_at if record.state is State.INTENDED else None
         since = record.forgotten_since
         if since is None and intended_at is None:
@@ -104,15 +107,15 @@ class Want:
 @dataclass(frozen=True)
 class Rules:
     """
-    What the author of a DAG decides.
+    What the author of a DAG decides, and which try this is.
 
     :param model: the slug.
-    :param on_lost_submit: what to do with a submit that the history neither shows nor disproves.
-    :param lost_submit_wait: seconds for which the history is searched for it.
+    :param on_lost_submit: what to do about a submit that the history neither shows nor rules out.
+    :param lost_submit_wait: seconds for which the history is searched for such a submit.
     :param ran_before: an earlier try of this task instance may have submitted.
     :param owner: the task instance, as text.
     :param try_number: of the task instance.
-    :param began_at: no try of this task instance submitted before (epoch seconds); None where that is not known.
+    :param began_at: no try of this task instance submitted before this moment (epoch seconds); None if unknown.
     """
 
     model: str

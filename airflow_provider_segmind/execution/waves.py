@@ -1,6 +1,4 @@
-"""
-The waves of a batch as data: how many wants are submitted next, and what travels between trigger and task. Pure.
-"""
+"""The waves of a batch as data: how many wants are submitted next, and what the trigger returns to the task. Pure."""
 
 from __future__ import annotations
 
@@ -20,19 +18,19 @@ from airflow_provider_segmind.protocol.wire import is_url
 
 #: Seconds of a rate limit's window: Segmind's limits are per minute.
 _WINDOW = 60.0
-#: Characters of a parameter's value that a manifest shows; an image as text would be megabytes.
+#: Characters of a parameter's value in a manifest: an image in base64 would be megabytes.
 _SHOWN = 300
 #: Submitted and not yet delivered.
 IN_FLIGHT = (State.SUBMITTED, State.COMPLETED)
 
 
 def digest_of(keys: Iterable[str]) -> str:
-    """Return what identifies a set of wants."""
+    """Return a digest that identifies a set of wants."""
     return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def shown(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item as a manifest shows it: long texts are cut, and what signs a URL is left out."""
+    """Return an item as a manifest has it: long texts are cut, signatures of URLs are masked."""
     return {name: _shown(value) for name, value in item.items()}
 
 
@@ -56,10 +54,10 @@ def _short(value: str) -> str:
 @dataclass(frozen=True)
 class Limits:
     """
-    How fast a batch may go.
+    How fast a batch may submit.
 
     :param requests_per_minute: submits in any minute; None for no limit.
-    :param max_in_flight: requests that are submitted and not yet finished.
+    :param max_in_flight: requests that are submitted and not yet delivered.
     """
 
     requests_per_minute: int | None
@@ -73,9 +71,9 @@ class Limits:
 
     def next_wave(self, rows: Sequence[RequestRecord], now: float) -> tuple[float, int]:
         """
-        Return when the next wave may start (epoch seconds), and how many of the open requests have to be done by then.
+        Return when the next wave may start (epoch seconds), and how many open requests have to be completed by then.
 
-        A wave is worth a worker only if it is as large as the limit, or half of what may be in flight.
+        A wave starts a worker only if it is as large as the rate limit, or as half of ``max_in_flight``.
         """
         waiting, open_ = count(rows, State.WAITING), count(rows, *IN_FLIGHT)
         if not waiting:
@@ -91,7 +89,7 @@ class Limits:
 
     @staticmethod
     def _recent(rows: Sequence[RequestRecord], now: float) -> list[float]:
-        sent = (row.intended_at or row.submitted_at or 0.0 for row in rows)  # also what was lost or refused
+        sent = (row.intended_at or row.submitted_at or 0.0 for row in rows)  # includes lost and refused submits
         return [at for at in sent if at > now - _WINDOW]
 
 
@@ -100,17 +98,17 @@ def count(rows: Iterable[RequestRecord], *states: State) -> int:
     return sum(1 for row in rows if row.state in states)
 
 
-# --- what travels between trigger and task ----------------------------------------------------------------------
+# --- data that the trigger receives and returns -----------------------------------------------------------------
 
 
 class Memory(BaseModel):
     """
-    What a run knows beyond its rows.
+    What a run has to know after a deferral, besides its rows.
 
     :param started_at: when it began (epoch seconds).
-    :param reused: how many outputs were there already.
-    :param halted: the error that ended the submits, if one did: only what is open is waited for.
-    :param items: which wants it is about, as a digest of their keys.
+    :param reused: number of outputs that were stored already.
+    :param halted: the error that ended the submits, if any: then the run only waits for its open requests.
+    :param items: the wants, as a digest of their keys.
     :param moved_at: when something was submitted, stored or failed last (epoch seconds).
     """
 
@@ -125,7 +123,7 @@ class Memory(BaseModel):
 
 class Waited(BaseModel):
     """
-    One request of a batch as it travels: with the event that ended it, or open.
+    One request of a batch with the event that ended it; without an event while it is open.
 
     :param key: the request record's.
     """
@@ -140,11 +138,11 @@ class Waited(BaseModel):
 
 class BatchEvent(BaseModel):
     """
-    Enough of a batch's requests have ended, or the next wave may start.
+    The event of a batch's trigger: enough requests have ended, or the next wave may start.
 
     :param waited: all requests that the trigger waited for.
     :param error: what kept the trigger from waiting, if anything did.
-    :param memory: what the task knew when it deferred, handed back.
+    :param memory: as the task passed it to the trigger.
     """
 
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
@@ -168,15 +166,16 @@ def read_batch_event(payload: Any) -> BatchEvent:
 _EVENT: TypeAdapter[BatchEvent] = TypeAdapter(BatchEvent)
 
 
-# --- what a task hands on ---------------------------------------------------------------------------------------
+# --- the result of the task -------------------------------------------------------------------------------------
 
 
 def summary(rows: Sequence[RequestRecord], *, since: float, reused: int) -> dict[str, Any]:
     """
-    Return a batch in a few numbers, small enough for XCom whatever its size.
+    Return the numbers of a batch; they fit into XCom whatever its size.
 
-    :param since: when the run began (epoch seconds): what was delivered earlier, by whichever run, is not in its cost.
-    :param reused: how many of the stored outputs were there already.
+    :param rows: the records of all wants.
+    :param since: start of the run (epoch seconds): the cost of earlier deliveries is not included.
+    :param reused: number of outputs that were stored already.
     """
     done = [row for row in rows if row.result and not row.refetched and (row.finished_at or 0.0) >= since]
     metrics = [(row.result or {}).get("metrics") or {} for row in sorted(done, key=lambda row: row.moment)]

@@ -1,4 +1,4 @@
-"""Datasets and facets for OpenLineage. Imported only by its listener's call: the package need not be there."""
+"""Datasets and facets for OpenLineage. Imported only when its listener asks, because the package is optional."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from attrs import define
 from airflow_provider_segmind.lineage.addresses import bare, dataset_name
 from airflow_provider_segmind.lineage.task_lineage import TaskLineage
 
-#: So many inputs or outputs are named one by one; of more, the folders. Airflow's hook lineage stops there, too.
-MOST = 100
+#: Inputs or outputs beyond this number are named by their folders. Airflow's hook lineage has the same limit.
+MAX_DATASETS = 100
 
 
 @define
@@ -26,7 +26,7 @@ class SegmindRequestRunFacet(RunFacet):
     """
     The request of a task, or the numbers of a batch.
 
-    Cost and balance in credits, times in seconds. ``parameters`` holds no pictures, logins or signatures.
+    Cost and balance are in credits, times in seconds. ``parameters`` is redacted: no images, logins or signatures.
     """
 
     model: str
@@ -43,7 +43,7 @@ class SegmindRequestRunFacet(RunFacet):
 
 @define
 class SegmindImageDatasetFacet(DatasetFacet):
-    """One stored object; ``inputs`` tells which of a batch's inputs it was made of."""
+    """One stored object; ``inputs`` are the inputs it was made from, also in a batch."""
 
     uri: str
     bytes: int
@@ -58,43 +58,43 @@ class SegmindImageDatasetFacet(DatasetFacet):
     inputs: list[str] | None = None
 
 
-def openlineage_facets(made: TaskLineage) -> OperatorLineage[Any, Any]:
-    """Return what OpenLineage's listener asks for."""
-    metrics = made.metrics
+def operator_lineage(lineage: TaskLineage) -> OperatorLineage[Any, Any]:
+    """Return the datasets and the run facet of a task."""
+    metrics = lineage.metrics
     request = SegmindRequestRunFacet(
-        model=made.model,
-        requestId=made.request_id,
-        parameters=dict(made.parameters),
+        model=lineage.model,
+        requestId=lineage.request_id,
+        parameters=dict(lineage.parameters),
         cost=metrics.get("cost"),
         remainingCredits=metrics.get("remaining_credits"),
         inferenceTime=metrics.get("inference_time"),
         queueTime=metrics.get("queue_time"),
         totalTime=metrics.get("total_time"),
-        skipped=made.skipped,
-        batch=None if made.batch is None else dict(made.batch),
+        skipped=lineage.skipped,
+        batch=None if lineage.batch is None else dict(lineage.batch),
     )
     return OperatorLineage(
-        inputs=[InputDataset(*dataset_name(uri)) for uri in _named(made.inputs)],
-        outputs=_outputs(made),
+        inputs=[InputDataset(*dataset_name(uri)) for uri in _named(lineage.inputs)],
+        outputs=_outputs(lineage),
         run_facets={"segmind_request": request},
     )
 
 
 def _named(uris: list[str]) -> list[str]:
-    """Return the URIs, or the folders in which they lie where they are too many."""
+    """Return the URIs, or their folders if they are more than ``MAX_DATASETS``."""
     found = list(dict.fromkeys(bare(uri) for uri in uris))
-    if len(found) > MOST:
-        found = list(dict.fromkeys(uri.rpartition("/")[0] + "/" for uri in found))[:MOST]
+    if len(found) > MAX_DATASETS:
+        found = list(dict.fromkeys(uri.rpartition("/")[0] + "/" for uri in found))[:MAX_DATASETS]
     return found
 
 
-def _outputs(made: TaskLineage) -> list[OutputDataset]:
-    if len(made.images) <= MOST:
-        return [_image(found) for found in made.images] or [
-            OutputDataset(*dataset_name(uri)) for uri in _named(made.elsewhere)
+def _outputs(lineage: TaskLineage) -> list[OutputDataset]:
+    if len(lineage.images) <= MAX_DATASETS:
+        return [_image(found) for found in lineage.images] or [
+            OutputDataset(*dataset_name(uri)) for uri in _named(lineage.output_urls)
         ]
     sizes: dict[str, list[int]] = {}
-    for found in made.images:
+    for found in lineage.images:
         sizes.setdefault(bare(found["uri"]).rpartition("/")[0] + "/", []).append(found["bytes"])
     return [
         OutputDataset(*dataset_name(folder), outputFacets={"outputStatistics": _statistics(*found)})
@@ -118,7 +118,7 @@ def _image(found: dict[str, Any]) -> OutputDataset:
     )
     return OutputDataset(
         *dataset_name(found["uri"]),
-        facets={"segmind_picture": facet},
+        facets={"segmind_image": facet},
         outputFacets={"outputStatistics": _statistics(found["bytes"])},
     )
 

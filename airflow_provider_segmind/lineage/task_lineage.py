@@ -1,4 +1,8 @@
-"""What a task made of what, as all three kinds of lineage tell it. Plain data, of what is known after a deferral."""
+"""
+The lineage of a task as plain data: asset events, hook lineage and OpenLineage are all made from it.
+
+It is built from the task's result and its rendered arguments, because nothing else survives a deferral.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,24 @@ from typing import Any
 from airflow_provider_segmind.lineage.addresses import bare, urls_in
 from airflow_provider_segmind.protocol.redaction import redacted
 
-#: Fields of a manifest that are an object's own, not its request's.
-_OWN = ("uri", "bytes", "sha256", "content_type", "width", "height", "name")
+#: Details that belong to the object itself, not to its request.
+_OBJECT_FIELDS = ("uri", "bytes", "sha256", "content_type", "width", "height", "name")
 
 
 @dataclass(frozen=True)
 class TaskLineage:
     """
-    What became of one task instance.
+    The inputs, outputs and request of one task instance.
 
     :param model: the slug.
-    :param request_id: of its request; None for a batch, and where there was none.
-    :param parameters: presentable ones.
+    :param request_id: of its request; None for a batch, and if there was no request.
+    :param parameters: of its request, redacted.
     :param metrics: as in the XCom of an upscaling task.
-    :param inputs: URIs of what it was made of.
-    :param pictures: the manifests of the objects in storage.
-    :param elsewhere: URLs of the outputs, where none was stored.
-    :param skipped: everything was there already, and nothing was made.
-    :param batch: the numbers of a batch, and its manifest's URI.
+    :param inputs: URIs of the inputs.
+    :param images: the details of each stored object, see :func:`object_details`.
+    :param output_urls: URLs of the outputs, if none was stored.
+    :param skipped: everything was stored already, and nothing was submitted.
+    :param batch: the numbers of a batch and the URI of its manifest; None for a single request.
     """
 
     model: str = ""
@@ -35,28 +39,30 @@ class TaskLineage:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     images: list[dict[str, Any]] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
+    output_urls: list[str] = field(default_factory=list)
     skipped: bool = False
     batch: Mapping[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
-        """Return what one event says of everything that was made."""
+        """Return the ``extra`` of one asset event for all outputs."""
         if self.batch is not None:
             about = {"parameters": dict(self.parameters), "cost": self.metrics.get("cost")}
             return {"model": self.model, **about, "batch": dict(self.batch)}
         if len(self.images) == 1:
             found = self.images[0]
         else:
-            found = manifest({}, self.model, self.request_id, self.metrics.get("cost"), self.inputs, self.parameters)
+            found = object_details(
+                {}, self.model, self.request_id, self.metrics.get("cost"), self.inputs, self.parameters
+            )
             if self.images:
                 found["stored"] = [
-                    {name: item[name] for name in _OWN if name in item and item[name] is not None}
+                    {name: item[name] for name in _OBJECT_FIELDS if name in item and item[name] is not None}
                     for item in self.images
                 ]
         return {**found, "skipped": True} if self.skipped else found
 
 
-def manifest(
+def object_details(
     stored: Mapping[str, Any],
     model: str,
     request_id: str | None,
@@ -65,14 +71,14 @@ def manifest(
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
     """
-    Return what is told of one object.
+    Return the details of one stored object: of the object and of the request that made it.
 
     :param stored: as in the XCom of an upscaling task.
     :param model: the slug.
     :param request_id: of the request that made it.
     :param cost: of that request, in credits.
-    :param inputs: URIs of what it was made of.
-    :param parameters: presentable ones.
+    :param inputs: URIs of its inputs.
+    :param parameters: of that request, redacted.
     """
     about = {"model": model, "request_id": request_id, "cost": cost, "inputs": inputs, "parameters": dict(parameters)}
     return {**stored, **about}
@@ -82,17 +88,17 @@ def task_lineage(
     value: Mapping[str, Any], parameters: Mapping[str, Any], inputs: Iterable[str | None] = ()
 ) -> TaskLineage:
     """
-    Return what a task made that had one request.
+    Return the lineage of a task with one request.
 
-    :param value: what it hands on (its XCom).
-    :param parameters: as they are sent; pictures and signatures in them are replaced.
-    :param inputs: URIs of further inputs than the URLs among the parameters; None for none.
+    :param value: the result of the task (its XCom).
+    :param parameters: as they are sent; images and signatures in them are redacted.
+    :param inputs: URIs of inputs besides the URLs among the parameters; None and base64 are ignored.
     """
     model, request_id = str(value.get("model") or ""), value.get("request_id")
     shown, metrics = redacted(parameters), value.get("metrics") or {}
     found = list(dict.fromkeys([*(bare(uri) for uri in inputs if uri and "://" in uri[:32]), *urls_in(parameters)]))
     images = [
-        manifest(item, model, request_id, metrics.get("cost"), found, shown) for item in value.get("stored") or ()
+        object_details(item, model, request_id, metrics.get("cost"), found, shown) for item in value.get("stored") or ()
     ]
     urls = [file.get("url") for file in value.get("outputs") or ()] or [value.get("output")]
     return TaskLineage(
@@ -102,6 +108,6 @@ def task_lineage(
         metrics=metrics,
         inputs=found,
         images=images,
-        elsewhere=[] if images else [bare(url) for url in urls if url],
+        output_urls=[] if images else [bare(url) for url in urls if url],
         skipped=bool(value.get("skipped")),
     )

@@ -22,7 +22,7 @@ from airflow_provider_segmind.execution.options import (
     assign,
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import check_outlets, emit
+from airflow_provider_segmind.lineage import check_outlets, emit, openlineage_facets
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
@@ -244,7 +244,6 @@ class SegmindRequestOperator(BaseOperator):
         Called after a failure, too: then there are no outputs, but perhaps a request.
         """
         from airflow_provider_segmind.execution.request_task import lineage_of
-        from airflow_provider_segmind.lineage.openlineage import openlineage_facets
 
         arguments = self._arguments()
         known = {"model": arguments.model, "request_id": self.request_id}

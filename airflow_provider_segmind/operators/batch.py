@@ -21,7 +21,7 @@ from airflow_provider_segmind.execution.options import (
     is_final,
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import TaskLineage, check_count, check_outlets, emit
+from airflow_provider_segmind.lineage import TaskLineage, check_count, check_outlets, emit, openlineage_facets
 from airflow_provider_segmind.links.segmind import SegmindModelLink, SegmindStoredLink
 from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
@@ -211,6 +211,4 @@ class SegmindBatchOperator(BaseOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return inputs and outputs of this run, for OpenLineage's listener; called after a failure, too."""
-        from airflow_provider_segmind.lineage.openlineage import openlineage_facets
-
         return openlineage_facets(self._lineage or TaskLineage(model=self.model))

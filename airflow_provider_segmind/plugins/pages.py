@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow_provider_segmind.plugins.previews import previews_app
-
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,14 +50,17 @@ class Pages:
         await self._site(scope, receive, send_with_headers)
 
 
-class _Previews:
-    """The previews' application as an object: Starlette takes a plain function for a view of its own kind."""
+class _PreviewRoute:
+    """
+    The ASGI application of ``preview_route.py``, which is imported at the first request for a preview.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    An object, because Starlette treats a plain function as a view of its own kind.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        from airflow_provider_segmind.plugins.preview_route import app
+
+        await app(scope, receive, send)
 
 
 def _site() -> ASGIApp:
@@ -68,4 +69,4 @@ def _site() -> ASGIApp:
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    return Starlette(routes=[Route("/preview", _Previews(previews_app)), Mount("/", StaticFiles(directory=WWW))])
+    return Starlette(routes=[Route("/preview", _PreviewRoute()), Mount("/", StaticFiles(directory=WWW))])

@@ -1,11 +1,11 @@
 """
 The route that serves previews, read-only: imported by the API server, at the first request.
 
-Whoever asks is known, and judged, as by Airflow's own API: the same dependencies decide who it is and whether they may
-read this DAG's XComs. What is asked for is a task instance, never an address: the address comes from that task's XCom.
-Since any task may push any XCom, what lies there is served only if it is a preview that was made in this DAG, and the
-very one that the XCom names (``protocol/previews.py``). Everything else is "not found", without a reason: the reason
-goes to the server's log, where nobody can use it to look around.
+The same dependencies as in Airflow's own API authenticate the user and check the permission to read the DAG's XComs.
+The user asks for a task instance, not for an address: the address comes from that task's XCom. Any task may push any
+XCom, so an object is served only if it is the preview that the XCom names, and was made in this DAG
+(``protocol/preview_reference.py``). Everything else is "not found" without a reason. The reason is in the server's log,
+so that a response does not reveal which objects exist.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.protocol.previews import Reference, Which, is_genuine, reference_in
+from airflow_provider_segmind.protocol.preview_reference import Reference, Which, is_genuine, reference_in
 from airflow_provider_segmind.runtime.settings import serves_previews
-from airflow_provider_segmind.storage.paths import fresh, object_path, storage_errors
+from airflow_provider_segmind.storage.paths import object_path, storage_errors, uncached_fs
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +80,13 @@ app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
 
 @app.exception_handler(RequestValidationError)
-async def no_such_question(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Answer what is no question of ours like one that has no answer."""
+async def invalid_query(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Respond to an invalid query as to a missing preview."""
     return JSONResponse({"detail": _NONE}, 404)
 
 
 def only_if_on() -> None:
-    """Answer nothing unless ``[segmind] serve_previews`` is on."""
+    """Raise HTTPException (404) unless ``[segmind] serve_previews`` is on."""
     if not serves_previews():
         raise HTTPException(404, _NONE)
 
@@ -126,8 +126,8 @@ async def preview(
     try:
         content = await asyncio.wait_for(reading, _TIMEOUT)
     except TimeoutError:
-        log.warning("No preview of %s: the storage did not answer within %g s", reference.uri, _TIMEOUT)
-        raise HTTPException(503, "The storage does not answer", {"Retry-After": "30"}) from None
+        log.warning("No preview of %s: the storage did not respond within %g s", reference.uri, _TIMEOUT)
+        raise HTTPException(503, "The storage does not respond", {"Retry-After": "30"}) from None
     if content is None:
         raise HTTPException(404, _NONE)
     return Response(content, media_type="image/webp", headers=headers)
@@ -151,7 +151,7 @@ def _read(reference: Reference, dag_id: str) -> bytes | None:
     try:
         path = object_path(reference.uri, None)
         with storage_errors(path):
-            fs = fresh(path)
+            fs = uncached_fs(path)
             there = fs.info(path.path)
             content = None
             if there.get("type") == "file" and there.get("size") == reference.bytes:  # never a pipe or a device

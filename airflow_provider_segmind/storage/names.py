@@ -1,4 +1,4 @@
-"""Placeholders of a destination: ``s3://bucket/{model}/{stem}.{ext}``. Pure text, and safe to be part of a path."""
+"""Placeholders of a destination, such as ``s3://bucket/{model}/{stem}.{ext}``. Pure text, no storage access."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from urllib.parse import unquote, urlsplit
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.protocol.wire import is_url
 
-#: What a destination may name, and what it becomes.
+#: Placeholder -> what it is replaced by.
 PLACEHOLDERS = {
     "model": "the model's slug",
-    "stem": "the input's name without folder and ending; a hash where it has no name",
+    "stem": "the input's name without folder and extension; a hash if it has no name",
     "request_id": "Segmind's request id",
-    "map_index": "Airflow's map index, -1 where the task is not mapped",
-    "ext": "the ending of what the output is, without a dot: jpg, png, webp",
+    "map_index": "Airflow's map index, -1 if the task is not mapped",
+    "ext": "the extension of the output's actual format, without a dot: jpg, png, webp",
 }
 _FIELD = re.compile(r"\{([^{}]*)\}")
-#: Separators, what a filesystem may take for a pattern, and what no name should have.
+#: Separators, characters of patterns, and control characters.
 _UNSAFE = re.compile(r"[/\\*?\[\]{}\x00-\x1f\x7f]+")
 
 
 def placeholders(uri: str) -> set[str]:
-    """Return the names in braces; raise SegmindConfigError for what is not even text, such as a mapped None."""
+    """Return the placeholders in a URI; raise SegmindConfigError if it is not text, such as a mapped None."""
     if not isinstance(uri, str):
-        raise SegmindConfigError(f"destination: {uri!r:.200} is no URI such as s3://bucket/folder/")
+        raise SegmindConfigError(f"destination: {uri!r:.200} is not a URI such as s3://bucket/folder/")
     return set(_FIELD.findall(uri))
 
 
 def check_placeholders(uri: str, known: Collection[str] = tuple(PLACEHOLDERS)) -> None:
-    """Raise SegmindConfigError for a name in braces that nothing stands for."""
+    """Raise SegmindConfigError for a placeholder that is not known."""
     if unknown := sorted(placeholders(uri) - set(known)):
         raise SegmindConfigError(
             f"destination: unknown placeholder {', '.join(f'{{{name}}}' for name in unknown)}; "
@@ -41,23 +41,23 @@ def check_placeholders(uri: str, known: Collection[str] = tuple(PLACEHOLDERS)) -
 
 
 def fill(uri: str, values: Mapping[str, str]) -> str:
-    """Return the URI with its placeholders filled; no value can leave the folder in which it stands."""
+    """Return the URI with its placeholders replaced; no value can lead to another folder."""
     check_placeholders(uri, tuple(values))
     return _FIELD.sub(lambda found: safe(values[found[1]]), uri)
 
 
 def safe(value: str) -> str:
-    """Return a value as one part of a path: no separator, no ``..``, never empty."""
+    """Return a value as one segment of a path: without separators, not ``..``, not empty."""
     cleaned = _UNSAFE.sub("_", value).strip()
     return cleaned if cleaned.strip(".") else "_"
 
 
 def stem_of(source: str | None, *, otherwise: str) -> str:
     """
-    Return the name of an input without its ending.
+    Return the name of an input without its extension.
 
-    :param source: a URI, a URL, or the picture itself as base64: then a part of its hash.
-    :param otherwise: what to return where there is no input.
+    :param source: a URI, a URL, or an image as base64: then the result is a part of its hash.
+    :param otherwise: the result for a missing input.
     """
     if not source:
         return otherwise

@@ -1,4 +1,4 @@
-"""From a URI to a path that can be used, with every mistake said before it costs anything."""
+"""Object paths: turn a URI into a path, and report every mistake in it before anything is billed."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutpu
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-#: Said of what goes wrong in a store before anything was submitted.
-NOT_SENT = "Nothing was sent yet; check the storage and its connection."
+#: Next step of an error of the storage before anything was submitted.
+NOT_SENT = "Nothing was submitted. Check the storage and its connection."
 _EXTRAS = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "gcs": "gcs"}
-#: Schemes of the same store.
+#: Other names of a scheme -> the name that is compared.
 _SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
-#: What a store says where trying again would not help.
+#: Errors of a filesystem that a retry does not change.
 _REFUSALS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     """
-    Return the path that a URI names; called before anything is billed, so that a bad one costs nothing.
+    Return the path of a URI.
 
-    ``memory://`` is known, too: it lives as long as the process, so it is for tests.
+    Called before anything is billed, so that a wrong URI costs nothing. ``memory://`` lasts as long as the process, for
+    tests.
 
-    :raises SegmindConfigError: it is no URI, no installed provider knows its scheme, or there is no such connection.
+    :param uri: of an object or a folder.
+    :param conn_id: Airflow connection of the storage; None for the one in the URI, if any.
+    :raises SegmindConfigError: it is not a URI, no installed provider has its scheme, or the connection is missing.
     """
     from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
 
     if not isinstance(uri, str) or "://" not in uri:
-        raise SegmindConfigError(f"{uri!r:.200} is no URI such as s3://bucket/folder/ or file:///data/out.png")
+        raise SegmindConfigError(f"{uri!r:.200} is not a URI such as s3://bucket/folder/ or file:///data/out.png")
     scheme, _, rest = uri.partition("://")
     if not rest.strip("/ "):
-        raise SegmindConfigError(f"{uri!r:.200} names nothing: a bucket or a path is missing")
+        raise SegmindConfigError(f"{uri!r:.200} has neither a bucket nor a path")
     if conn_id is None and scheme in ("file", "memory"):
         _attach(scheme)
     try:
-        # Before Airflow 3.3 a conn_id of None takes the place of the one that stands in the URI.
+        # Before Airflow 3.3 conn_id=None replaces the connection in the URI.
         path = ObjectStoragePath(uri, conn_id=conn_id) if conn_id is not None else ObjectStoragePath(uri)
         if (found := connection_of(path)) is not None:
             _check_connection(found)
-        path.fs  # noqa: B018  resolves the filesystem, and with it the provider that brings it
+        path.fs  # noqa: B018  resolves the filesystem: an error if no provider has it
     except AirflowNotFoundException as error:
         raise SegmindConfigError(f"{uri!r:.200}: {error}", next_step="Add the connection of the storage.") from error
     except (ValueError, ImportError, NotImplementedError) as error:
@@ -58,7 +61,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
 
 @functools.cache
 def _check_connection(conn_id: str) -> None:
-    """Raise for one that is not there: the amazon provider would take the machine's own key instead."""
+    """Raise AirflowNotFoundException if it is missing: the amazon provider would use the machine's own credentials."""
     from airflow.providers.common.compat.sdk import BaseHook
 
     BaseHook.get_connection(conn_id)
@@ -68,8 +71,8 @@ def _attach(scheme: str) -> None:
     """
     Attach a filesystem that needs no provider.
 
-    For ``file://`` Airflow would look for one through the filesystems of all installed providers: with the amazon
-    provider that is 0.1 s of CPU in each task (docs/performance.md).
+    For ``file://`` Airflow would import the filesystems of all installed providers: with the amazon provider this takes
+    0.1 s of CPU in each task (docs/performance.md).
     """
     from fsspec import filesystem
 
@@ -78,7 +81,7 @@ def _attach(scheme: str) -> None:
 
 @contextmanager
 def storage_errors(path: ObjectStoragePath) -> Iterator[None]:
-    """Name the destination in whatever the filesystem's library raises; each library has classes of its own."""
+    """Raise any error of the filesystem's library as SegmindStorageError that names the path."""
     try:
         yield
     except (SegmindOutputError, SegmindStorageError):
@@ -90,10 +93,12 @@ def storage_errors(path: ObjectStoragePath) -> Iterator[None]:
 @contextmanager
 def refused_early(what: str, path: ObjectStoragePath) -> Iterator[None]:
     """
-    Sort what a store raises before anything is submitted.
+    Convert errors of a store before anything is submitted.
 
-    :raises SegmindConfigError: it is not there, or not allowed: trying again would not help.
-    :raises SegmindStorageError: anything else may pass.
+    :param what: what the path is of, for the message: ``input``, ``destination``, …
+    :param path: the path.
+    :raises SegmindConfigError: the object is missing or access is denied: a retry does not help.
+    :raises SegmindStorageError: any other error: a retry may succeed.
     """
     try:
         yield
@@ -119,12 +124,12 @@ def _identity(path: ObjectStoragePath) -> tuple[str, str, str]:
 
 
 def temporary(path: ObjectStoragePath, extension: str) -> ObjectStoragePath:
-    """Return a path beside this one that nobody else uses, hidden from whoever lists by name."""
+    """Return the path of a hidden temporary object in the same folder, with a random name."""
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.{extension}"
 
 
-def fresh(path: ObjectStoragePath) -> Any:
-    """Return the path's filesystem with nothing remembered of the folder: another task may have written meanwhile."""
+def uncached_fs(path: ObjectStoragePath) -> Any:
+    """Return the filesystem of a path without its cached listing of the folder: another task may have written."""
     fs = path.fs
     fs.invalidate_cache(path.parent.path)
     return fs
@@ -153,5 +158,5 @@ def probe(path: ObjectStoragePath) -> None:
 
 
 def _has_folders(path: ObjectStoragePath) -> bool:
-    """Tell whether folders have to be made before something lies in them; in a bucket they need not."""
+    """Return whether folders have to be created before an object is written; object stores have no folders."""
     return path.protocol in ("file", "local")

@@ -1,4 +1,4 @@
-"""The sidecar: a JSON beside a stored object that says what it is, what of, and what it cost."""
+"""The sidecar: a JSON file beside a stored object with its origin, its parameters and its cost."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.protocol.identity import without_query
-from airflow_provider_segmind.protocol.previews import moved
+from airflow_provider_segmind.protocol.preview_reference import moved
 from airflow_provider_segmind.protocol.wire import Metrics, OutputFile
-from airflow_provider_segmind.storage.paths import fresh, refused_early
+from airflow_provider_segmind.storage.paths import refused_early, uncached_fs
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LARGEST = 1024**2  # bytes; a larger file is no sidecar
+_LARGEST = 1024**2  # bytes; a larger file is not read as a sidecar
 
 
 class About(BaseModel):
     """
-    What a task knows of a request besides its result.
+    What a sidecar states of a request besides its result.
 
-    :param fingerprint: of model, input (by its content where it was read), parameters and gateway.
-    :param parameters: as sent, but for pictures and signatures: their hashes stand for them.
-    :param input: ``uri`` (without a signature), and where it was read: ``sha256``, ``bytes``, ``transport``.
+    :param fingerprint: of model, input (its content, if it was read), parameters and gateway.
+    :param parameters: as sent; images and signatures are replaced by their hashes.
+    :param input: ``uri`` (without a signature) and, if it was read, ``sha256``, ``bytes`` and ``transport``.
     :param task: the task instance: ``dag_id``, ``run_id``, ``task_id``, ``map_index``, ``try_number``.
     :param submitted_at: ISO 8601, UTC.
     """
@@ -45,7 +45,7 @@ class About(BaseModel):
 
 
 class Sidecar(About):
-    """What stands in the file: one object (``object``), and all objects of its request (``stored``)."""
+    """The content of the file: one object (``object``) and all objects of its request (``stored``)."""
 
     version: Literal[1] = 1
     provider: str = f"airflow-provider-segmind {__version__}"
@@ -59,7 +59,7 @@ class Sidecar(About):
     stored_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def skipped(self, stored: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return what a task hands on that found everything done: as if it had run, but at no cost."""
+        """Return the result of a task that found everything stored: the result of the request, at no cost."""
         return {
             "request_id": self.request_id,
             "model": self.model,
@@ -95,27 +95,36 @@ def sidecars(result: Result, stored: list[dict[str, Any]], about: About) -> list
 
 
 def find_done(path: ObjectStoragePath, fingerprint: str) -> dict[str, Any] | None:
-    """Return what a task hands on if this object and its sidecar are there, made from the same; else None."""
+    """
+    Return the result of a task if its object and sidecar exist and have the same fingerprint; else None.
+
+    :param path: the object.
+    :param fingerprint: of the request that would be submitted.
+    """
     side = sidecar_of(path)
     with refused_early("sidecar", side):
-        fs = fresh(side)
+        fs = uncached_fs(side)
         if not fs.exists(side.path) or fs.size(side.path) > _LARGEST:
             return None
         text = bytes(fs.cat_file(side.path))
         try:
             found = Sidecar.model_validate_json(text)
         except ValidationError as error:
-            log.warning("%s is no sidecar that this version can read (%d faults)", side, error.error_count())
+            log.warning(
+                "%s is not a sidecar that this version can read (%d errors): it is ignored", side, error.error_count()
+            )
             return None
         if found.fingerprint != fingerprint:
-            log.info("%s is there, but made from another input or with other parameters", path)
+            log.info("%s exists, but was made from another input or with other parameters", path)
             return None
         stored = []
         for item in found.stored:
             there = path.with_name(str(item.get("uri", "")).rpartition("/")[2] or path.name)
             if not fs.exists(there.path) or fs.size(there.path) != item.get("bytes"):
-                log.info("%s is gone, or not what its sidecar says", there)
+                log.info("%s is missing, or has another size than its sidecar states", there)
                 return None
-            preview = {"preview": seen} if (seen := moved(item.pop("preview", None), str(there))) else {}
+            preview = (
+                {"preview": found_preview} if (found_preview := moved(item.pop("preview", None), str(there))) else {}
+            )
             stored.append({**item, "uri": str(there)} | preview)
     return found.skipped(stored) if stored else None

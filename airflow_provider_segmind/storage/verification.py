@@ -1,4 +1,4 @@
-"""Is it a picture, and is all of it there? Asked of every input and every output."""
+"""Verify that inputs and outputs are whole images."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from airflow_provider_segmind.protocol.wire import is_url
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Pixels; a larger picture is checked from its header and structure only, so that memory stays bounded.
+#: Pixels; of a larger image only header and structure are checked, so that memory stays bounded.
 _DECODED_PIXELS = 64_000_000
 _PILLOW = threading.Lock()
 
 
 def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     """
-    Return width and height of a picture in pixels.
+    Return the width and height of an image in pixels.
 
-    :param file: the picture.
-    :param whole: also prove that all of it decodes; a very large picture is checked without its pixels.
-    :raises SegmindOutputError: it is no picture, or it is truncated.
+    :param file: the image.
+    :param whole: also verify that all of it decodes; a very large image is checked without decoding its pixels.
+    :raises SegmindOutputError: it is not an image, or it is truncated.
     """
     try:
         file.seek(0)
@@ -38,16 +38,16 @@ def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
                     decoded.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
                 decoded.load()
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
-        raise SegmindOutputError(f"it is no whole picture: {error}") from error
+        raise SegmindOutputError(f"it is not a whole image: {error}") from error
     return width, height
 
 
 def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
     """
-    Open a picture of any size: an 8x upscale is no decompression bomb. Pillow's limit belongs to all threads.
+    Open an image of any size: an 8x upscale exceeds Pillow's default limit. The limit is global, hence the lock.
 
-    :param file: the picture; only its header is read.
-    :param formats: Pillow's names of those that it may have (default: any).
+    :param file: the image; only its header is read.
+    :param formats: Pillow's names of the accepted formats; default: any.
     """
     from PIL import Image
 
@@ -60,7 +60,7 @@ def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Imag
 
 
 def data_uri_size(image: Any) -> tuple[int, int] | None:
-    """Return width and height of a picture that is given as text; None for a URL, and for what is no picture."""
+    """Return the width and height of an image in base64 (pixels); None for a URL and for other text."""
     content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
     if content is None:
         return None

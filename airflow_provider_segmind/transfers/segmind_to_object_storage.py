@@ -11,7 +11,7 @@ from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.options import StorageOptions, Uri, assign, is_final
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import TaskLineage, check_outlets, emit, task_lineage
+from airflow_provider_segmind.lineage import TaskLineage, check_outlets, emit, openlineage_facets, task_lineage
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
@@ -117,7 +117,5 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return inputs, outputs and the request, for OpenLineage's listener; called after a failure, too."""
-        from airflow_provider_segmind.lineage.openlineage import openlineage_facets
-
         known = {"model": self.model, "request_id": self.request_id}
         return openlineage_facets(self._lineage or self._lineage_of(known))

@@ -14,7 +14,7 @@ _SUBMITTER = f"{_EXECUTION}.submit:Submitter"
 _RECORDS = f"{_EXECUTION}.store:TaskStateRecords"
 _DELIVERY = f"{_EXECUTION}.delivery:Delivery"
 _CLIENT = "airflow_provider_segmind.client"
-_STORAGE = "airflow_provider_segmind.storage.outputs"
+_STORAGE = "airflow_provider_segmind.storage.publication"
 
 
 @dataclass(frozen=True)

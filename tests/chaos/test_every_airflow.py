@@ -30,7 +30,7 @@ pytestmark = pytest.mark.chaos
 
 BEFORE_3_3 = AIRFLOW < (3, 3)
 #: What a retry logs of images that it has no request record of.
-NO_RECORD = re.compile(r"Searching the request history for (\d+) want\(s\) of which there may be no record")
+NO_RECORD = re.compile(r"Searching the request history for (\d+) request\(s\) that may have no record")
 #: Of the model of a task that has to fail.
 FAULT = "submit:fail:out of memory#1%nomos-upscaler"
 #: They run side by side: what they cost is mostly the start of processes, and waits. Each DAG's id is its run's, too.

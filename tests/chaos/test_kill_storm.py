@@ -21,9 +21,9 @@ RUNS = ("first", "second", "third")
 #: What the tasks log of submits whose outcome an earlier process has left unknown.
 FOUND = {
     "unknown outcomes, found in the history": "of an earlier submit: nothing is billed again",
-    "unknown outcomes, proven by the mark": "never left this machine",
-    "unknown outcomes, proven by a later request": "never reached Segmind: later requests are listed",
-    "tries that could not resolve one": "the request history does not show it",
+    "unknown outcomes, resolved by the mark": "was not sent: its mark is still on this machine",
+    "unknown outcomes, resolved by a later request": "was not accepted: the request history lists later requests only",
+    "tries that could not resolve one": "the request history does not show the submit",
 }
 
 

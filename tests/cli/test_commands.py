@@ -110,7 +110,7 @@ def test_run_any_other_model(run, here, segmind_emulator):
     ("words", "code", "said"),
     [
         (["run", "esrgan", "dog.jpg"], 1, r"dog\.jpg: FileNotFoundError.* Nothing was sent"),
-        (["run", "esrgan", "notes.txt"], 1, "notes.txt: .*no whole picture"),
+        (["run", "esrgan", "notes.txt"], 1, "notes.txt: .*not a whole image"),
         (["run", "esrgan", "cat.jpg", "-p", "scale=3"], 1, "scale: Input should be 2, 4 or 8"),
         (["run", "esrgan", "cat.jpg", "-o", "notes.txt/out.png"], 1, "destination .*NotADirectoryError"),
         (["run", "es/rgan", "cat.jpg"], 1, "no model slug"),

@@ -203,7 +203,7 @@ def test_changed_parameters_are_submitted_again_and_logged(
     run = run_tasks(dag)
     assert run.state == "success"
     assert "The parameters changed: request" in run.log
-    assert "is left behind, and billed if it completes" in run.log
+    assert "is no longer used, and is billed if it completes" in run.log
     assert segmind_emulator.stats.submits_accepted == 2
 
 
@@ -282,7 +282,7 @@ def test_invalid_arguments_of_the_decorator_break_the_import():
 
         with pytest.raises(SegmindConfigError, match="the function returns them"):
             task.segmind(model="esrgan", parameters={})(upscale)()
-        with pytest.raises(SegmindConfigError, match="is no URI"):
+        with pytest.raises(SegmindConfigError, match="is not a URI"):
             task.segmind(model="esrgan", destination="out")(upscale)()
         with pytest.raises(TypeError, match="model"):
             task.segmind(upscale)

@@ -129,7 +129,7 @@ def test_the_openlineage_events_of_a_deferred_mapped_run(rig, backend, day):
         assert [(found["namespace"], found["name"]) for found in event["inputs"]] == [("file", source)]
         [output] = event["outputs"]
         assert (output["namespace"], output["name"]) == ("file", f"{_out(rig)}/{day}/{name}.png")
-        assert _plain(output["facets"]["segmind_picture"]) == {
+        assert _plain(output["facets"]["segmind_image"]) == {
             "uri": stored["uri"],
             "bytes": stored["bytes"],
             "sha256": stored["sha256"],
@@ -153,7 +153,7 @@ def test_the_other_operators_report_it_as_well(rig, backend, everything):
     batch = reported("batch")
     value = rig.api.returned("lineage_all", ALL_RUN, "batch")
     assert sorted(found["name"] for found in batch["inputs"]) == [f"batch-{number}.jpg" for number in range(3)]
-    pairs = {found["facets"]["segmind_picture"]["inputs"][0]: found["name"] for found in batch["outputs"]}
+    pairs = {found["facets"]["segmind_image"]["inputs"][0]: found["name"] for found in batch["outputs"]}
     for number in range(3):
         assert f"/batch/batch-{number}-" in pairs[f"{rig.images.url}/batch-{number}.jpg"]
     facet = batch["run"]["facets"]["segmind_request"]

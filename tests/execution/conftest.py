@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.folder import StorageFolder
+from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.polling import limit_file
 from tests.execution.tasks import Task
 
@@ -15,3 +18,14 @@ def task(airflow_db, segmind_emulator, photos, tmp_path, monkeypatch):
     made = Task(segmind_emulator, segmind_emulator.add_image(photos / "cat.jpg"))
     yield made
     made.hook.close()
+
+
+@pytest.fixture
+def folder(airflow_db, tmp_path):
+    """Open the folder of a batch for a task instance."""
+
+    def made(task_id="t", map_index=-1, *, run_id="r", try_number=1, is_working=lambda owner: None):
+        files = StorageFolder(f"file://{tmp_path}/out/{{model}}", conn_id=None, model="esrgan")
+        return BatchFolder(files, Instance("d", run_id, task_id, map_index, try_number), is_working)
+
+    return made

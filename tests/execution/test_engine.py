@@ -28,7 +28,7 @@ def delivered(task):
 # --- a running request ----------------------------------------------------------------------------------------------
 
 
-def test_where_nothing_was_left_the_first_try_submits(task):
+def test_without_a_record_the_first_try_submits(task):
     found = task.start()
     assert isinstance(found, Submitted)
     assert task.left["request_id"] == found.request_id == task.emulator.requests[0].request_id
@@ -66,7 +66,7 @@ def test_without_a_store_the_event_is_enough(task):
     assert task.resume(event).value["request_id"] == event.request_id
 
 
-def test_a_time_out_leaves_the_request_ours(task):
+def test_after_a_timeout_the_next_try_reattaches(task):
     request_id = task.submit()
     late = event_for(SegmindTimeoutError("late", request_id=request_id), request_id=request_id)
     with pytest.raises(SegmindTimeoutError):
@@ -83,7 +83,7 @@ def test_failed_work_is_free_so_the_next_try_submits_again(task):
     assert task.submit() != first
 
 
-def test_other_parameters_leave_the_old_request_behind(task, caplog):
+def test_other_parameters_abandon_the_old_request(task, caplog):
     first = task.submit()
     task.body = {**task.body, "scale": 4}
     second = task.submit()
@@ -104,7 +104,7 @@ def test_a_task_that_returns_the_request_id_reattaches_too(task):
 
 
 def test_a_task_that_failed_after_it_returned_returns_the_same_again(task, delivered):
-    """A retry, or a clear after the failure: `post_execute` or the XCom push failed, nothing tells which."""
+    """A retry, or a clear after the failure: `post_execute` or the XCom push failed, it is unknown which."""
     for _ in range(3):
         assert task.start().value == delivered
     assert task.accepted == 1
@@ -191,7 +191,7 @@ def test_a_lost_response_is_found_in_the_history(task):
 def test_a_response_that_stays_lost_is_searched_again_by_the_next_try(task, fault, history):
     task.emulator.faults.add("submit", fault, times=1)
     silent = task.emulator.faults.add("history", history)
-    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer") as caught:
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not respond") as caught:
         task.start()
     assert caught.value.retryable
     assert task.left["state"] == "intended"
@@ -200,11 +200,11 @@ def test_a_response_that_stays_lost_is_searched_again_by_the_next_try(task, faul
     assert task.accepted == 1
 
 
-def test_a_process_that_died_between_intent_and_post_fails_until_there_is_proof(task):
-    """Nothing was submitted, and an empty history proves nothing (row 17)."""
+def test_a_process_that_died_between_intent_and_post_fails_until_a_later_row_is_listed(task):
+    """Nothing was submitted, and an empty history does not show that (row 17)."""
     task.die("submit")
     with pytest.raises(
-        SegmindUnknownOutcomeError, match=r"esrgan at 20.*image=http.*history does not show it"
+        SegmindUnknownOutcomeError, match=r"esrgan at 20.*image=http.*history does not show the submit"
     ) as caught:
         task.start()
     assert caught.value.retryable
@@ -224,18 +224,18 @@ def test_a_process_that_died_between_intent_and_post_is_known_on_the_same_machin
     assert task.accepted == 1
 
 
-def test_a_lost_submit_is_submitted_again_where_the_author_reports_so(task):
+def test_a_lost_submit_is_submitted_again_if_the_author_allows_it(task):
     task.die("submit")
     task.on_lost_submit = "resubmit"
     assert isinstance(task.start(), Submitted)
     assert sum(task.clock.slept) == pytest.approx(3.0), "the history was asked before"
 
 
-def test_a_history_that_does_not_response_is_not_a_leave_to_resubmit(task):
+def test_a_history_that_does_not_respond_does_not_allow_a_resubmit(task):
     task.die("submit")
     task.on_lost_submit = "resubmit"
     task.emulator.faults.add("history", "status:500")
-    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer"):
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not respond"):
         task.start()
     assert task.accepted == 0
 
@@ -250,7 +250,7 @@ def test_rows_can_appear_late(task):
 
 @pytest.mark.parametrize("skew", [-15, -100, 100])
 def test_a_clock_of_segmind_that_differs_bills_nothing_twice(airflow_db, segmind_emulator, photos, skew):
-    """The ``Date`` header tells the difference, so its row is not taken for an older one (row 7)."""
+    """The ``Date`` header shows the difference, so the row does not count as an older one (row 7)."""
     segmind_emulator.reset(clock_skew=skew)
     task = Task(segmind_emulator, segmind_emulator.add_image(photos / "cat.jpg"))
     task.on_lost_submit = "resubmit"

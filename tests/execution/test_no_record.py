@@ -41,8 +41,8 @@ def test_what_was_submitted_before_the_run_was_due_is_not_this_tasks(task):
     assert task.accepted == 2
 
 
-def test_a_record_that_cannot_be_read_is_not_taken_for_none(task):
-    """Also with the default: an empty history proves nothing (row 19)."""
+def test_a_record_that_cannot_be_read_does_not_count_as_missing(task):
+    """Also with the default: an empty history does not show that nothing was submitted (row 19)."""
     task.store[STORE_KEY] = [{"version": 99}]
     with pytest.raises(SegmindUnknownOutcomeError):
         task.start()
@@ -55,13 +55,13 @@ def test_a_record_that_cannot_be_read_is_not_taken_for_none(task):
 @pytest.mark.parametrize("silent", ["history", "asset"])
 def test_nothing_is_submitted_while_the_history_is_silent(task, photos, silent):
     cat = (photos / "cat.jpg").read_bytes()
-    task.upload, task.identity = cat, {**task.body, "picture": "hash"}
+    task.upload, task.identity = cat, {**task.body, "image_sha256": "hash"}
     task.body = {name: value for name, value in task.body.items() if name != "image"}
     task.submit()
     task.emulator.state.wait_for_pixels()  # the emulator reads the image, too
     task.store, task.on_lost_submit = None, "resubmit"
     task.emulator.faults.add(silent, "status:500")
-    with pytest.raises(SegmindUnknownOutcomeError, match="did not answer") as caught:
+    with pytest.raises(SegmindUnknownOutcomeError, match="did not respond") as caught:
         task.start()
     assert caught.value.retryable
     assert task.accepted == 1

@@ -72,14 +72,14 @@ def test_the_life_of_a_request():
     assert [through(*ALL[:number]).open for number in range(5)] == [False, True, True, True, False]
 
 
-def test_what_a_task_returns_that_has_delivered_it():
+def test_the_result_of_a_task_that_has_delivered():
     value = through(*ALL).value
     assert value == {**RESULT.to_xcom(), "stored": [{"uri": "mem://a"}]}
     assert "stored" not in through("intend", "submitted", "completed").value
 
 
 @pytest.mark.parametrize("before", [("intend",), ("intend", "submitted"), ALL[:3], ALL, (*ALL[:3], "refused")])
-def test_a_withdrawn_record_knows_no_request_and_still_counts_against_a_rate_limit(before):
+def test_a_withdrawn_record_has_no_request_and_still_counts_against_a_rate_limit(before):
     left = through(*before, "withdraw")
     assert left.state is State.WAITING
     assert (left.request_id, left.submitted_at, left.result, left.stored, left.doubt) == (None,) * 5
@@ -95,7 +95,7 @@ def test_an_uploaded_input_is_kept_for_the_next_submit_unless_the_request_failed
     assert left.uploaded is None
 
 
-def test_a_new_intent_begins_without_what_was_known_of_the_one_before():
+def test_a_new_intent_starts_without_the_fields_of_the_previous_one():
     left = through(*ALL[:3], "refused", "withdraw", "intend")
     assert (left.request_id, left.result, left.refused_at, left.doubt) == (None, None, None, "lost")
     assert through("intend", "error").doubt == "error"
@@ -110,7 +110,7 @@ def test_the_first_refusal_of_an_output_is_the_one_that_counts():
     assert left.refused_at is None
 
 
-def test_what_is_not_in_storage_any_more_is_paid_for_all_the_same():
+def test_a_request_stays_paid_for_when_its_stored_object_is_missing():
     left = through(*ALL, "undelivered")
     assert (left.state, left.request_id, left.stored) == (State.COMPLETED, "r", None)
 
@@ -165,14 +165,14 @@ def test_a_record_of_another_version_is_refused():
         (failed("SegmindTimeoutError", request_id="r", age=2 * HOUR), State.SUBMITTED),  # the history is asked
         (failed("SegmindStorageError", request_id="r", result={"a": 1}, age=2 * HOUR), State.COMPLETED),
         (failed("SegmindOutputError", request_id="r", result={"a": 1}), State.COMPLETED),
-        (failed("SegmindDownloadError", request_id="r", result={"a": 1}), State.COMPLETED),  # a proxy may say 403
+        (failed("SegmindDownloadError", request_id="r", result={"a": 1}), State.COMPLETED),  # a proxy may return 403
         (failed("SegmindRequestExpiredError", request_id="r"), State.SUBMITTED),  # the history is asked
         (failed("SegmindAuthError", request_id="r"), State.SUBMITTED),  # it was submitted: paid for
         (failed("SegmindUnknownOutcomeError", doubt="lost"), State.INTENDED),  # it may be billed: never blindly again
         (failed("SegmindGatewayError", doubt="error"), State.INTENDED),
     ],
 )
-def test_what_a_run_does_with_what_another_gave_up(left, state):
+def test_what_a_run_does_with_a_failed_record_of_another_run(left, state):
     left = left.model_copy(deep=True)
     left.run_again()
     assert left.state is state
@@ -202,7 +202,7 @@ def test_what_is_paid_for_is_never_forgotten_without_a_withdrawal(steps):
         assert not owed or made.state is not State.WAITING
 
 
-# --- several witnesses ----------------------------------------------------------------------------------------------
+# --- several copies ----------------------------------------------------------------------------------------------
 
 
 def test_the_counter_decides_and_no_clock():
@@ -214,16 +214,16 @@ def test_the_counter_decides_and_no_clock():
     assert newest([None, None]) is None
 
 
-def test_of_two_that_count_the_same_the_one_further_on_is_right():
+def test_of_two_copies_with_the_same_counter_the_later_state_is_right():
     there = record(counter=3, state=State.SUBMITTED, request_id="r")
     assert newest([record(counter=3, state=State.INTENDED), there]) is there
 
 
 @given(st.integers(0, 5000), st.integers(0, 900))
-def test_a_process_that_was_believed_dead_catches_up_with_no_later_one(before, writes):
+def test_a_process_that_airflow_considers_dead_does_not_overtake_a_later_one(before, writes):
     dead, alive = (record(counter=before) for _ in range(2))
-    dead.take_up("me", 3)
-    alive.take_up("me", 4)
+    dead.begin_try("me", 3)
+    alive.begin_try("me", 4)
     for _ in range(writes):
         dead.refused(at=NOW)
     assert alive.counter > dead.counter
@@ -267,13 +267,13 @@ counted = st.builds(
 
 
 @given(st.lists(st.none() | counted, max_size=6), st.randoms())
-def test_the_order_of_witnesses_does_not_matter(witnesses, random):
+def test_the_order_of_copies_does_not_matter(copies, random):
     def shown(found):
         return found and (found.counter, found.state)
 
-    other = random.sample(witnesses, len(witnesses))
-    right = newest(witnesses)
+    other = random.sample(copies, len(copies))
+    right = newest(copies)
     assert shown(newest(other)) == shown(right)
     assert shown(newest([right, newest(other)])) == shown(right)  # merging again changes nothing
-    assert shown(newest([newest(witnesses[:3]), newest(witnesses[3:])])) == shown(right)
-    assert all(one is None or one.counter <= right.counter for one in witnesses)
+    assert shown(newest([newest(copies[:3]), newest(copies[3:])])) == shown(right)
+    assert all(one is None or one.counter <= right.counter for one in copies)

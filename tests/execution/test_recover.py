@@ -55,7 +55,7 @@ def test_an_expired_request_is_found_in_the_history(task, old, path):
 @PATHS
 def test_an_expired_request_whose_row_is_still_pending_is_asked_for_again(task, old, path):
     task.emulator.settings.history_pending = True
-    with pytest.raises(SegmindRequestExpiredError, match="still on its way") as caught:
+    with pytest.raises(SegmindRequestExpiredError, match="it is not finished") as caught:
         again(task, path, old)
     assert caught.value.retryable
     assert task.left["request_id"] == old
@@ -65,10 +65,10 @@ def test_an_expired_request_whose_row_is_still_pending_is_asked_for_again(task, 
 
 
 @PATHS
-def test_a_request_that_the_history_calls_pending_for_good_is_decided_by_the_author(task, old, path):
+def test_a_request_that_stays_pending_in_the_history_depends_on_on_lost_submit(task, old, path):
     task.emulator.settings.history_pending = True
     task.on_lost_submit = "resubmit"
-    with pytest.raises(SegmindRequestExpiredError, match="A day after its submit on_lost_submit decides"):
+    with pytest.raises(SegmindRequestExpiredError, match="One day after its submit, on_lost_submit decides"):
         again(task, path, old)
     task.emulator.advance(DAY)
     task.on_lost_submit = "fail"
@@ -82,8 +82,8 @@ def test_a_request_that_the_history_calls_pending_for_good_is_decided_by_the_aut
 
 @pytest.mark.parametrize("on_lost_submit", ["fail", "resubmit"])
 @pytest.mark.parametrize("status", [500, 429, 401])
-def test_a_history_that_does_not_response_is_not_gone(task, old, status, on_lost_submit):
-    """In the next try the wait goes on, and meets the 404: the error is the same, and says that it is retryable."""
+def test_a_request_is_not_expired_while_the_history_does_not_respond(task, old, status, on_lost_submit):
+    """In the next try the wait goes on, and meets the 404: the error is the same, and retryable."""
     task.on_lost_submit = on_lost_submit
     task.emulator.faults.add("history", f"status:{status}", headers={"Retry-After": "0"})
     assert task.start() == Submitted(old, task.left["submitted_at"])
@@ -96,9 +96,9 @@ def test_a_history_that_does_not_response_is_not_gone(task, old, status, on_lost
 
 
 @PATHS
-def test_an_expired_request_that_nobody_knows_is_submitted_again_only_where_the_author_reports_so(task, old, path):
+def test_an_expired_request_that_is_unknown_is_submitted_again_only_if_the_author_allows_it(task, old, path):
     task.emulator.faults.add("history", "status:404")
-    with pytest.raises(SegmindRequestExpiredError, match="does not know its output") as caught:
+    with pytest.raises(SegmindRequestExpiredError, match="does not have its output") as caught:
         again(task, path, old)
     assert not caught.value.retryable
     assert 'on_lost_submit="resubmit"' in str(caught.value)
@@ -109,7 +109,7 @@ def test_an_expired_request_that_nobody_knows_is_submitted_again_only_where_the_
 
 
 @PATHS
-def test_a_young_request_that_seems_unknown_is_not_paid_for_again(task, path):
+def test_a_recent_request_that_is_unknown_is_not_paid_for_again(task, path):
     """An id is not known everywhere at once."""
     task.on_lost_submit = "resubmit"
     first = task.submit()
@@ -192,7 +192,7 @@ def test_one_refusal_of_a_fresh_output_is_retryable(task, status):
 
 
 @pytest.mark.parametrize("pauses", [[910, 910], [LONG], [LONG, 890]])
-def test_an_output_is_not_gone_before_it_was_refused_for_a_while_and_its_hour_is_over(task, pauses):
+def test_an_output_is_not_missing_before_it_was_refused_for_a_while_and_its_record_has_expired(task, pauses):
     event = task.completed(task.submit())
     if pauses[0] == LONG:
         task.emulator.advance(pauses.pop(0))
@@ -206,7 +206,7 @@ def test_an_output_is_not_gone_before_it_was_refused_for_a_while_and_its_hour_is
 
 
 def test_an_output_that_stays_refused_is_not_a_dead_end(task):
-    """It is asked for again in another try; then it is gone, and made again."""
+    """It is asked for again in another try; then it counts as missing and is submitted again."""
     event = task.completed(task.submit())
     task.emulator.advance(LONG)
     with pytest.raises(SegmindDownloadError):
@@ -231,7 +231,7 @@ def test_a_batch_does_not_bill_an_output_again_that_was_refused_once(task, at):
     """One 404 on a fresh output, then a clear (row 5)."""
     engine = task.engine(batch=True)
     wants = wants_of([{**task.body, "quality": 50 + index} for index in range(3)])
-    engine.take_up(wants)
+    engine.load_records(wants)
     engine.submit(wants)
     for want in wants:
         engine.ended(want, task.completed(want.record.request_id))
@@ -279,11 +279,11 @@ class OneRow:
         return self.row
 
 
-GONE = SegmindRequestExpiredError("unknown", request_id="r")
+EXPIRED = SegmindRequestExpiredError("unknown", request_id="r")
 
 
-def test_the_output_of_a_forgotten_request_is_recalled():
-    found = recalled(OneRow(status="COMPLETED", output="https://x.example/a.png", cost=0.5), GONE, model="esrgan")
+def test_the_output_of_an_expired_request_is_recalled():
+    found = recalled(OneRow(status="COMPLETED", output="https://x.example/a.png", cost=0.5), EXPIRED, model="esrgan")
     assert (found.output, found.metrics.cost, found.model) == ("https://x.example/a.png", 0.5, "esrgan")
 
 
@@ -299,17 +299,17 @@ def test_the_output_of_a_forgotten_request_is_recalled():
 )
 def test_what_cannot_be_recalled_ends_in_the_same_error_everywhere(fields, error, retryable):
     with pytest.raises(error) as caught:
-        recalled(OneRow(**fields), GONE, model="esrgan")
+        recalled(OneRow(**fields), EXPIRED, model="esrgan")
     assert caught.value.retryable is retryable
 
 
-def test_a_history_that_does_not_response_is_its_own_error():
+def test_a_history_that_does_not_respond_raises_its_own_error():
     class Silent:
         def history_row(self, request_id):
             raise SegmindServerError("in trouble")
 
     with pytest.raises(SegmindServerError):
-        recall_result(Silent(), GONE, model="esrgan")
+        recall_result(Silent(), EXPIRED, model="esrgan")
 
 
 def test_nothing_is_recalled_after_a_week(task, old):

@@ -1,4 +1,4 @@
-"""Unknown outcomes: the request history is read to its end, as often as it takes, and what it lacks proves little."""
+"""Unknown outcomes: the request history is read to its end, repeatedly, and a missing row alone shows nothing."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_more_than_two_thousand_newer_rows_hide_nothing():
     assert verdict.row.request_id == "lost"
 
 
-def test_pages_of_many_rows_of_one_request_are_not_taken_for_the_end():
+def test_pages_with_many_rows_of_one_request_are_not_the_end():
     """A request with several outputs has a row for each: a page of a hundred rows may hold one request."""
     rows = [row("many", at=5, parameters=DOG)] * 250 + [row("lost", at=0)]
     [verdict] = search(History(rows))
@@ -116,7 +116,7 @@ def test_pages_that_cannot_be_read_are_not_the_end():
     )
 
 
-def test_a_history_whose_pages_do_not_end_did_not_response():
+def test_a_history_whose_pages_do_not_end_did_not_respond():
     class Stuck(History):
         def history_page(self, since, number, *, all_models):
             return super().history_page(since, 1, all_models=all_models)
@@ -129,7 +129,7 @@ def test_a_history_whose_pages_do_not_end_did_not_response():
     assert verdict.outcome is Outcome.NO_RESPONSE
 
 
-# --- what it says ---------------------------------------------------------------------------------------------------
+# --- verdicts -----------------------------------------------------------------------------------------------------
 
 
 def test_the_request_with_exactly_these_inputs_that_is_nearest_to_the_intent_is_the_submit():
@@ -143,7 +143,7 @@ def test_the_request_with_exactly_these_inputs_that_is_nearest_to_the_intent_is_
 
 
 def test_two_lost_submits_of_a_batch_are_not_crossed():
-    """One has a parameter more: each gets its own row, whichever was looked for first."""
+    """One has a parameter more: each gets its own row, whichever was searched for first."""
     more = {**CAT, "seed": 7}
     history = History([row("more", at=1, parameters=more), row("plain", at=0)])
     wants = [Sought(CAT, NOW, skew=0.0), Sought(more, NOW, skew=0.0)]
@@ -161,7 +161,7 @@ def test_a_later_row_shows_that_it_was_never_accepted():
 
 
 @pytest.mark.parametrize("skew", [-15.0, 90.0])
-def test_a_clock_that_differs_is_reckoned_with(skew):
+def test_a_clock_difference_is_taken_into_account(skew):
     """Segmind's clock is 15 s behind: its row is older than the intent, by ours."""
     [verdict] = search(History([row(at=skew + 1)]), Sought(CAT, NOW, skew=skew))
     assert verdict.outcome is Outcome.FOUND
@@ -184,7 +184,7 @@ def test_the_search_ends_after_the_time_that_is_given():
     assert history.pages == 1
 
 
-def test_what_the_last_search_reported_counts():
+def test_the_last_search_counts():
     clock = Clock()
     history = History([], clock=clock)
     history.errors = [SegmindGatewayError("in trouble"), None]
@@ -206,8 +206,8 @@ def test_a_teammates_request_is_not_ours():
     assert verdict.outcome is Outcome.NOT_SHOWN
 
 
-def test_a_teammates_later_request_is_proof_unless_it_may_be_ours():
-    """That a row of ours is not found by its id may be passing: with the same parameters it proves nothing."""
+def test_a_teammates_later_request_shows_absence_unless_it_may_be_ours():
+    """A row of ours may temporarily not be found by its id: with the same parameters it shows nothing."""
     [verdict] = search(History([row("theirs", at=ABSENCE_MARGIN + 9, parameters=DOG)], foreign={"theirs"}))
     assert (verdict.outcome, verdict.foreign) == (Outcome.NEVER_ACCEPTED, False)
     [verdict] = search(History([row("theirs", at=ABSENCE_MARGIN + 9)], foreign={"theirs"}))
@@ -225,7 +225,7 @@ def test_an_upload_is_known_by_the_image_that_was_uploaded():
 
 
 def test_two_uploads_each_find_their_own():
-    """That a row is not the one's image says nothing of the other's."""
+    """A row that does not match one upload may still match the other."""
     rows = [row(name, at=number, parameters={"image": f"https://u/{name}"}) for number, name in enumerate("ab")]
     history = History(rows, images={"https://u/a": b"cat", "https://u/b": b"dog"})
     for order in ((b"cat", b"dog"), (b"dog", b"cat")):

@@ -24,21 +24,21 @@ from airflow_provider_segmind.execution.submit import opens_at
 from airflow_provider_segmind.polling.limit_file import read_limit
 from tests.execution.tasks import KilledError, wants_of
 
-GONE_WRONG = (500, 502, 503, 504, 520, 524)
+SERVER_ERRORS = (500, 502, 503, 504, 520, 524)
 
 
 # --- after a 5xx (row 14) -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [*GONE_WRONG, 408])
-def test_an_accepted_submit_that_is_responded_by_an_error_is_billed_once(task, status):
+@pytest.mark.parametrize("status", [*SERVER_ERRORS, 408])
+def test_an_accepted_submit_with_an_error_response_is_billed_once(task, status):
     task.emulator.faults.add("submit", f"status_after:{status}")
     found = task.start()
     assert found.request_id == task.emulator.requests[0].request_id
     assert task.accepted == 1
 
 
-@pytest.mark.parametrize("status", GONE_WRONG)
+@pytest.mark.parametrize("status", SERVER_ERRORS)
 def test_a_submit_that_was_not_accepted_is_repeated_once_the_history_was_asked(task, status):
     task.emulator.faults.add("submit", f"status:{status}", times=1)
     found = task.start()
@@ -49,7 +49,7 @@ def test_a_submit_that_was_not_accepted_is_repeated_once_the_history_was_asked(t
     assert task.accepted == 1
 
 
-def test_a_gateway_in_trouble_ends_the_try_after_three_submits(task):
+def test_a_failing_gateway_ends_the_try_after_three_submits(task):
     task.emulator.faults.add("submit", "status:503")
     with pytest.raises(SegmindGatewayError) as caught:
         task.start()
@@ -62,11 +62,11 @@ def test_a_gateway_in_trouble_ends_the_try_after_three_submits(task):
     assert task.port.calls.index("history_page") < task.port.calls.index("submit")
 
 
-def test_an_error_and_a_history_that_does_not_response_are_an_unknown_outcome(task):
-    """It is not submitted again on the quiet: the next try searches first."""
+def test_an_error_and_a_history_that_does_not_respond_are_an_unknown_outcome(task):
+    """It is not submitted again: the next try searches first."""
     task.emulator.faults.add("submit", "status_after:504")
     task.emulator.faults.add("history", "status:500")
-    with pytest.raises(SegmindError, match="did not answer") as caught:
+    with pytest.raises(SegmindError, match="did not respond") as caught:
         task.start()
     assert caught.value.retryable
     assert task.left["doubt"] == "error"
@@ -98,7 +98,7 @@ def test_a_process_that_died_after_a_5xx_asks_the_history_in_its_next_try(task):
 # --- what surely was not accepted -----------------------------------------------------------------------------------
 
 
-def test_a_rate_limit_ends_the_submits_and_is_noted_for_other_tasks(task):
+def test_a_rate_limit_ends_the_submits_and_is_shared_with_other_tasks(task):
     task.emulator.faults.add("submit", "status:429", headers={"Retry-After": "20"})
     with pytest.raises(SegmindRateLimitedError):
         task.start()
@@ -106,13 +106,13 @@ def test_a_rate_limit_ends_the_submits_and_is_noted_for_other_tasks(task):
     assert task.port.calls.count("submit") == 1
     assert read_limit(task.hook.settings.gateway, task.hook.segmind_conn_id) > task.clock.now() + 10
     task.emulator.faults.clear()
-    with pytest.raises(SegmindRateLimitedError, match="another task of this machine"):
+    with pytest.raises(SegmindRateLimitedError, match="another task on this machine"):
         task.start()
     assert "submit" not in task.port.calls
     assert task.clock.slept == []
 
 
-def test_a_rate_limit_that_does_not_report_when_it_is_over_lasts_half_a_minute():
+def test_a_rate_limit_without_a_reset_time_lasts_half_a_minute():
     assert opens_at(SegmindRateLimitedError("x"), 100.0) == 130.0
     assert opens_at(SegmindRateLimitedError("x", retry_after=7.0), 100.0) == 107.0
 
@@ -155,27 +155,27 @@ def test_the_balance_is_asked_before_the_intent(task):
 
 
 def test_a_post_that_would_leave_too_late_is_not_sent(task):
-    """What proves that a submit was never accepted counts from its intent: the POST leaves within seconds of it."""
+    """The moment after which a row shows absence counts from the intent: the POST leaves within seconds of it."""
 
     def late(bodies, **kwargs):
         task.emulator.advance(5.1)
         task.port._real.submit(bodies, **kwargs)
 
     task.instead = {"submit": late}
-    with pytest.raises(SegmindConnectionError, match="too much time"):
+    with pytest.raises(SegmindConnectionError, match="not sent within 5 s"):
         task.start()
     assert task.accepted == 0
 
 
 def test_a_submit_whose_mark_another_try_has_taken_is_not_sent(task):
-    """The process that Airflow believed dead goes on, and finds that it must not send any more, now or later."""
+    """The process that Airflow considered dead goes on, and finds that it must not send any more, now or later."""
 
     def overtaken(bodies, **kwargs):
         assert marks.take(task.left["mark"])
         task.port._real.submit(bodies, **kwargs)
 
     task.instead = {"submit": overtaken}
-    with pytest.raises(SegmindConnectionError, match="taken it over"):
+    with pytest.raises(SegmindConnectionError, match="taken over the request"):
         task.start()
     assert task.accepted == 0
     assert task.port.calls.count("submit") == 1
@@ -200,7 +200,7 @@ def test_what_is_stored_already_is_returned_without_a_submit(task):
 @pytest.fixture
 def uploads(task, photos):
     """A task whose image goes through Segmind's upload."""
-    task.identity = {**task.body, "picture": "hash"}
+    task.identity = {**task.body, "image_sha256": "hash"}
     task.body = {name: value for name, value in task.body.items() if name != "image"}
     task.upload = (photos / "cat.jpg").read_bytes()
     return task
@@ -232,7 +232,7 @@ def test_an_uploaded_input_that_segmind_has_deleted_is_uploaded_again(uploads):
 def submit_all(task, number, **more):
     engine = task.engine(batch=True)
     wants = wants_of([{**task.body, "scale": 2 + 2 * (index % 2), "quality": 50 + index} for index in range(number)])
-    engine.take_up(wants)
+    engine.load_records(wants)
     engine.prepare(wants)
     engine.submit(wants)
     return engine, wants
@@ -260,14 +260,14 @@ def test_a_process_that_dies_in_the_middle_of_a_wave_pays_for_nothing_twice(task
         submit_all(task, 6)
     del task.store.set
     task.emulator.advance(60)
-    task.hook.submit("esrgan", {**task.body, "quality": 99})  # later, by somebody else: it proves what never arrived
+    task.hook.submit("esrgan", {**task.body, "quality": 99})  # later, by somebody else: shows absence
     _, wants = submit_all(task, 6)
     assert {want.record.state for want in wants} == {State.SUBMITTED}
     assert len({want.record.request_id for want in wants}) == 6
     assert task.accepted == 7
 
 
-def test_what_is_wrong_with_one_want_reports_nothing_of_the_others(task):
+def test_an_error_of_one_want_does_not_concern_the_others(task):
     task.emulator.faults.add("submit", "status:400", times=1)
     engine, wants = submit_all(task, 6)
     assert sorted(str(want.record.state) for want in wants) == ["submitted"] * 5 + ["waiting"]
@@ -275,7 +275,7 @@ def test_what_is_wrong_with_one_want_reports_nothing_of_the_others(task):
     assert engine.stopped is None
 
 
-def test_what_concerns_all_ends_the_submits(task):
+def test_an_error_that_concerns_all_wants_ends_the_submits(task):
     task.emulator.faults.add("submit", "status:401")
     engine, wants = submit_all(task, 6)
     assert isinstance(engine.stopped, SegmindAuthError)

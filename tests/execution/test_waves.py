@@ -1,4 +1,4 @@
-"""A batch as data: how large a wave is, when the next one is worth a worker, and what is handed on."""
+"""A batch as data: how large a wave is, when the next one starts, and the result."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_with_nothing_left_to_submit_all_have_to_end():
     st.integers(0, 50), st.integers(0, 50), st.lists(st.floats(0, 100), max_size=30), st.none() | st.integers(1, 60),
     st.integers(1, 60),
 )  # fmt: skip
-def test_no_limit_is_ever_passed(waiting, running, recent, per_minute, in_flight):
+def test_no_limit_is_exceeded(waiting, running, recent, per_minute, in_flight):
     found, limits = rows(waiting, running, recent), Limits(per_minute, in_flight)
     wave = limits.wave(found, NOW)
     assert 0 <= wave <= waiting
@@ -87,7 +87,7 @@ def test_a_submit_that_was_lost_or_refused_counts_as_one():
 # --- what a manifest shows of an item -------------------------------------------------------------------------------
 
 
-def test_what_signs_a_url_is_left_out_wherever_it_stands():
+def test_signatures_of_urls_are_masked_at_any_depth():
     found = shown(
         {"urls": ["https://x.example/a?X-Amz-Signature=abc"], "more": {"deep": ["https://x.example/?sig=abc"]}}
     )
@@ -139,7 +139,7 @@ def test_wants_are_the_same_in_any_order():
     assert digest_of(["a", "b"]) == digest_of(["b", "a"]) != digest_of(["a", "c"])
 
 
-# --- what a task hands on -------------------------------------------------------------------------------------------
+# --- the result of the task -----------------------------------------------------------------------------------------
 
 
 def test_a_summary_counts_this_runs_money_only():

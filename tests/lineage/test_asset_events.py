@@ -1,4 +1,4 @@
-"""Each stored picture is an asset event, with its manifest: by every operator, after a deferral, mapped, and once."""
+"""Each stored image makes one asset event with its details: by every operator, after a deferral, and mapped."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("airflow_db", "quick_polls")
 
 ALIAS = AssetAlias("upscaled")
 STORED = {"uri", "bytes", "sha256", "content_type", "width", "height"}
-MANIFEST = STORED | {"model", "request_id", "cost", "inputs", "parameters"}
+DETAILS = STORED | {"model", "request_id", "cost", "inputs", "parameters"}
 
 
 def events_of(run: Run) -> list[tuple[str, Any, list[str], dict[str, Any]]]:
@@ -42,7 +42,7 @@ def test_a_mapped_run(segmind_emulator, photos, tmp_path, deferrable):
         SegmindEsrganOperator.partial(
             task_id="upscale",
             destination=f"file://{tmp_path}/",
-            outlets=[ALIAS, Asset("any_picture")],
+            outlets=[ALIAS, Asset("any_image")],
             deferrable=deferrable,
         ).expand(input_path=[f"file://{photos}/{name}" for name in ("cat.jpg", "astronaut.png")])
     run = run_dag(dag)
@@ -60,9 +60,9 @@ def test_a_mapped_run(segmind_emulator, photos, tmp_path, deferrable):
             "inputs": [f"file://{photos}/{name}"],
             "parameters": {"scale": 2, "output_format": "jpeg", "quality": 95},
         }
-        assert set(reported) == MANIFEST
+        assert set(reported) == DETAILS
         expected += [
-            ("any_picture", index, [], reported),
+            ("any_image", index, [], reported),
             (f"file://{tmp_path}/upscale_{index}.jpg", index, ["upscaled"], reported),
         ]
     assert events_of(run) == expected
@@ -166,25 +166,25 @@ def test_a_workflow_has_an_event_for_each_output(segmind_emulator, photos, tmp_p
     ]
 
 
-def test_skipped_is_not_a_event_of_a_image(segmind_emulator, photos, tmp_path):
+def test_skipped_makes_no_event_of_an_image(segmind_emulator, photos, tmp_path):
     with DAG("asset_skip", schedule=None) as dag:
         SegmindEsrganOperator(
             task_id="upscale",
             input_path=f"file://{photos}/cat.jpg",
             destination=f"file://{tmp_path}/",
             skip_existing=True,
-            outlets=[ALIAS, Asset("any_picture")],
+            outlets=[ALIAS, Asset("any_image")],
         )
     first = run_dag(dag)
     [stored] = first.xcom("upscale")["stored"]
-    assert [event[0] for event in events_of(first)] == ["any_picture", stored["uri"]]
+    assert [event[0] for event in events_of(first)] == ["any_image", stored["uri"]]
     [(uri, _, aliases, extra)] = events_of(run_dag(dag))
-    assert (uri, aliases, extra["skipped"], extra["cost"]) == ("any_picture", [], True, 0.0)
+    assert (uri, aliases, extra["skipped"], extra["cost"]) == ("any_image", [], True, 0.0)
     assert segmind_emulator.stats.submits_accepted == 1
 
 
 def test_a_retry_reports_what_the_killed_try_had_stored(segmind_emulator, photos, tmp_path):
-    """Airflow sends the events with a success, so what a try told that came to nothing has to be told again."""
+    """Airflow sends the events with a success, so the events of a failed try have to be emitted again."""
 
     def die_once(context: Any, result: Any = None) -> None:
         mark = tmp_path / "died"
@@ -238,7 +238,7 @@ def test_a_batch_reports_what_this_run_stored(segmind_emulator, photos, tmp_path
     assert (value["stored"], value["reused"]) == (2, 1)
     photo, batch = sorted(events_of(run), key=lambda event: event[0] == "batches")
     uri, _, aliases, extra = photo
-    assert set(extra) == MANIFEST
+    assert set(extra) == DETAILS
     assert uri == extra["uri"]
     assert Path(uri.removeprefix("file://")).stat().st_size == extra["bytes"]
     assert (extra["width"], extra["height"], extra["cost"], extra["inputs"]) == (1024, 1024, 0.005, [astronaut])
@@ -267,7 +267,7 @@ def test_a_batch_reports_what_a_failed_try_had_stored(segmind_emulator, photos, 
 
 
 def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segmind_emulator, tmp_path):
-    run = run_dag(_batch(tmp_path, [f"https://pictures.example/{number}.jpg" for number in range(101)]))
+    run = run_dag(_batch(tmp_path, [f"https://images.example/{number}.jpg" for number in range(101)]))
     assert run.state == "failed"
     assert "101 asset events in one call" in run.log
     assert "Set it to 6 or more" in run.log
@@ -278,18 +278,18 @@ def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segm
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        ({"outlets": "upscaled"}, "makes no event: give a list"),
+        ({"outlets": "upscaled"}, "makes no event; pass a list"),
         ({"outlets": ["upscaled"]}, "'upscaled' makes no event"),
         ({"outlets": [AssetAny(Asset("a"), Asset("b"))]}, "makes no event"),
-        ({"outlets": [AssetAlias("{{ ds }}")]}, "renders no template"),
-        ({"outlets": [ALIAS], "destination": None}, "nothing is: give a destination"),
+        ({"outlets": [AssetAlias("{{ ds }}")]}, "does not render the template"),
+        ({"outlets": [ALIAS], "destination": None}, "this task stores none; set destination"),
         ({"outlets": [Asset("a")], "destination": None, "wait_for_completion": False}, "before there is a picture"),
     ],
 )
-def test_outlets_that_would_be_silent_are_refused(arguments, reported):
-    with pytest.raises(SegmindConfigError, match=reported):
+def test_outlets_that_make_no_event_are_refused(arguments, message):
+    with pytest.raises(SegmindConfigError, match=message):
         SegmindRunModelOperator(
             **{"task_id": "t", "model": "esrgan", "parameters": {"image": "https://x.example/a.png"}}
             | {"destination": "file:///tmp/x/"}

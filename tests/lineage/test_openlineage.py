@@ -1,4 +1,4 @@
-"""What OpenLineage's listener and Airflow's hook lineage are told. Whole events: tests/e2e/test_lineage.py."""
+"""What OpenLineage's listener and Airflow's hook lineage get. Whole events: tests/e2e/test_lineage.py."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from openlineage.client.serde import Serde
 
-from airflow_provider_segmind.lineage import TaskLineage, manifest, task_lineage
+from airflow_provider_segmind.lineage import TaskLineage, object_details, task_lineage
 from airflow_provider_segmind.lineage.addresses import asset_uri, bare, dataset_name
-from airflow_provider_segmind.lineage.openlineage import MOST, openlineage_facets
+from airflow_provider_segmind.lineage.openlineage import MAX_DATASETS, operator_lineage
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import lineage_collector
@@ -64,7 +64,7 @@ def test_nothing_secret_is_reported():
     assert "pa55" not in str(found)
 
 
-def test_a_image_as_text_is_reported_by_its_hash(photos):
+def test_an_image_as_text_is_reported_by_its_hash(photos):
     from airflow_provider_segmind.protocol.content_types import data_uri
 
     text = data_uri((photos / "cat.jpg").read_bytes())
@@ -78,17 +78,17 @@ def _stored(number: int) -> dict[str, Any]:
     return {"uri": f"s3://conn@bucket/day/{number}.png", **about}
 
 
-@pytest.mark.parametrize("count", [MOST, MOST + 1, 3000])
+@pytest.mark.parametrize("count", [MAX_DATASETS, MAX_DATASETS + 1, 3000])
 def test_thousands_are_reported_by_their_folders(count):
-    photos = [
-        manifest(_stored(number), "esrgan", f"r-{number}", 0.005, [f"https://host/{number % 2}/{number}.jpg"], {})
+    images = [
+        object_details(_stored(number), "esrgan", f"r-{number}", 0.005, [f"https://host/{number % 2}/{number}.jpg"], {})
         for number in range(count)
     ]
-    inputs = [photo["inputs"][0] for photo in photos]
-    reported = openlineage_facets(TaskLineage(model="esrgan", inputs=inputs, photos=photos, batch={"total": count}))
-    if count <= MOST:
+    inputs = [image["inputs"][0] for image in images]
+    reported = operator_lineage(TaskLineage(model="esrgan", inputs=inputs, images=images, batch={"total": count}))
+    if count <= MAX_DATASETS:
         assert (len(reported.inputs), len(reported.outputs)) == (count, count)
-        assert reported.outputs[3].facets["segmind_picture"].inputs == ["https://host/1/3.jpg"]
+        assert reported.outputs[3].facets["segmind_image"].inputs == ["https://host/1/3.jpg"]
         return
     assert [(found.namespace, found.name) for found in reported.inputs] == [
         ("https://host", "0/"),
@@ -102,7 +102,7 @@ def test_thousands_are_reported_by_their_folders(count):
 
 
 def _facets(operator: Any) -> dict[str, Any]:
-    """What the listener would send of an operator that never came to its end."""
+    """What the listener would send of an operator that has not finished."""
     reported = operator.get_openlineage_facets_on_complete(None)
     return {
         "inputs": [(found.namespace, found.name) for found in reported.inputs],
@@ -134,7 +134,7 @@ def test_after_a_failure_what_is_known_is_reported():
 
 
 def test_without_the_openlineage_package_all_runs():
-    """As where it is not installed: importing it fails. Nothing but the listener's own call needs it."""
+    """Importing it fails, as if it was not installed. Only the listener's own call needs it."""
     code = """
         import sys
 
@@ -152,8 +152,8 @@ def test_without_the_openlineage_package_all_runs():
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
         operator = SegmindEsrganOperator(task_id="t", image="https://host/a.png")
-        operator.tell({}, SegmindHook(), operator.task_lineage({"model": "esrgan", "output": "https://host/b.png"}))
-        assert operator.made.elsewhere == ["https://host/b.png"]
+        operator.emit({}, SegmindHook(), operator.task_lineage({"model": "esrgan", "output": "https://host/b.png"}))
+        assert operator.emitted.output_urls == ["https://host/b.png"]
         assert not [name for name in sys.modules if name.startswith(PACKAGES) and name not in METADATA]
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)

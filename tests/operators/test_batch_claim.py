@@ -129,7 +129,7 @@ def test_a_claim_blocks_other_runs_while_its_owner_works(
     assert run.state == ("failed" if refused else "success")
     assert segmind_emulator.stats.submits_attempted == (0 if refused else 1)
     if refused:
-        assert "another run works on" in run.log
+        assert "another run is working on the batch" in run.log
         assert "batch yesterday upscale -1" in run.log
         assert f"{until:.0f} (epoch seconds) where Airflow reports no state" in run.log
 

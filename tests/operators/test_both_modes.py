@@ -70,7 +70,7 @@ CASES = {
         arguments={"lost_submit_wait": 0.0, "on_lost_submit": "resubmit"},
         faults=[("submit", "drop_before", 1)],
         size=(600, 400),
-        log_lines=("Submitting again: on_lost_submit='resubmit'",),
+        log_lines=("Submitting again because of on_lost_submit='resubmit'",),
     ),
     "submit refused once": Case(faults=[("submit", "status:503", 1)], size=(600, 400)),
     # --- permanent errors: one try, although the task has a retry
@@ -97,7 +97,7 @@ CASES = {
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        log_lines=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
+        log_lines=("The answer to a submit was lost", "the request history did not respond", "esrgan at 20"),
         tries=2,  # the next try searches again
     ),
     "not an image": Case(faults=[("output", "html", None)], state="failed", log_lines=("cannot be",)),

@@ -32,7 +32,7 @@ def files(folder):
         ("s3://no-such-bucket/x.png", "NoSuchBucket|does not exist"),
         ("s3://no-such-bucket/folder/", "NoSuchBucket|does not exist"),
         ("s3://{bucket}/{{{{ '{wrong}' }}}}.png", "unknown placeholder"),
-        ("{{{{ '' }}}}", "is no URI"),
+        ("{{{{ '' }}}}", "is not a URI"),
     ],
 )
 def test_a_destination_that_cannot_be_written_fails_before_the_submit(
@@ -73,7 +73,7 @@ def test_an_unavailable_storage_is_retried(upscale, bucket, segmind_emulator, mo
     run = upscale(destination=f"s3://down_s3@{BUCKET}/x.png")
     assert run.state == "failed"
     assert run.task("t").try_number == 2
-    assert "Nothing was sent yet" in run.log
+    assert "Nothing was submitted" in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

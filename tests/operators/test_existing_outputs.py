@@ -106,7 +106,7 @@ def test_if_exists_fail_does_not_replace_an_object_that_appeared_during_the_wait
     monkeypatch.setattr(Destination, "probe", probe_and_write)
     run = upscale(destination=f"file://{tmp_path}/x.jpg", if_exists="fail", sidecar=True)
     assert run.state == "failed"
-    assert "another object is there already" in run.log
+    assert "exists already, with a different content" in run.log
     assert (tmp_path / "x.jpg").read_text() == "another object"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.jpg"]
 

@@ -131,10 +131,10 @@ def test_signatures_in_segminds_messages_are_redacted(text):
     ("arguments", "message"),
     [
         ({"input_path": "file://{photos}/cat.jpg", "input_transport": "presign"}, "cannot be presigned"),
-        ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "more than the 1000 of max_input_bytes"),
+        ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "max_input_bytes is 1000"),
         ({"input_path": "file://{tmp}/empty.png"}, "is empty"),
-        ({"input_path": "file://{tmp}/text.png"}, "no whole picture"),
-        ({"input_path": "file://{tmp}/half.png"}, "no whole picture"),
+        ({"input_path": "file://{tmp}/text.png"}, "not a whole image"),
+        ({"input_path": "file://{tmp}/half.png"}, "not a whole image"),
         ({"input_path": "file://{tmp}/missing.png"}, "FileNotFoundError"),
         ({"input_path": "file://{tmp}"}, "is a folder: list_images()"),
         ({"input_path": f"s3://{BUCKET}/missing.png", "input_conn_id": CONN}, "FileNotFoundError"),
@@ -143,9 +143,9 @@ def test_signatures_in_segminds_messages_are_redacted(text):
         ({"input_path": f"s3://not_there@{BUCKET}/cat.png"}, "not_there"),
         ({"input_path": "gs://bucket/cat.png"}, 'pip install "airflow-provider-segmind[gcs]"'),
         ({"input_path": "{{{{ 'nowhere://x/y.png' }}}}"}, "nowhere:// cannot be used here"),
-        ({"input_path": "{{{{ '' }}}}"}, "is no URI"),
-        ({"input_path": "{{{{ none }}}}"}, "is no URI"),
-        ({"input_path": "s3://{{{{ '' }}}}/"}, "names nothing"),
+        ({"input_path": "{{{{ '' }}}}"}, "is not a URI"),
+        ({"input_path": "{{{{ none }}}}"}, "is not a URI"),
+        ({"input_path": "s3://{{{{ '' }}}}/"}, "has neither a bucket nor a path"),
     ],
 )
 def test_an_invalid_input_fails_before_the_submit(

@@ -115,7 +115,7 @@ def test_min_remaining_credits_is_checked_before_the_submit(
     run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("t").try_number == 1
-    assert "the balance is 3 credits, min_remaining_credits asks for 5" in run.log
+    assert "the balance is 3 credits, min_remaining_credits is 5" in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

@@ -90,7 +90,7 @@ def test_a_required_destination_must_not_be_none(segmind_emulator, operator, arg
         operator.partial(task_id="t", **arguments).expand(destination=[None])
     run = run_tasks(dag)
     assert run.states()["t"] == ["failed"]
-    assert "destination: None is no URI" in run.log
+    assert "destination: None is not a URI" in run.log
     assert segmind_emulator.stats.submits_attempted == 0
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 from airflow_provider_segmind.airflow_version import HAS_TABS
 from airflow_provider_segmind.plugins.preview_route import Budget
-from airflow_provider_segmind.protocol.previews import MAX_BYTES, Reference, is_genuine, marker
-from airflow_provider_segmind.storage.previews import small
+from airflow_provider_segmind.protocol.preview_reference import MAX_BYTES, Reference, is_genuine, marker
+from airflow_provider_segmind.storage.preview_writer import make_preview
 from demo.api import Api
 from tests.buckets import BUCKET, Bucket
 
@@ -226,7 +226,7 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200)).save(photo, "WEBP")
     (tmp_path / "d.preview.webp").write_bytes(photo.getvalue())  # a picture, but none of ours
     refused(f"file://{tmp_path}/d", photo.getvalue())
-    foreign, of = small(photo, marker("previews_private"))
+    foreign, of = make_preview(photo, marker("previews_private"))
     (tmp_path / "e.preview.webp").write_bytes(foreign)  # ours, of another DAG
     refused(f"file://{tmp_path}/e", foreign, size=of)
 

@@ -123,8 +123,8 @@ def test_an_unknown_request_id_fails_without_a_retry(airflow_db, segmind_emulato
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
     assert "Segmind does not know this request (any more)" in run.log
-    assert "the request history does not know its output either" in run.log
-    assert run.log.count("does not know its output either") >= 3, "the record of a new request can appear late"
+    assert "the request history does not have its output either" in run.log
+    assert run.log.count("does not have its output either") >= 3, "the record of a new request can appear late"
 
 
 def test_a_request_that_expires_during_the_wait(airflow_db, segmind_emulator, photos):
@@ -262,7 +262,7 @@ def test_the_transfer_fails_for_an_unknown_request_id(airflow_db, segmind_emulat
     run = stored_by_id("00000000-0000-4000-8000-000000000000", tmp_path)
     assert run.state == "failed"
     assert run.task("store").try_number == 1
-    assert "the request history does not know its output either" in run.log
+    assert "the request history does not have its output either" in run.log
     assert not (tmp_path / "out").exists()
 
 

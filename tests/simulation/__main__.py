@@ -1,4 +1,4 @@
-"""``python -m tests.simulation [N] [FIRST SEED]``: run schedules on all cores, and tell the story of one that fails."""
+"""``python -m tests.simulation [N] [FIRST SEED]``: run schedules on all cores; print the story of one that fails."""
 
 from __future__ import annotations
 

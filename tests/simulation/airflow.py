@@ -68,7 +68,7 @@ class Task:
     uploads: bool = False
     limits: Limits = field(default_factory=lambda: Limits(None, 100))
     read_only_until: float = 0.0
-    input_gone: bool = False
+    input_is_missing: bool = False
     began_at: float = 0.0
     generation: int = 0
     try_number: int = 0
@@ -218,7 +218,7 @@ class Task:
             self.store[min(self.store)] = _NONSENSE
             self.unsure = True
         if self.uploads:
-            self.input_gone = world.chance("the input is gone", rate)
+            self.input_is_missing = world.chance("the input is missing", rate)
 
     def succeeded(self, process: Process, value: Any) -> None:
         """Airflow has the report of a success."""

@@ -1,4 +1,4 @@
-"""The folder of a batch in the simulated world: its small files; who works is Airflow's to say."""
+"""The folder of a batch in the simulated world: its small files. Airflow knows which owners are working."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Folder:
     :param tasks: all task instances, by the names of their runs.
     :param files: manifests and claims.
     :param objects: the outputs, each with the request that made it.
-    :param states_known: False where Airflow does not tell the state of a claim's owner.
+    :param states_known: False if Airflow does not report the state of a claim's owner.
     """
 
     tasks: dict[str, Task] = field(default_factory=dict)

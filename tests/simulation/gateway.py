@@ -47,7 +47,7 @@ class Request:
     :param resubmits: the task was allowed to submit again what is lost.
     :param forgetful: the task's store was gone, or it has none.
     :param run: the task instance.
-    :param outcome: how its submit was answered: ``id``, ``lost``, ``error`` or, where its process died, ``dead``.
+    :param outcome: the response to its submit: ``id``, ``lost``, ``error``, or ``dead`` if its process died.
     """
 
     request_id: str
@@ -183,7 +183,7 @@ class SegmindPort:
 
     @property
     def skew(self) -> float | None:
-        """What the latest Date header told."""
+        """The skew by the latest Date header."""
         if not (self._heard and self._gateway.dates):
             return None
         return self._gateway.skew - self._process.offset
@@ -344,5 +344,5 @@ class StoragePort:
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
         """Return whether they are there."""
-        self._process.port("look")
+        self._process.port("check the stored objects")
         return all(item["uri"] in self._task.objects for item in stored)

@@ -183,12 +183,12 @@ def _paid_is_free(right: Any, self: RequestRecord) -> None:
 # --- what was submitted -----------------------------------------------------------------------------------------------
 
 
-def _forgotten_is_gone(self: Recovery, want: Any, why: str) -> None:
+def _expired_is_resubmitted(self: Recovery, want: Any, why: str) -> None:
     want.record.withdraw()
 
 
-def _first_refusal_is_gone(self: Deliverer, want: Any, error: SegmindError) -> None:
-    self._gone(want)
+def _first_refusal_is_final(self: Deliverer, want: Any, error: SegmindError) -> None:
+    self._missing(want)
 
 
 def _refused_for_ever(self: Deliverer, want: Any, error: SegmindError) -> None:
@@ -250,7 +250,7 @@ def _skew_of_nothing(right: Any, self: Any, **named: Any) -> None:
 
 
 def _margin(seconds: float) -> Mutation:
-    return _replaced(history, "PROOF_MARGIN", seconds)
+    return _replaced(history, "ABSENCE_MARGIN", seconds)
 
 
 MUTANTS = (
@@ -269,20 +269,18 @@ MUTANTS = (
     Mutant("6: a short page ends the history", _replaced(resolve, "read_since", _until_a_short_page)),
     Mutant("7: the clock of Segmind is taken for ours", _around(RequestRecord, "intend", _skew_of_nothing)),
     Mutant(
-        "17: rows prove without a Date header",
-        _replaced(Sought, "proof_from", property(_absence_without_dates)),
+        "17: a row shows absence without a Date header",
+        _replaced(Sought, "absent_from", property(_absence_without_dates)),
         found_by=631,
     ),
-    Mutant("17: any row since the intent proves", _margin(-600.0)),
+    Mutant("17: any row since the intent shows absence", _margin(-600.0)),
     Mutant(
-        "a history that does not answer proves absence",
+        "a history that does not respond shows absence",
         _around(engine, "resolve", _unresponded_is_absent),
         found_by=2298,
     ),
-    Mutant("a history that does not show it proves absence", _around(engine, "resolve", _not_shown_is_absent)),
-    Mutant(
-        "4: nothing remembered, and the history is not asked", _replaced(Engine, "recall", lambda self, wants: None)
-    ),
+    Mutant("a missing row shows absence", _around(engine, "resolve", _not_shown_is_absent)),
+    Mutant("4: without a record the history is not searched", _replaced(Engine, "recall", lambda self, wants: None)),
     Mutant("12: the later time wins, not the counter", _later_wins),
     Mutant(
         "1: a delivered want is closed before Airflow reports it", _around(SingleRun, "_deliver", _closed_at_delivery)
@@ -291,16 +289,16 @@ MUTANTS = (
     Mutant("requests of earlier wants match", _around(RequestRecord, "_all_requests", _forgets_earlier)),
     Mutant("5: a lost submit of a batch is reset", _around(RequestRecord, "run_again", _lost_is_free)),
     Mutant("5: a paid request of a batch is reset", _around(RequestRecord, "run_again", _paid_is_free)),
-    Mutant("2: what nobody knows is submitted again", _replaced(Recovery, "_forgotten", _forgotten_is_gone)),
-    Mutant("5: the first refusal of an output is final", _replaced(Deliverer, "_refused", _first_refusal_is_gone)),
+    Mutant("2: an expired request is submitted again", _replaced(Recovery, "_expired", _expired_is_resubmitted)),
+    Mutant("5: the first refusal of an output is final", _replaced(Deliverer, "_refused", _first_refusal_is_final)),
     Mutant("11: a refused output is a dead end", _replaced(Deliverer, "_refused", _refused_for_ever)),
     Mutant("11: an uploaded input is used for ever", _around(RequestRecord, "withdraw", _keeps_uploads)),
     Mutant("11: a URL of last week is delivered", _replaced(Deliverer, "check", lambda self, want, storage: None)),
     Mutant("13: a batch that ends badly keeps its claim", _replaced(BatchRun, "run", _keeps_the_claim)),
-    Mutant("2: a request that the history calls pending is gone", _replaced(recover, "PENDING_FOR", 0.0)),
+    Mutant("2: a pending request counts as lost", _replaced(recover, "PENDING_FOR", 0.0)),
     Mutant("9: only the task's own manifest is read", _around(BatchFolder, "read", _own_manifest_only)),
     Mutant(
-        "a run that was killed leaves nothing to ask for",
+        "a killed run is not searched for",
         _around(Claims, "killed_since", _nobody_was_killed),
         found_by=3543,
     ),
@@ -310,15 +308,18 @@ MUTANTS = (
         found_by=5309,
     ),
     Mutant(
-        "19: a record that cannot be read is none",
+        "19: a record that cannot be read counts as missing",
         _around(TaskStateRecords, "read", _ignores_the_unreadable),
         found_by=1864,
     ),
-    Mutant("marks: one that is not there proves as well", _replaced(Engine, "_settle_here", _any_mark_is_absence)),
+    Mutant(
+        "marks: a missing mark shows that nothing was sent",
+        _replaced(Engine, "_resolve_by_marks", _any_mark_is_absence),
+    ),
     Mutant("marks: a POST leaves without its mark", _around(Submitter, "_send", _needs_no_mark)),
     Mutant(
         "a paid request needs its input", _replaced(process, "submitted_before", _nothing_without_input), found_by=320
     ),
-    Mutant("a record is not taken up with a higher counter", _around(RequestRecord, "take_up", _not_higher)),
+    Mutant("a try does not begin with a higher counter", _around(RequestRecord, "begin_try", _not_higher)),
     Mutant("nothing is kept between tries", _replaced(TaskStateRecords, "put", lambda self, records: None)),
 )

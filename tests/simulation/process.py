@@ -50,7 +50,7 @@ def key_for(body: Mapping[str, Any], *, uploads: bool) -> str:
     if not uploads:
         return _key_of(body)
     rest = {name: value for name, value in body.items() if name != "image"}
-    return _key_of({**rest, "picture": read(body)["sha256"]})
+    return _key_of({**rest, "image_sha256": read(body)["sha256"]})
 
 
 def _key_of(identity: Mapping[str, Any]) -> str:
@@ -133,7 +133,7 @@ class Process:
     def _after_write(self) -> None:
         if self.world.chance("the store fails after it wrote", self.task.rates.store):
             raise StoreError("after")
-        self.port("the store answers")
+        self.port("the store responds")
 
     # --- the task's code --------------------------------------------------------------------------------------------
 
@@ -186,10 +186,10 @@ class Process:
             return Prepared(body, body)
         rest = {name: value for name, value in body.items() if name != "image"}
         source, prepared = read(body), Prepared(rest, rest)
-        if task.input_gone and not self.world.calm:
-            gone = SegmindConfigError("the input is gone")
+        if task.input_is_missing and not self.world.calm:
+            missing = SegmindConfigError("the input is missing")
             try:
-                return submitted_before(engine.records.read().values(), prepared, source["uri"], MODEL, "g", gone)
+                return submitted_before(engine.records.read().values(), prepared, source["uri"], MODEL, "g", missing)
             except SegmindConfigError:
                 self._check_nothing_is_paid(key_for(body, uploads=True))
                 raise

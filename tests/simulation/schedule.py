@@ -23,7 +23,7 @@ _IMAGE = f"https://b/cat.jpg?X-Amz-Signature={SECRET}"
 _OTHER = "https://b/dog.jpg"
 #: Seconds by which the history is asked before a submit at most, and the calls in between.
 _ASKED_BEFORE = 1.5
-#: Seconds for which what the history said counts, where there is no state store that refuses a suspended process.
+#: Seconds for which a search of the history counts if no state store refuses the writes of a suspended process.
 _PAUSED = 65.0
 #: Runs of tries after faults have stopped: without the argument that ends a dead end, and with it.
 _CALM_ROUNDS = 6
@@ -55,7 +55,7 @@ def run(seed: int, script: Sequence[int] | None = None, *, reports: bool = False
 
     :param seed: of its decisions.
     :param script: its decisions, instead.
-    :param tells: keep its story.
+    :param reports: keep its story.
     """
     world = World(seed, script, reports=reports)
     outcome = Outcome(world)
@@ -256,13 +256,13 @@ def _excuse(gateway: Gateway, earlier: Request, later: Request) -> str | None:
     if apart > 7 * DAY - HOUR:
         return "the output was deleted before it could be delivered"
     if hidden and any(one.outcome == "error" for one in before):
-        return "Segmind billed a submit that it answered with an error, and listed it late"
+        return "Segmind billed a submit with an error response, and listed it late"
     if hidden and later.resubmits:
         return "on_lost_submit='resubmit', and the history was later than lost_submit_wait"
     if later.resubmits and earlier.inline and apart > HOUR - 300.0:
-        return "on_lost_submit='resubmit', and the output was in a record that is gone"
+        return "on_lost_submit='resubmit', and the output was in an expired record"
     if later.resubmits and gateway.pending and apart > DAY - HOUR:
-        return "on_lost_submit='resubmit', and the history called it pending for more than a day"
+        return "on_lost_submit='resubmit', and the history reported it as pending for more than a day"
     if later.run != earlier.run and hidden:
         return "nothing was remembered, and the history did not show it"
     if later.forgetful and (gateway.lag is None or apart < gateway.lag + _PAUSED):

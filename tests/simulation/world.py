@@ -32,7 +32,7 @@ class World:
 
     :param seed: of the decisions.
     :param script: decisions to replay instead; zeros after its end.
-    :param tells: keep a readable story.
+    :param reports: keep a readable story.
     """
 
     def __init__(self, seed: int, script: Sequence[int] | None = None, *, reports: bool = False) -> None:
@@ -52,7 +52,7 @@ class World:
     # --- decisions ------------------------------------------------------------------------------------------
 
     def chance(self, label: str, probability: float, where: str = "") -> bool:
-        """Decide whether something goes wrong: ``label`` says what, ``where`` at which call."""
+        """Decide whether a fault happens: ``label`` names it, ``where`` the call."""
         if self.calm or not probability:
             return False
         if self._script is None:

@@ -1,4 +1,4 @@
-"""Small pictures beside a stored object, for people to look at: written where ``[segmind] serve_previews`` is on."""
+"""Write previews: small images beside a stored object, if ``[segmind] serve_previews`` is on."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindOutputError
-from airflow_provider_segmind.protocol.previews import LONGEST_SIDE, MAX_BYTES, Reference, Which, marker, name_of
-from airflow_provider_segmind.storage.paths import fresh, storage_errors
+from airflow_provider_segmind.protocol.preview_reference import (
+    LONGEST_SIDE,
+    MAX_BYTES,
+    Reference,
+    Which,
+    marker,
+    name_of,
+)
+from airflow_provider_segmind.storage.paths import storage_errors, uncached_fs
 from airflow_provider_segmind.storage.verification import opened
 
 if TYPE_CHECKING:
@@ -20,25 +27,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What the three models take and give, and how many pixels of it are decoded: each takes 200 to 300 MiB of memory. A
-#: JPEG is decoded at an eighth of its size, but a progressive one lies in memory whole; Pillow holds a WebP four times.
-#: Anything else has no preview, and no further decoder is reached.
-MOST_PIXELS = {"JPEG": 1_000_000_000, "PNG": 64_000_000, "WEBP": 16_000_000}
-_MOST_PIXELS_PROGRESSIVE = 32_000_000
+#: The formats of the three models, and the number of pixels up to which each is decoded: that takes 200 to 300 MiB of
+#: memory. A JPEG is decoded at an eighth of its size, but a progressive one is held in memory whole; Pillow holds a
+#: WebP four times. Other formats have no preview, so no other decoder is used.
+MAX_PIXELS = {"JPEG": 1_000_000_000, "PNG": 64_000_000, "WEBP": 16_000_000}
+_MAX_PIXELS_PROGRESSIVE = 32_000_000
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _QUALITIES = (80, 60, 40, 20)
-#: While a picture is scaled down, it is first averaged to at least this many times the size wanted.
-_ENOUGH = 2
+#: An image is first scaled down by averaging to at least this multiple of the preview's size.
+_OVERSIZE = 2
 _ORIENTATION = 0x0112  # EXIF
 
 
 @dataclass(frozen=True)
-class Previews:
+class PreviewWriter:
     """
-    What one task needs to write previews.
+    Write the previews of one task's stored objects.
 
-    :param dag_id: the DAG: who may read it may see them.
-    :param read_input: returns the input's bytes, where this task may read them; None else.
+    :param dag_id: the DAG whose readers may see the previews.
+    :param read_input: returns the bytes of the input, or None if this task cannot read them.
     """
 
     dag_id: str
@@ -46,13 +53,13 @@ class Previews:
 
     def write(self, path: ObjectStoragePath, output: BinaryIO, *, first: bool) -> dict[str, Any] | None:
         """
-        Write the previews of one stored object, and return the references to them; None where there are none.
+        Write the previews of one stored object and return the references to them; None if none was written.
 
-        Never raises: what cannot be shown is stored all the same.
+        Does not raise: a preview that cannot be made does not fail the task.
 
-        :param path: the object, already in place.
+        :param path: the object, which is already stored.
         :param output: its content.
-        :param first: it is the first of its request's objects: the input's preview lies beside that one.
+        :param first: the object is the first one of its request: the preview of the input is written beside it.
         """
         found = {"before": self._one(path, "before", self._input) if first else None}
         found["after"] = self._one(path, "after", lambda: output)
@@ -71,58 +78,60 @@ class Previews:
                 file = source()
                 if file is None:
                     return None
-                content, (width, height) = small(file, marker(self.dag_id))
+                content, (width, height) = make_preview(file, marker(self.dag_id))
                 attributes = {"ContentType": "image/webp"} if path.protocol in ("s3", "s3a", "s3n") else {}
-                fresh(target).pipe_file(target.path, content, **attributes)
+                uncached_fs(target).pipe_file(target.path, content, **attributes)
         except SegmindError as error:
-            log.warning("No preview of %s: %s", path if which == "after" else "the input", error.detail)
+            log.warning("No preview of %s was written: %s", path if which == "after" else "the input", error.detail)
             return None
         digest = hashlib.sha256(content).hexdigest()
         return Reference(uri=str(target), width=width, height=height, bytes=len(content), sha256=digest).model_dump()
 
 
-def small(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
+def make_preview(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     """
-    Return a picture as a small WebP, and its width and height in pixels.
+    Return a preview of an image as WebP, and its width and height in pixels.
 
-    Memory is bounded by ``MOST_PIXELS``, whatever the file says.
+    ``MAX_PIXELS`` bounds the memory that this takes.
 
-    :param file: the picture.
-    :param xmp: what is written into the file.
-    :raises SegmindOutputError: it is too large, or not of a kind that is shown.
+    :param file: the image.
+    :param xmp: the XMP packet of the preview.
+    :raises SegmindOutputError: the image is too large, or its format or mode is not supported.
     """
     from PIL import Image
 
-    with opened(file, formats=tuple(MOST_PIXELS)) as image:
+    with opened(file, formats=tuple(MAX_PIXELS)) as image:
         width, height = image.size
-        allowed = _MOST_PIXELS_PROGRESSIVE if image.info.get("progressive") else MOST_PIXELS[image.format or ""]
+        allowed = _MAX_PIXELS_PROGRESSIVE if image.info.get("progressive") else MAX_PIXELS[image.format or ""]
         if width * height > allowed:
             raise SegmindOutputError(f"a preview of {width} x {height} pixels would take too much memory")
         if image.mode not in _MODES:
-            raise SegmindOutputError(f"no preview is made of pixels of mode {image.mode}")
+            raise SegmindOutputError(f"the preview does not support images of mode {image.mode}")
         orientation = image.getexif().get(_ORIENTATION)
-        image.draft("RGB", (_ENOUGH * LONGEST_SIDE, _ENOUGH * LONGEST_SIDE))  # for a JPEG; changes its size
+        image.draft(
+            "RGB", (_OVERSIZE * LONGEST_SIDE, _OVERSIZE * LONGEST_SIDE)
+        )  # for JPEG only: decodes a smaller image
         shown = _averaged(image)
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     shown = _upright(shown, orientation)
     for quality in _QUALITIES:
         out = io.BytesIO()
         shown.save(out, "WEBP", quality=quality, xmp=xmp)
-        if out.tell() <= MAX_BYTES:
+        if out.getbuffer().nbytes <= MAX_BYTES:
             return out.getvalue(), shown.size
-    raise SegmindOutputError(f"no preview of it has less than {MAX_BYTES} bytes")
+    raise SegmindOutputError(f"the smallest preview has more than {MAX_BYTES} bytes")
 
 
 def _averaged(image: Image.Image) -> Image.Image:
     """
     Return a copy in RGB or RGBA, scaled down by averaging to about twice the size of a preview.
 
-    In strips: converting a whole picture with transparency would take its memory twice.
+    Works in strips: converting a whole image with transparency would need its memory twice.
     """
     from PIL import Image
 
     width, height = image.size
-    factor = max(1, min(width, height, max(width, height) // (_ENOUGH * LONGEST_SIDE)))
+    factor = max(1, min(width, height, max(width, height) // (_OVERSIZE * LONGEST_SIDE)))
     mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
     result = Image.new(mode, (-(-width // factor), -(-height // factor)))
     step = 16 * factor
@@ -133,7 +142,7 @@ def _averaged(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
-    """Turn a picture as its camera says."""
+    """Return the image turned by its EXIF orientation."""
     from PIL import Image
 
     turn = Image.Transpose

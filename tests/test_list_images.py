@@ -57,24 +57,24 @@ def test_what_comes_later_is_seen(folder):
 def test_an_empty_folder_is_a_day_without_images(airflow_db, tmp_path, bucket):
     (tmp_path / "empty").mkdir()
     assert list_images(f"file://{tmp_path}/empty") == []
-    assert list_images("s3://pictures/2026-01-01/", CONN) == []
-    assert list_images("s3://pictures/", CONN) == []
+    assert list_images(f"s3://{BUCKET}/2026-01-01/", CONN) == []
+    assert list_images(f"s3://{BUCKET}/", CONN) == []
 
 
 @pytest.mark.parametrize(
-    ("uri", "conn_id", "says"),
+    ("uri", "conn_id", "message"),
     [
         ("file:///not/there/", None, "no such folder"),
         ("file:///not/there/*.png", None, "no such folder"),
         ("s3://no-such-bucket/in/", CONN, "no such folder or bucket"),
         ("s3://no-such-bucket/in/*.png", CONN, "no such folder or bucket"),
-        ("s3://pictures/in/", "not_there", "not_there"),
-        ("/data/in", None, "is no URI"),
+        (f"s3://{BUCKET}/in/", "not_there", "not_there"),
+        ("/data/in", None, "is not a URI"),
         ("gs://bucket/in", None, r"airflow-provider-segmind\[gcs\]"),
     ],
 )
-def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, reports):
-    with pytest.raises(SegmindConfigError, match=reports):
+def test_what_cannot_be_listed(airflow_db, bucket, uri, conn_id, message):
+    with pytest.raises(SegmindConfigError, match=message):
         list_images(uri, conn_id)
 
 
@@ -87,5 +87,5 @@ def test_a_store_that_is_down(airflow_db, monkeypatch):
     connection = {"conn_type": "aws", "login": "x", "password": "x", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_LIST_DOWN_S3", json.dumps(connection))
     with pytest.raises(SegmindStorageError) as caught:
-        list_images("s3://pictures/in/", "list_down_s3")
+        list_images(f"s3://{BUCKET}/in/", "list_down_s3")
     assert caught.value.retryable

@@ -1,0 +1,12 @@
+from airflow_provider_segmind.storage.inputs import InputImage as InputImage
+from airflow_provider_segmind.storage.inputs import goes_inside as goes_inside
+from airflow_provider_segmind.storage.inputs import list_images as list_images
+from airflow_provider_segmind.storage.inputs import load_image as load_image
+from airflow_provider_segmind.storage.outputs import StoredObject as StoredObject
+from airflow_provider_segmind.storage.outputs import store_result as store_result
+from airflow_provider_segmind.storage.paths import object_path as object_path
+from airflow_provider_segmind.storage.publication import publish_text as publish_text
+from airflow_provider_segmind.storage.publication import read_bytes as read_bytes
+from airflow_provider_segmind.storage.publication import remove as remove
+from airflow_provider_segmind.storage.publication import sizes_in as sizes_in
+from airflow_provider_segmind.storage.verification import image_size as image_size
