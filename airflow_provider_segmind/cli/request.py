@@ -34,8 +34,9 @@ def request(args: argparse.Namespace) -> None:
         elif args.json:
             report_json(result.to_xcom())
         else:
-            for url in [file.url for file in result.outputs] or [result.output]:
-                report(url or "The output is inside the response. Store it with -o FILE.")
+            urls = [file.url for file in result.outputs] or ([result.output] if result.output else [])
+            for line in urls or ["The output is inside the response. Store it with -o FILE."]:
+                report(line)
             report(bill(result.metrics))
 
 

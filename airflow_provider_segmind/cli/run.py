@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
         fetch = _fetch_command(args, request_id)
         with _at_interrupt(
             f"Request {request_id} continues at Segmind, which has no cancel call, and is billed if it completes. "
-            f"Fetch its output within an hour: {fetch}"
+            f"Fetch its output: {fetch}"
         ):
             try:
                 result = wait(hook, Watch(request_id, plan.model, submitted_at=now, deadline=now + args.timeout))
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
             except (SegmindRequestFailedError, SegmindRequestExpiredError):
                 raise
             except SegmindError:
-                report(f"Segmind keeps the output for an hour. Fetch it: {fetch}", to=ERR)
+                report(f"Fetch the output of this request without a second bill: {fetch}", to=ERR)
                 raise
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import sys
 
 import pytest
 from PIL import Image
@@ -308,6 +310,18 @@ def test_airflow_segmind(run, segmind_emulator):
     assert (done.code, done.out) == (1, "")
     assert "dog.jpg: FileNotFoundError" in done.err
     assert sent(segmind_emulator) == 0
+
+
+@needs_provider_commands
+def test_airflows_help_for_a_model_has_its_options_only(monkeypatch):
+    from airflow_provider_segmind.cli.definition import get_segmind_cli_commands
+
+    monkeypatch.setattr(sys, "argv", ["airflow", "segmind", "run", "esrgan", "--help"])
+    [group] = get_segmind_cli_commands()
+    [command] = [command for command in group.subcommands if command.name == "run"]
+    shown = {flag for arg in command.args for flag in arg.flags if arg.kwargs.get("help") != argparse.SUPPRESS}
+    assert {"--scale", "--output-format", "--quality", "--timeout"} <= shown
+    assert not {"--image-quality", "--base64", "--preserve-alpha"} & shown
 
 
 @needs_provider_commands
