@@ -1,4 +1,4 @@
-"""Where the plugin's previews come in: nothing is imported before the first request."""
+"""The entry point of the preview route: nothing is imported before the first request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 async def previews_app(scope: Scope, receive: Receive, send: Send) -> None:
     """
-    Answer ``GET preview?dag_id=…&run_id=…&task_id=…&map_index=…&which=before|after&n=0``.
+    Serve ``GET preview?dag_id=…&run_id=…&task_id=…&map_index=…&which=before|after&n=0``.
 
     An ASGI application below the plugin's own prefix; see :mod:`~airflow_provider_segmind.plugins.preview_route`.
     """
