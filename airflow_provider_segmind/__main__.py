@@ -1,4 +1,4 @@
-"""The command: ``python -m airflow_provider_segmind``."""
+"""Run the command line: ``python -m airflow_provider_segmind``."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ EXAMPLES = sorted(path for path in (PROJECT / "dags_examples").glob("*.py") if p
 DAG_FILES = [
     *EXAMPLES,
     TESTS / "e2e/dags/lineage_all.py",
-    TESTS / "plugins/dags/pictures.py",
-    TESTS / "ui/dags/ui_pictures.py",
+    TESTS / "plugins/dags/previews.py",
+    TESTS / "ui/dags/ui_images.py",
 ]
 #: Models of the emulator alone: "slow" waits while a test asks for it, "broken" fails.
 MODELS = ("slow", "broken")

@@ -1,1 +1,1 @@
-"""The terminal: ``python -m airflow_provider_segmind``, and ``airflow segmind`` where Airflow takes commands."""
+"""The command line: ``python -m airflow_provider_segmind``, and ``airflow segmind`` where Airflow loads it."""

@@ -1,43 +1,54 @@
-"""The commands and their arguments, said once for argparse and for ``airflow``; importing this imports no Airflow."""
+"""
+The commands and their arguments, declared once for argparse and for ``airflow``. Importing this imports no Airflow.
+
+``airflow`` takes argparse's own arguments, so the declarations are argparse's: another library would need a second one.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from airflow_provider_segmind.cli.parameters import options
 from airflow_provider_segmind.emulator import __main__ as emulator
+from airflow_provider_segmind.protocol.models import MODELS
 
-#: ``ArgumentParser.add_argument``, or what makes an ``Arg`` of Airflow's.
+#: ``ArgumentParser.add_argument``, or a function that makes an ``Arg`` of Airflow's.
 Add = Callable[..., Any]
+
+#: Seconds; a larger number is a mistake.
+_MAX_SECONDS = 1e6
 
 
 class Command(NamedTuple):
     """
     One command.
 
-    :param name: what is typed.
-    :param help: what it does.
+    :param name: what the user types.
+    :param help: one line for the list of commands.
+    :param description: what the command does, costs and returns.
     :param arguments: adds its arguments.
-    :param module: where its function of the same name is; imported when the command runs.
-    :param usage: where argparse's own would be too long for an error.
+    :param module: the module that has its function of the same name; imported when the command runs.
+    :param usage: replaces argparse's own, which is too long for an error message.
     :param epilog: ends the command's help.
-    :param asks: whether it asks Segmind, which imports Airflow: the log of that is made quiet before.
+    :param calls_segmind: whether it calls Segmind, which imports Airflow: Airflow's log is reduced first.
     """
 
     name: str
     help: str
+    description: str
     arguments: Callable[[Add], None]
     module: str
     usage: str | None = None
     epilog: str | None = None
-    asks: bool = False
+    calls_segmind: bool = False
 
 
 def named_value(text: str) -> tuple[str, Any]:
-    """Read ``name=value``; a value that is JSON is what it says, any other is text."""
+    """Return the name and the value of ``name=value``; a value that is valid JSON is parsed, any other is text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
@@ -48,14 +59,18 @@ def named_value(text: str) -> tuple[str, Any]:
 
 
 def seconds(text: str) -> float:
-    """Read a positive number of seconds."""
+    """Return a positive number of seconds."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    if not 0 < value < _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds between 0 and {_MAX_SECONDS:.0f}")
     return value
+
+
+def _json(add: Add) -> None:
+    add("--json", action="store_true", help="print JSON on stdout instead of text")
 
 
 def _connection(add: Add) -> None:
@@ -67,18 +82,25 @@ def _connection(add: Add) -> None:
 
 
 def _timeout(add: Add) -> None:
-    add("--timeout", type=seconds, default=600.0, metavar="SECONDS", help="how long to wait (default: %(default)g)")
+    add(
+        "--timeout",
+        type=seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="stop waiting after this many seconds; the request continues at Segmind (default: %(default)g)",
+    )
 
 
-def _models(add: Add) -> None:
-    """It takes none."""
+def _credits(add: Add) -> None:
+    _connection(add)
+    _json(add)
 
 
-def _run(add: Add) -> None:
-    add("model", metavar="MODEL", help="slug: esrgan, nomos-upscaler, bria-increase-resolution, or any other")
-    add("picture", metavar="PICTURE", nargs="?", help="a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg")
+def _run(add: Add, *, model: str | None) -> None:
+    add("model", metavar="MODEL", help=f"slug of the model: {', '.join(MODELS)}, or any other")
+    add("image", metavar="IMAGE", nargs="?", help="a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg")
     for slug, parameter in options().values():
-        add(parameter.flag, **parameter.option(slug))
+        add(parameter.flag, **parameter.option(slug, model))
     add(
         "-p",
         "--parameter",
@@ -87,43 +109,87 @@ def _run(add: Add) -> None:
         type=named_value,
         metavar="NAME=VALUE",
         dest="parameters",
-        help="any parameter of any model; the value as JSON, or text (several: repeat -p)",
+        help="any parameter of any model; VALUE is JSON or text; repeat -p for several",
     )
     add(
         "-o",
         "--output",
         metavar="FILE",
-        help="where the result goes; its ending asks for that format (default: PICTURE-MODEL.ENDING, here)",
+        help="file, folder (ends with /) or URI for the output; its extension selects the format "
+        "(default: IMAGE-MODEL.EXTENSION in the current folder)",
     )
     _timeout(add)
     _connection(add)
+    _json(add)
 
 
 def _request(add: Add) -> None:
     add("request_id", metavar="ID", help="request id, as a task's log or XCom shows it")
-    add("-o", "--output", metavar="FILE", help="wait for it, and put its output there")
+    add("-o", "--output", metavar="FILE", help="wait for the request, and store its output in this file, folder or URI")
     _timeout(add)
     _connection(add)
+    _json(add)
 
 
-COMMANDS = (
-    Command("credits", "Show the balance; costs nothing", _connection, "show", asks=True),
-    Command("models", "Show the three upscalers with their parameters; needs no key", _models, "show"),
-    Command(
-        "run",
-        "Run a model on a picture, wait, and store the result; is billed",
-        _run,
-        "run",
-        usage="%(prog)s MODEL [PICTURE] [-o FILE] [--scale N and other parameters] [-p NAME=VALUE ...]",
-        asks=True,
-    ),
-    Command("request", "Show where a request stands, and fetch its output", _request, "request", asks=True),
-    Command(
-        "emulator",
-        "Start a stand-in for Segmind's gateway on this machine",
-        emulator.add_arguments,
-        "show",
-        usage="%(prog)s [--port N] [options]",
-        epilog=emulator.EPILOG,
-    ),
-)
+def model_in(arguments: Sequence[str]) -> str | None:
+    """Return the model that a command line names, for the help of ``run``; None if it names none of the table."""
+    return next((argument for argument in arguments if argument in MODELS), None)
+
+
+def commands(model: str | None = None) -> tuple[Command, ...]:
+    """
+    Return the commands.
+
+    :param model: slug of the model that the command line names: the help of ``run`` shows the options of this model.
+        Default: the options of all models.
+    """
+    title = f"MODEL = {model}. " if model else ""
+    return (
+        Command(
+            "credits",
+            "Show the credit balance; free",
+            "Show the credit balance of the key's account, on one line. The call is free.",
+            _credits,
+            "show",
+            calls_segmind=True,
+        ),
+        Command(
+            "models",
+            "List the upscalers and their parameters; free, needs no key",
+            "List the upscalers with their parameters: type, default and allowed values. Needs no key and no network.",
+            _json,
+            "show",
+        ),
+        Command(
+            "run",
+            "Run a model on an image, wait, and store the output; billed",
+            f"{title}Submit a request for one image, wait until it completes, and store its output. Each run is a new "
+            "request, and Segmind bills it when it completes; a failed request is free. Parameters, image and "
+            "destination are checked before anything is sent. Prints the stored file and the cost.",
+            partial(_run, model=model),
+            "run",
+            usage="%(prog)s MODEL [IMAGE] [-o FILE] [options of the model] [-p NAME=VALUE ...]",
+            epilog=None if model else "The options of one model only: run MODEL --help",
+            calls_segmind=True,
+        ),
+        Command(
+            "request",
+            "Show the status of a request, and fetch its output; free",
+            "Show the status of a request of this account, and its output URL, cost and times once it is COMPLETED. "
+            "With -o, wait for it and store its output. The calls are free. Segmind keeps the record of a request for "
+            "one hour; after that the request history is read.",
+            _request,
+            "request",
+            calls_segmind=True,
+        ),
+        Command(
+            "emulator",
+            "Start a local stand-in for Segmind's gateway; free, needs no key",
+            "Serve a local stand-in for Segmind's gateway until Ctrl-C. It upscales with Pillow, bills nothing, and "
+            "prints its address and a connection for Airflow.",
+            emulator.add_arguments,
+            "show",
+            usage="%(prog)s [--port N] [options]",
+            epilog=emulator.EPILOG,
+        ),
+    )

@@ -1,4 +1,4 @@
-"""``airflow segmind …``: loaded whenever ``airflow`` starts, so it imports nothing that a command needs to run."""
+"""``airflow segmind …``. Airflow loads this whenever ``airflow`` starts, so it imports nothing that a command needs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.cli.arguments import COMMANDS, Command
+from airflow_provider_segmind.cli.arguments import Command, commands, model_in
 
 if TYPE_CHECKING:
     import argparse
 
     from airflow.cli.cli_config import CLICommand
 
+_GROUP = "segmind"
+
 
 def get_segmind_cli_commands() -> list[CLICommand]:
-    """Return the group ``segmind``; Airflow finds this by ``cli`` of the provider's metadata."""
+    """Return the group ``segmind``; Airflow finds this function by ``cli`` of the provider's metadata."""
     from airflow.cli.cli_config import ActionCommand, Arg, GroupCommand
     from rich.markup import escape
 
@@ -26,17 +28,18 @@ def get_segmind_cli_commands() -> list[CLICommand]:
 
     return [
         GroupCommand(
-            name="segmind",
-            help="Try Segmind's models, look at requests and the balance",
+            name=_GROUP,
+            help="Run Segmind's models, show requests and the credit balance",
             subcommands=tuple(
                 ActionCommand(
                     name=command.name,
                     help=command.help,
+                    description=command.description,
                     func=_function(command),
                     args=tuple(args_of(command)),
-                    epilog=command.epilog and escape(command.epilog),  # Airflow takes [words] for markup
+                    epilog=command.epilog and escape(command.epilog),  # Airflow takes text in brackets for markup
                 )
-                for command in COMMANDS
+                for command in commands(model_in(sys.argv) if _GROUP in sys.argv[1:2] else None)
             ),
         )
     ]

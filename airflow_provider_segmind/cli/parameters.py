@@ -1,15 +1,18 @@
-"""The three models' parameters as the terminal shows and takes them, read from the pydantic models."""
+"""The models' parameters as command line options, derived from the table of models."""
 
 from __future__ import annotations
 
 import argparse
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_segmind.protocol.models import MODELS, ModelParameters
+
+#: Names of one format: as an extension, and as a value of a model's parameter.
+_JPEG = ("jpg", "jpeg")
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,10 @@ class Parameter:
 
     :param name: as on the model's page.
     :param kind: ``string``, ``integer`` or ``boolean``.
-    :param default: None where it is required.
-    :param choices: all that it may be, where the page lists them.
-    :param low: the least that it may be, where there is one.
-    :param high: the most.
+    :param default: None if the parameter is required.
+    :param choices: all allowed values, if the page lists them.
+    :param low: minimum, if there is one.
+    :param high: maximum, if there is one.
     """
 
     name: str
@@ -39,14 +42,29 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What it may be, in words; empty where its type says all."""
+        """The allowed values as text; empty if the type allows all its values."""
         if self.choices:
             return ", ".join(map(str, self.choices))
         return "" if self.low is None else f"{self.low} to {self.high}"
 
-    def option(self, slug: str) -> dict[str, Any]:
-        """Return the arguments of ``add_argument``; the default stays None, so that it is known what was given."""
-        help_text = f"{slug}: {self.allowed or self.kind} (default: {json.dumps(self.default).strip(chr(34))})"
+    @property
+    def is_format(self) -> bool:
+        """True if the parameter selects the format of the output."""
+        return "png" in self.choices
+
+    def option(self, slug: str, model: str | None = None) -> dict[str, Any]:
+        """
+        Return the arguments of ``add_argument``. The option's default is None: a parameter that is not given stays out.
+
+        :param slug: the model that has the parameter.
+        :param model: the model whose options are shown; options of other models are parsed, to name the mistake, but
+            are not shown. Default: the options of all models are shown.
+        """
+        help_text = f"{self.allowed or self.kind} (default: {json.dumps(self.default).strip(chr(34))})"
+        if model is None:
+            help_text = f"{slug}: {help_text}"
+        elif model != slug:
+            help_text = argparse.SUPPRESS
         if self.kind == "boolean":
             return {"action": argparse.BooleanOptionalAction, "default": None, "help": help_text}
         kind: Callable[[str], Any] = str if self.kind == "string" else self._integer
@@ -57,10 +75,21 @@ class Parameter:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
             raise argparse.ArgumentTypeError(f"{value} is not within {self.allowed}")
         return value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameter as JSON."""
+        limits = {"minimum": self.low, "maximum": self.high, "choices": list(self.choices) or None}
+        return {
+            "name": self.name,
+            "type": self.kind,
+            "required": self.default is None,
+            "default": self.default,
+            **{name: value for name, value in limits.items() if value is not None},
+        }
 
 
 @functools.cache
@@ -73,7 +102,7 @@ def parameters_of(model: type[ModelParameters]) -> tuple[Parameter, ...]:
             kind=field["type"],
             default=field.get("default"),
             choices=tuple(field.get("enum", ())),
-            # The schema leaves limits out that stand behind a validator.
+            # The schema leaves out limits that follow a validator.
             low=next((limit.ge for limit in model.model_fields[name].metadata if hasattr(limit, "ge")), None),
             high=next((limit.le for limit in model.model_fields[name].metadata if hasattr(limit, "le")), None),
         )
@@ -82,7 +111,7 @@ def parameters_of(model: type[ModelParameters]) -> tuple[Parameter, ...]:
 
 
 def options() -> dict[str, tuple[str, Parameter]]:
-    """Return all parameters but the picture by name, with the slug of the model that has it."""
+    """Return all parameters except the image by name, each with the slug of the model that has it."""
     return {
         parameter.name: (slug, parameter)
         for slug, model in MODELS.items()
@@ -91,16 +120,30 @@ def options() -> dict[str, tuple[str, Parameter]]:
     }
 
 
-def format_for(slug: str, extension: str) -> Mapping[str, str]:
+def _format_parameter(slug: str) -> Parameter | None:
+    return next((one for one in parameters_of(MODELS[slug]) if one.is_format), None) if slug in MODELS else None
+
+
+def format_for(slug: str, extension: str) -> dict[str, str]:
     """
-    Return the parameter that makes a model write the format that a file's ending names, if it has one.
+    Return the parameter that makes a model write the format of a file's extension; empty if the model has none.
 
     :param slug: the model.
-    :param ending: of the file, without a dot, in lower case.
+    :param extension: of the file, without a dot, in lower case.
     """
-    wanted = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(extension, (extension,))
-    for parameter in parameters_of(MODELS[slug]) if slug in MODELS else ():
-        for value in wanted:
-            if value in parameter.choices:
-                return {parameter.name: value}
-    return {}
+    parameter = _format_parameter(slug)
+    names = (extension, *_JPEG) if extension in _JPEG else (extension,)  # a model may know only one name of JPEG
+    value = next((name for name in names if parameter and name in parameter.choices), None)
+    return {parameter.name: value} if parameter and value else {}
+
+
+def extension_of(slug: str, parameters: dict[str, Any]) -> str | None:
+    """
+    Return the extension of the output (without a dot), or None if the parameters do not determine it.
+
+    :param slug: the model.
+    :param parameters: all its parameters.
+    """
+    parameter = _format_parameter(slug)
+    value = parameters.get(parameter.name) if parameter else None
+    return _JPEG[0] if value in _JPEG else value

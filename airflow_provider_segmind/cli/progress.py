@@ -1,14 +1,18 @@
-"""The wait for a request, shown; and its output, put into a file."""
+"""The wait for a request, with its progress, and the storage of its output."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from airflow_provider_segmind.cli.console import ERR, OUT, bill, report
+from airflow_provider_segmind.cli.console import ERR, bill, report, report_json
 from airflow_provider_segmind.polling.drivers import wait_for_request
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event
@@ -21,45 +25,91 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.polling.loop import Watch
     from airflow_provider_segmind.protocol.wire import RequestState, Result
+    from airflow_provider_segmind.storage.outputs import StoredObject
 
-#: How full the bar gets before the request is finished: Segmind tells no progress.
-_NEARLY = 0.95
+#: The part of the bar that is filled at most before the request completes: Segmind reports no progress.
+_MAX_SHARE = 0.95
+#: Seconds between two lines of a wait if stderr is not a terminal.
+REPORT_INTERVAL = 60.0
 
 
-class _ByTheClock(BarColumn):
-    """A bar that fills with the model's usual time; it only moves where that is not known."""
+class _ExpectedTimeBar(BarColumn):
+    """A bar that fills with the model's expected time; if that is not known, the bar only pulses."""
 
     def render(self, task: Task) -> Any:
-        """Draw it as of now."""
+        """Draw the bar as of now."""
         if task.total is not None:
-            task.completed = min(task.elapsed or 0.0, _NEARLY * task.total)
+            task.completed = min(task.elapsed or 0.0, _MAX_SHARE * task.total)
         return super().render(task)
 
 
 def wait(hook: SegmindHook, watch: Watch) -> Result:
     """
-    Wait until a request is finished, with a bar on a terminal and a line for each state elsewhere.
+    Wait until a request is finished. A terminal shows a bar; elsewhere each status, and each minute, is one line.
 
-    :raises SegmindError: it failed, is not known, or took too long.
+    :param hook: polls.
+    :param watch: the request, and the deadline.
+    :raises SegmindError: the request failed, is not known, or took too long.
     """
-    model = MODELS.get(watch.model)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), _ByTheClock(), TimeElapsedColumn())
+    model, limit = MODELS.get(watch.model), watch.deadline - watch.submitted_at
+    status = "submitted"
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        _ExpectedTimeBar(),
+        TimeElapsedColumn(),
+        TextColumn(f"of {limit:.0f} s at most", markup=False),
+    )
     with Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as progress:
-        bar = progress.add_task("submitted", total=model.expected_seconds if model else None)
+        bar = progress.add_task(status, total=model.expected_seconds if model else None)
 
         def show(state: RequestState) -> None:
-            progress.update(bar, description=state.lower())
+            nonlocal status
+            status = state.lower()
+            progress.update(bar, description=status)
             if not ERR.is_terminal:
-                report(state.lower(), to=ERR)
+                report(status, to=ERR)
 
-        event = read_event(wait_for_request(hook, replace(watch, on_state=show)).payload(), request_id=watch.request_id)
+        def line() -> str:
+            return f"{status}, {time.time() - watch.submitted_at:.0f} s of {limit:.0f} s"
+
+        with _repeated(line, every=None if ERR.is_terminal else REPORT_INTERVAL):
+            event = read_event(
+                wait_for_request(hook, replace(watch, on_state=show)).payload(), request_id=watch.request_id
+            )
     if isinstance(event, CompletedEvent):
         return event.result
     return hook.get_result(event.request_id, model=watch.model)
 
 
+@contextmanager
+def _repeated(line: Callable[[], str], *, every: float | None) -> Iterator[None]:
+    """
+    Report a line again and again while the body runs.
+
+    :param line: returns the line.
+    :param every: seconds between two lines; None for no lines.
+    """
+    if every is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(every):
+            report(line(), to=ERR)
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def uri_of(path: str) -> str:
-    """Return a file of this machine as a URI; what is one already stays as it is, and so does a last slash."""
+    """Return a file of this machine as a URI; a URI stays as it is, and so does a last slash."""
     if "://" in path:
         return path
     return f"file://{Path(path).expanduser().absolute()}" + ("/" if path.endswith("/") else "")
@@ -72,20 +122,32 @@ def deliver(
     *,
     stem: str,
     at_least: tuple[int, int] | None = None,
+    as_json: bool = False,
 ) -> None:
     """
-    Store the outputs of a result, and say what they are and what they cost.
+    Store the outputs of a result, and print what they are and what they cost.
 
-    :param hook: fetches them.
-    :param result: what Segmind answered.
+    :param hook: downloads them.
+    :param result: the result.
     :param destination: URI of a file or folder.
     :param stem: name of the input.
-    :param at_least: width and height of the input in pixels, where known.
+    :param at_least: width and height of the input in pixels, if known.
+    :param as_json: print JSON (default: text).
     """
-    for found in store_result(hook, result, destination, name=stem, names={"stem": stem}, at_least=at_least):
+    stored = store_result(hook, result, destination, name=stem, names={"stem": stem}, at_least=at_least)
+    for found in stored:
+        _warn_of_extension(found)
+    if as_json:
+        report_json({**result.to_xcom(), "stored": [found.to_dict() for found in stored]})
+        return
+    for found in stored:
         pixels = f"{found.width} x {found.height} pixels, " if found.width else ""
         report(f"{found.uri.removeprefix('file://')}: {pixels}{found.content_type}, {found.bytes} bytes")
-        extension, expected = Path(found.uri).suffix.lower(), EXTENSIONS.get(found.content_type)
-        if expected and extension and extension != expected and {extension, expected} != {".jpeg", ".jpg"}:
-            report(f"Its name ends with {extension}, but it is {found.content_type}.", to=ERR, style="yellow")
-    report(bill(result.metrics), to=OUT)
+    report(bill(result.metrics))
+
+
+def _warn_of_extension(found: StoredObject) -> None:
+    extension, expected = Path(found.uri).suffix.lower(), EXTENSIONS.get(found.content_type)
+    if expected and extension and extension != expected and {extension, expected} != {".jpeg", ".jpg"}:
+        path = found.uri.removeprefix("file://")
+        report(f"{path} has the extension {extension}, but is {found.content_type}.", to=ERR, style="yellow")

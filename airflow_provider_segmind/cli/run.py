@@ -1,8 +1,9 @@
-"""``run``: a model on one picture, with the checks, the hook and the storage of the operators."""
+"""``run``: a model on one image, with the checks, the hook and the storage of the operators."""
 
 from __future__ import annotations
 
 import difflib
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.cli.console import ERR, hook_for, report, whose
+from airflow_provider_segmind.cli.console import ERR, account_of, open_hook, report
 from airflow_provider_segmind.cli.main import UsageError
-from airflow_provider_segmind.cli.parameters import format_for, options
+from airflow_provider_segmind.cli.parameters import extension_of, format_for, options
 from airflow_provider_segmind.cli.progress import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import (
     SegmindError,
     SegmindEventError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
+    SegmindUnknownModelError,
 )
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.content_types import data_uri
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
-_STAND_IN = "https://upload.invalid/"
+#: Stands for the URL that the upload call will return, while the parameters are validated.
+_UPLOAD_URL = "https://upload.invalid/"
+_IMAGE_KINDS = "a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg"
 #: Seconds within which a submit has to begin.
 _SUBMIT_WITHIN = 600.0
 
@@ -41,11 +45,11 @@ _SUBMIT_WITHIN = 600.0
 @dataclass(frozen=True)
 class Plan:
     """
-    What is to be done, checked as far as that costs nothing.
+    What a run will do, validated as far as that is free.
 
     :param model: the slug.
-    :param parameters: without the picture.
-    :param picture: the picture, where it has to be sent; None for a URL, which Segmind fetches itself.
+    :param parameters: the parameters without the image.
+    :param input_image: the image, if it has to be sent; None for a URL, which Segmind fetches itself.
     :param image: that URL.
     :param destination: URI, with placeholders.
     :param stem: name of the input, for the output's name.
@@ -60,47 +64,70 @@ class Plan:
 
     @property
     def transport(self) -> str:
-        """How the picture goes, as the operators decide it."""
+        """How the image is sent: inside the request (data) or by the upload call, as the operators decide it."""
         return "data" if self.input_image and goes_inside(self.input_image, MODELS.get(self.model)) else "upload"
 
-    def words(self) -> Iterator[str]:
-        """Say it, a line each."""
+    @property
+    def output(self) -> str:
+        """Where the output will be stored, as text; what only Segmind decides is in capitals."""
+        uri = self.destination + ("{stem}.{ext}" if self.destination.endswith("/") else "")
+        extension = extension_of(self.model, self.parameters)
+        names = {"stem": self.stem, "model": self.model, "request_id": "REQUEST-ID", "ext": extension or "EXTENSION"}
+        text = fill(uri, names).removeprefix("file://")
+        unknown = "{ext}" in uri and extension is None
+        return f"{text} (EXTENSION: the format of the output, for example png)" if unknown else text
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the run will do, one line each."""
         if self.input_image is not None:
             size = "{} x {} pixels".format(*self.input_image.size)
             shown = str(self.input_image.path).removeprefix("file://")
-            yield f"picture      {shown} ({size}, {len(self.input_image.content)} bytes), by {self.transport}"
+            yield f"image        {shown} ({size}, {len(self.input_image.content)} bytes), by {self.transport}"
         elif self.image is not None:
-            yield f"picture      {self.image}"
+            yield f"image        {self.image}"
         named = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         yield f"model        {self.model}" + (f" with {named}" if named else "")
-        yield f"result       {self.destination.removeprefix('file://')}"
+        yield f"output       {self.output}"
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run a model, wait and store."""
+    """Run a model, wait, and store the output."""
     plan = plan_of(args)
-    with hook_for(args.conn_id) as hook:
-        for line in (*plan.words(), f"billed by    {whose(hook)}"):
+    with open_hook(args.conn_id) as hook:
+        for line in (*plan.lines(), f"billed by    {account_of(hook)}"):
             report(line, to=ERR)
-        with _at_interrupt("Whether Segmind took the request is not known: look at your requests in its console."):
+        with _at_interrupt(
+            "It is not known whether Segmind accepted the request. Check your account's request history before you run "
+            "this again: a second run is billed again."
+        ):
             request_id = _submit(hook, plan)
         now = time.time()
         report(f"request      {request_id}", to=ERR)
-        fetch = f"{args.program} request {request_id} -o {args.output or 'FILE'}"
-        with _at_interrupt(f"Request {request_id} goes on, and is billed if it completes. Within an hour: {fetch}"):
+        fetch = _fetch_command(args, request_id)
+        with _at_interrupt(
+            f"Request {request_id} continues at Segmind, which has no cancel call, and is billed if it completes. "
+            f"Fetch its output: {fetch}"
+        ):
             try:
                 result = wait(hook, Watch(request_id, plan.model, submitted_at=now, deadline=now + args.timeout))
-                size = plan.input_image.size if plan.input_image else None
-                deliver(hook, result, plan.destination, stem=plan.stem, at_least=size if plan.model in MODELS else None)
+                size = plan.input_image.size if plan.input_image and plan.model in MODELS else None
+                deliver(hook, result, plan.destination, stem=plan.stem, at_least=size, as_json=args.json)
             except (SegmindRequestFailedError, SegmindRequestExpiredError):
                 raise
             except SegmindError:
-                report(f"Its output is kept for an hour: {fetch}", to=ERR)
+                report(f"Fetch the output of this request without a second bill: {fetch}", to=ERR)
                 raise
 
 
+def _fetch_command(args: argparse.Namespace, request_id: str) -> str:
+    """Return the command that fetches the output of a request."""
+    connection = ["--conn-id", args.conn_id] if args.conn_id else []
+    options_given = shlex.join(["request", request_id, "-o", args.output or "FILE", *connection])
+    return f"{args.program} {options_given}"
+
+
 def _submit(hook: SegmindHook, plan: Plan) -> str:
-    """Submit it as the operators do, without a memory, and return its request id: a lost response is searched for."""
+    """Submit as the operators do, without a ledger, and return the request id; an unknown outcome is resolved."""
     from airflow_provider_segmind.execution.engine import Engine
     from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock  # imports much of Airflow
     from airflow_provider_segmind.execution.single import Prepared, SingleRun, Submitted
@@ -117,7 +144,12 @@ def _submit(hook: SegmindHook, plan: Plan) -> str:
     rules = Rules(plan.model, began_at=now)
     engine = Engine(SegmindModel(hook, plan.model), TaskStateRecords(None), SystemClock(), rules)
     want = Prepared(body, body, upload=upload).want(plan.model, hook.settings.gateway)
-    found = SingleRun(engine, want, None).start(deadline=now + _SUBMIT_WITHIN)
+    try:
+        found = SingleRun(engine, want, None).start(deadline=now + _SUBMIT_WITHIN)
+    except SegmindUnknownModelError as error:
+        if near := _near(plan.model):
+            error.next_step = f"Did you mean {near}? Nothing is billed."
+        raise
     if not isinstance(found, Submitted):
         raise SegmindEventError("nothing was submitted")
     return found.request_id
@@ -125,49 +157,79 @@ def _submit(hook: SegmindHook, plan: Plan) -> str:
 
 def plan_of(args: argparse.Namespace) -> Plan:
     """
-    Read what was typed, and the picture.
+    Return what a run will do, from its arguments and the image.
 
-    :raises UsageError: an argument is missing, or does not go with the model.
-    :raises SegmindConfigError: a parameter or the picture is wrong, or the result has no place to go.
+    :raises UsageError: an argument is missing, or does not fit the model.
+    :raises SegmindConfigError: a parameter or the image is wrong, or the output cannot be stored.
     """
     model = check_slug(args.model)
     parameters = _parameters(args, model)
     image = parameters.pop("image", None)
-    if args.input_image is None and image is None and model in MODELS:
-        raise UsageError(f"{model} needs a picture: a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg")
-    if args.input_image is not None and image is not None:
-        raise UsageError("give the picture either as PICTURE or as -p image=, not both")
-    source = args.input_image if image is None else image
-    if is_url(args.input_image):
-        image = args.input_image
+    if args.image is None and image is None and model in MODELS:
+        raise UsageError(f"{model} needs an image: {_IMAGE_KINDS}")
+    if args.image is not None and image is not None:
+        raise UsageError("the image is given twice: give it either as IMAGE or as -p image=URL")
+    source = args.image if image is None else image
+    if is_url(args.image):
+        image = args.image
+    elif args.image is not None:
+        _check_path("IMAGE", args.image, is_folder_allowed=False)
+    elif model in MODELS and isinstance(image, str) and Path(image[:255]).expanduser().exists():
+        raise UsageError(f"-p image= takes a URL, not a file: give {image} as IMAGE, after the model")
+    if args.output:
+        _check_path("-o", args.output, is_folder_allowed=True)
     if model in MODELS:
-        body = request_body(model, {**parameters, "image": image or _STAND_IN})
+        body = request_body(model, {**parameters, "image": image or _UPLOAD_URL})
         parameters = {name: value for name, value in body.items() if name != "image"}
-    input_image = load_image(uri_of(args.input_image), None) if image is None and args.input_image is not None else None
+    input_image = load_image(uri_of(args.image), None) if image is None and args.image is not None else None
     stem = stem_of(uri_of(source) if input_image else source, otherwise=model)
     destination = uri_of(args.output or f"{stem}-{model}.{{ext}}")
     probe(object_path(fill(destination, {"stem": stem, "model": model, "request_id": "request", "ext": "bin"}), None))
     return Plan(model, parameters, input_image, image, destination, stem)
 
 
+def _check_path(argument: str, path: str, *, is_folder_allowed: bool) -> None:
+    """
+    Raise UsageError for a path that means something else than it seems to.
+
+    :param argument: the argument that has the path.
+    :param path: a path or a URI.
+    :param is_folder_allowed: whether it may be a folder.
+    """
+    scheme, colon, rest = path.partition(":")
+    if colon and scheme == "file" and not rest.startswith("///"):
+        meant = Path(rest.lstrip("/")).absolute()
+        raise UsageError(f"{argument}: {path} is not an absolute URI of a file: write file://{meant}")
+    if not is_folder_allowed and "://" not in path and Path(path).expanduser().is_dir():
+        raise UsageError(
+            f"{argument}: {path} is a folder, and a run takes one image: run the command once for each file, "
+            "or use SegmindBatchOperator in a DAG"
+        )
+
+
+def _near(model: str) -> str | None:
+    """Return the slug in the table of models that a misspelled one probably means."""
+    return next(iter(difflib.get_close_matches(model, MODELS, 1)), None) if model not in MODELS else None
+
+
 def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
-    """Return the parameters that were given, and the format that the output's name asks for."""
+    """Return the parameters that were given, and the format that the output's extension selects."""
     given = {name: value for name in options() if (value := getattr(args, name)) is not None}
     for name in given:
         slug, parameter = options()[name]
         if slug != model:
-            near = difflib.get_close_matches(model, MODELS, 1) if model not in MODELS else []
-            hint = f" (did you mean {near[0]}?)" if near else "; parameters of other models go by -p NAME=VALUE"
+            near = _near(model)
+            hint = f" (did you mean {near}?)" if near else "; give parameters of other models with -p NAME=VALUE"
             raise UsageError(f"{parameter.flag} is a parameter of {slug}, not of {model}{hint}")
     wanted = format_for(model, Path(args.output).suffix[1:].lower()) if args.output else {}
     return {**wanted, **dict(args.parameters), **given}
 
 
 @contextmanager
-def _at_interrupt(words: str) -> Iterator[None]:
-    """Say what stays behind when Ctrl-C is pressed."""
+def _at_interrupt(text: str) -> Iterator[None]:
+    """Report what Ctrl-C does not stop."""
     try:
         yield
     except KeyboardInterrupt:
-        report(words, to=ERR, style="yellow")
+        report(text, to=ERR, style="yellow")
         raise

@@ -1,14 +1,14 @@
-"""``credits``, ``models`` and ``emulator``: what needs no request."""
+"""``credits``, ``models`` and ``emulator``: the commands that submit no request."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from airflow_provider_segmind.cli.console import OUT, hook_for, report, whose
+from airflow_provider_segmind.cli.console import OUT, account_of, open_hook, report, report_json
 from airflow_provider_segmind.cli.main import UsageError
 from airflow_provider_segmind.cli.parameters import parameters_of
 from airflow_provider_segmind.protocol.models import MODEL_PAGE, MODELS
@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 
 
 def credits(args: argparse.Namespace) -> None:
-    """Show the balance."""
-    with hook_for(args.conn_id) as hook:
+    """Show the credit balance."""
+    with open_hook(args.conn_id) as hook:
         found = hook.get_credits()
-        free = f", {found.free_credits:.10g} of them free" if found.free_credits else ""
-        report(f"{found.total:.10g} credits{free}")
-        report(f"at {whose(hook)}", style="dim")
+        if args.json:
+            numbers = {"total": found.total, "credits": found.credits, "free_credits": found.free_credits}
+            report_json({**numbers, "gateway": hook.settings.gateway, "conn_id": hook.segmind_conn_id})
+            return
+        free = f" ({found.free_credits:.10g} of them free)" if found.free_credits else ""
+        report(f"{found.total:.10g} credits{free} at {account_of(hook)}")
 
 
 def models(args: argparse.Namespace) -> None:
-    """Show the three upscalers with their parameters."""
+    """Show the upscalers with their parameters."""
+    if args.json:
+        report_json([_model(slug) for slug in MODELS])
+        return
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("Model", "Parameter", "Type", "Default", "Allowed"):
         table.add_column(heading, no_wrap=True)
@@ -47,9 +53,20 @@ def models(args: argparse.Namespace) -> None:
             )
     OUT.print(table)
     for slug, model in MODELS.items():
-        pace = f", {model.expected_seconds:g} s a request" if model.expected_seconds else ""
-        report(f"{slug}: {model.title}, {MODEL_PAGE.format(slug=slug)}{pace}")
+        duration = f", about {model.expected_seconds:g} s a request" if model.expected_seconds else ""
+        report(f"{slug}: {model.title}, {MODEL_PAGE.format(slug=slug)}{duration}")
     report(f"Any other model runs by its slug: {args.program} run SLUG -p name=value -o FILE")
+
+
+def _model(slug: str) -> dict[str, Any]:
+    model = MODELS[slug]
+    return {
+        "model": slug,
+        "title": model.title,
+        "page": MODEL_PAGE.format(slug=slug),
+        "expected_seconds": model.expected_seconds,
+        "parameters": [parameter.to_dict() for parameter in parameters_of(model)],
+    }
 
 
 def emulator(args: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""What the provider adds to Airflow's own UI."""
+"""The pages that the provider adds to Airflow's UI."""

@@ -1,4 +1,4 @@
-"""The plugin's own small site below ``/segmind``: static files, and the previews beside them."""
+"""The plugin's site below ``/segmind``: static files, and the route that serves previews."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 WWW = Path(__file__).with_name("www")
-#: Scripts, styles and calls: of this origin only, nothing inline. Pictures may come from where the outputs lie.
+#: Scripts, styles and calls: from this origin only, nothing inline. Images: from any host, where outputs may be.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: http: https:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-#: On every answer that does not say otherwise. A browser asks each time whether a file is still the same: after an
-#: upgrade no old script may talk to a new page.
+#: Headers of every response that does not set its own. A browser revalidates each file each time, so that after an
+#: upgrade no page runs an old script.
 HEADERS = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"cache-control", b"no-cache"),
@@ -26,17 +26,17 @@ HEADERS = (
 
 class Pages:
     """
-    An ASGI application that is built at its first request.
+    Build the site at its first request, and serve it as an ASGI application.
 
-    Airflow imports plugins in every task process, where Starlette alone would cost a quarter of a second. The files
-    hold no data and need no login; data comes from Airflow's REST API, which asks for one.
+    Airflow imports plugins in every task process, where importing Starlette takes a quarter of a second. The files
+    contain no data and need no login; data comes from Airflow's REST API, which requires one.
     """
 
     def __init__(self) -> None:
         self._site: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Serve one request."""
         if self._site is None:
             self._site = _site()
 

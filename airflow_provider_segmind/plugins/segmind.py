@@ -1,9 +1,9 @@
 """
 The Airflow plugin: a tab on every task instance, and a gallery in the navigation.
 
-Both are static pages in an iframe of Airflow's UI that read Airflow's own REST API with the session of whoever looks,
-so nobody sees more here than there. Airflow finds the plugin by the entry point ``airflow.plugins`` and imports it in
-every process, tasks included: of Airflow, nothing but the two base classes is imported here.
+Both are static pages in an iframe of Airflow's UI. They read Airflow's REST API with the session of the user, so a user
+sees nothing here that Airflow's API would refuse. Airflow finds the plugin by the entry point ``airflow.plugins`` and
+imports it in every process, tasks included, so this module imports only two base classes of Airflow.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from airflow_provider_segmind.airflow_version import HAS_PAGES
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink
 from airflow_provider_segmind.plugins.pages import Pages
 
-#: Airflow fills these in. For a task that is not mapped, ``{MAP_INDEX}`` arrives as it stands here.
+#: Airflow fills in these fields, except ``{MAP_INDEX}`` if the task is not mapped.
 _TASK_INSTANCE = "dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}&map_index={MAP_INDEX}"
 
 
 class SegmindPlugin(AirflowPlugin):
     """
-    The tab "Upscaled" and the gallery "Segmind".
+    Register the tab "Upscaled" and the gallery "Segmind".
 
-    Addresses have no leading slash, so that they hold below a path in ``[api] base_url``, too. Whoever has no "can
-    read on Plugins" (FAB's Viewer and User) is shown neither; the extra link on the operators leads there as well.
+    Addresses have no leading slash, so that they work below a path in ``[api] base_url`` too. A user without the
+    permission "can read on Plugins" (FAB's Viewer and User) sees neither; the operators have an extra link to the page.
     """
 
     name = "segmind"

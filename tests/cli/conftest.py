@@ -1,4 +1,4 @@
-"""A folder with a picture, an environment with a key, and the commands called in it."""
+"""A folder with an image, an environment with a key, and the commands called in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cli.terminal import Done, call, environment
 
 @pytest.fixture
 def here(tmp_path: Path, photos: Path) -> Path:
-    """A folder with a picture of 300 x 200 pixels."""
+    """A folder with an image of 300 x 200 pixels."""
     shutil.copy(photos / "cat.jpg", tmp_path / "cat.jpg")
     return tmp_path
 
@@ -27,7 +27,7 @@ def env(here: Path, segmind_emulator: Emulator) -> dict[str, str]:
 
 @pytest.fixture
 def checked(segmind_emulator: Emulator) -> Callable[[Done], Done]:
-    """Whatever a command says, no key is in it, no colour and no traceback."""
+    """Check that the output of a command has no key, no colour and no traceback."""
 
     def check(done: Done) -> Done:
         for text in (done.out, done.err):
@@ -41,9 +41,9 @@ def checked(segmind_emulator: Emulator) -> Callable[[Done], Done]:
 
 @pytest.fixture
 def run(here: Path, env: dict[str, str], checked: Callable[[Done], Done], quick_polls: None) -> Callable[..., Done]:
-    """Calls a command in this process."""
+    """Return a function that calls a command in this process."""
 
-    def command(*words: str, **changes: Any) -> Done:
-        return checked(call(*words, **{"cwd": here, "env": env, **changes}))
+    def command(*typed: str, **changes: Any) -> Done:
+        return checked(call(*typed, **{"cwd": here, "env": env, **changes}))
 
     return command

@@ -1,7 +1,7 @@
 """
-The commands as somebody types them: called in this process (``call``), or as processes of their own.
+The commands as a user types them: called in this process (``call``), or as processes of their own.
 
-A process imports Airflow for seconds, so only what a process is needed for starts one: see test_processes.py.
+A process imports Airflow for seconds, so only the tests that need a process start one: see test_processes.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ AIRFLOW = (str(Path(sys.executable).with_name("airflow")), "segmind")
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """Exit code and output of a command that has ended."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ class Done:
 
 
 def environment(home: Path, emulator: Emulator | None = None) -> dict[str, str]:
-    """A machine with nothing but a key: no Airflow set up, and the gateway is the emulator."""
+    """Return an environment with a key only: no Airflow is set up, and the gateway is the emulator."""
     foreign = ("AIRFLOW", "_AIRFLOW", "SEGMIND_", "PYTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     kept |= {"AIRFLOW_HOME": str(home / "airflow"), "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
@@ -55,34 +55,34 @@ def environment(home: Path, emulator: Emulator | None = None) -> dict[str, str]:
 
 # --- in this process ----------------------------------------------------------------------------------------------
 
-#: What a program does with its arguments; its exit code.
+#: A program: takes its arguments, returns its exit code.
 Program = Callable[[Sequence[str]], int]
 
 
-def module(words: Sequence[str]) -> int:
-    """``python -m airflow_provider_segmind``."""
+def module(typed: Sequence[str]) -> int:
+    """Run ``python -m airflow_provider_segmind``."""
     from airflow_provider_segmind.cli.main import main
 
-    return main(words)
+    return main(typed)
 
 
-def airflow(words: Sequence[str]) -> int:
-    """``airflow segmind``."""
+def airflow(typed: Sequence[str]) -> int:
+    """Run ``airflow segmind``."""
     from airflow.cli.cli_parser import get_parser
 
-    args = get_parser().parse_args(["segmind", *words])
+    args = get_parser().parse_args(["segmind", *typed])
     args.func(args)
     return 0
 
 
-def call(*words: str, cwd: Path, env: dict[str, str], program: Program = module) -> Done:
-    """Run a command in this process, and put back what it changes here."""
-    import airflow  # noqa: F401  # its log's handler takes the stdout of now
+def call(*typed: str, cwd: Path, env: dict[str, str], program: Program = module) -> Done:
+    """Run a command in this process, and restore what it changes here."""
+    import airflow  # noqa: F401  # its log handler takes the current stdout
 
     out, err = io.StringIO(), io.StringIO()
     with (
-        _log_put_back(out),
-        _signals_put_back(),
+        _log_restored(out),
+        _signals_restored(),
         mock.patch.dict(os.environ, _without_other_settings(env), clear=True),
         warnings.catch_warnings(),
         redirect_stdout(out),
@@ -91,14 +91,14 @@ def call(*words: str, cwd: Path, env: dict[str, str], program: Program = module)
     ):
         patch.chdir(cwd)
         _make_consoles(patch)
-        code = _exit_code(program, words)
+        code = _exit_code(program, typed)
     return Done(code, out.getvalue(), err.getvalue())
 
 
-def _exit_code(program: Program, words: Sequence[str]) -> int:
-    """End as the interpreter does."""
+def _exit_code(program: Program, typed: Sequence[str]) -> int:
+    """Return the exit code as the interpreter does."""
     try:
-        return program(words)
+        return program(typed)
     except SystemExit as end:
         if end.code is None or isinstance(end.code, int):
             return end.code or 0
@@ -109,7 +109,7 @@ def _exit_code(program: Program, words: Sequence[str]) -> int:
 
 
 def _without_other_settings(env: dict[str, str]) -> dict[str, str]:
-    """An environment with the settings of Airflow that this process has read already: they cannot change any more."""
+    """Return an environment with the Airflow settings that this process has already read: they cannot change."""
 
     def is_setting(name: str) -> bool:
         return name.startswith("AIRFLOW_") and not name.startswith("AIRFLOW_CONN_")
@@ -121,7 +121,7 @@ def _without_other_settings(env: dict[str, str]) -> dict[str, str]:
 
 
 def _make_consoles(patch: pytest.MonkeyPatch) -> None:
-    """Rich looks at the terminal, its colours and width when a console is made: make the two anew."""
+    """Make the two consoles again: Rich reads the terminal, its colours and width when a console is made."""
     from airflow_provider_segmind.cli import console
 
     patch.setattr(console.OUT, "__dict__", vars(console._console(stderr=False)))
@@ -129,8 +129,8 @@ def _make_consoles(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def _log_put_back(out: io.StringIO) -> Iterator[None]:
-    """Airflow logs to this stdout, as in a new process; afterwards handlers and levels are as they were."""
+def _log_restored(out: io.StringIO) -> Iterator[None]:
+    """Send Airflow's log to this stdout, as in a new process; afterwards restore handlers and levels."""
     root, known = logging.getLogger(), logging.root.manager.loggerDict
     levels = {name: logging.getLogger(name).level for name in list(known)}
     handlers = root.handlers[:]
@@ -148,7 +148,7 @@ def _log_put_back(out: io.StringIO) -> Iterator[None]:
 
 
 @contextmanager
-def _signals_put_back() -> Iterator[None]:
+def _signals_restored() -> Iterator[None]:
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -162,7 +162,7 @@ def _signals_put_back() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Started:
-    """A command that runs, its outputs in files: a test can look at them at any time."""
+    """A running command, with its outputs in files, which a test can read at any time."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -176,17 +176,17 @@ class Started:
         return (self.folder / "err").read_text(encoding="utf-8")
 
     def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
-        """Wait for a condition; fail with what the command wrote if it ends before, or the deadline passes."""
+        """Wait for a condition; fail with the command's output if the command ends or the deadline passes first."""
         deadline = time.monotonic() + seconds
         while not condition():
             ended = self.process.poll() is not None
             if (ended and not condition()) or time.monotonic() > deadline:
-                why = f"ended with {self.process.returncode}" if ended else f"not so within {seconds:g} s"
+                why = f"ended with {self.process.returncode}" if ended else f"condition not met within {seconds:g} s"
                 pytest.fail(f"{why}; stdout:\n{self.out}\nstderr:\n{self.err}")
             time.sleep(0.02)
 
     def match(self, pattern: str, *, in_err: bool = False) -> re.Match[str]:
-        """Wait until the command has written something, and return it."""
+        """Wait until the output of the command matches a pattern, and return the match."""
 
         def found() -> re.Match[str] | None:
             return re.search(pattern, self.err if in_err else self.out, re.M)
@@ -197,7 +197,7 @@ class Started:
         return matched
 
     def end(self, number: signal.Signals | None = None, seconds: float = 120) -> Done:
-        """Wait for the end, after a signal where one is given."""
+        """Wait until the command ends, after a signal if one is given."""
         if number is not None:
             self.process.send_signal(number)
         self.until(lambda: self.process.poll() is not None, seconds)
@@ -205,13 +205,13 @@ class Started:
 
 
 @contextmanager
-def started(*words: str, cwd: Path, env: dict[str, str], program: Sequence[str] = MODULE) -> Iterator[Started]:
-    """Start a command; Ctrl-C reaches it also where the tests run in the background."""
+def started(*typed: str, cwd: Path, env: dict[str, str], program: Sequence[str] = MODULE) -> Iterator[Started]:
+    """Start a command; Ctrl-C reaches it even if the tests run in the background."""
     with tempfile.TemporaryDirectory(prefix="segmind-outputs-") as name:
         folder = Path(name)
         with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
             process = subprocess.Popen(
-                [*program, *words],
+                [*program, *typed],
                 cwd=cwd,
                 env=env,
                 stdout=out,
@@ -225,7 +225,7 @@ def started(*words: str, cwd: Path, env: dict[str, str], program: Sequence[str] 
             process.wait()
 
 
-def as_process(*words: str, cwd: Path, env: dict[str, str], program: Sequence[str] = MODULE) -> Done:
-    """Run a command as a process, to its end."""
-    with started(*words, cwd=cwd, env=env, program=program) as command:
+def as_process(*typed: str, cwd: Path, env: dict[str, str], program: Sequence[str] = MODULE) -> Done:
+    """Run a command as a process until it ends."""
+    with started(*typed, cwd=cwd, env=env, program=program) as command:
         return command.end()

@@ -1,4 +1,4 @@
-"""What docs/cli.md shows is run as it stands; only request ids and the emulator's port are those of the test."""
+"""Run what docs/cli.md shows; only request ids and the emulator's port are replaced."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def labels(text):
-    """The first words of lines; numbers, ids and paths are of the moment."""
+    """Return the first words of the lines; numbers, ids and paths differ in each run."""
     return {re.split(r"\s{2,}| \d|: ", line)[0].rpartition("/")[2] for line in text.strip().splitlines()}
 
 
 def test_every_block_is_run():
     assert set(re.findall(r"^```(\w+)$", TEXT, re.M)) == {"bash", "text"}
-    assert len(LINES) == 11
+    assert len(LINES) == 13
 
 
 @pytest.mark.parametrize(
@@ -39,25 +39,25 @@ def test_every_block_is_run():
 def test_line(line, tmp_path, photos, segmind_emulator, quick_polls):
     shutil.copy(photos / "cat.jpg", tmp_path / "photo.jpg")
     env = environment(tmp_path, segmind_emulator)
-    words = shlex.split(line)
-    if words[0] == "export":
-        name, _, value = words[1].partition("=")
+    typed = shlex.split(line)
+    if typed[0] == "export":
+        name, _, value = typed[1].partition("=")
         assert name in env
         env[name] = env[name] if name == "SEGMIND_GATEWAY" else value
-        words = ["python", "-m", "airflow_provider_segmind", "credits"]
-    if "emulator" in words:
-        with started(*words[3:-1], "0", cwd=tmp_path, env=env) as emulator:
+        typed = ["python", "-m", "airflow_provider_segmind", "credits"]
+    if "emulator" in typed:
+        with started(*typed[3:-1], "0", cwd=tmp_path, env=env) as emulator:
             emulator.match("^Segmind emulator on http://")
             assert emulator.end(signal.SIGTERM).code == 0
         return
     if UUID.search(line):
         first = call("run", "esrgan", "photo.jpg", cwd=tmp_path, env=env)
-        words = [UUID.sub(UUID.search(first.err)[0], word) for word in words]
-    program, arguments = (airflow, words[2:]) if words[0] == "airflow" else (module, words[3:])
+        typed = [UUID.sub(UUID.search(first.err)[0], word) for word in typed]
+    program, arguments = (airflow, typed[2:]) if typed[0] == "airflow" else (module, typed[3:])
     done = call(*arguments, cwd=tmp_path, env=env, program=program)
     assert done.code == 0, done.err
-    if "-o" in words:
-        out = tmp_path / words[words.index("-o") + 1]
+    if "-o" in typed:
+        out = tmp_path / typed[typed.index("-o") + 1]
         assert out.is_file() or list(Path(out).glob("photo*"))
     if line == next(line for line in LINES if " run " in line):
         [shown] = re.findall(r"^```text\n(.*?)^```$", TEXT, re.M | re.S)

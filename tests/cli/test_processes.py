@@ -1,4 +1,4 @@
-"""What only a process can prove: exit codes, signals, a terminal, and an Airflow that nothing has set up."""
+"""What needs a process: exit codes, signals, a terminal, and an Airflow that is not set up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.cli.terminal import AIRFLOW, MODULE, ROOT, as_process, call, environm
 def test_help_imports_no_airflow(here, env):
     code = (
         "import sys\nfrom airflow_provider_segmind.cli.main import main\n"
-        "for words in (['--help'], ['run', '--help'], ['models']):\n"
-        "    try: main(words)\n    except SystemExit: pass\n"
+        "for typed in (['--help'], ['run', '--help'], ['models']):\n"
+        "    try: main(typed)\n    except SystemExit: pass\n"
         "    print('HEAVY', sorted({'airflow', 'httpx', 'aiohttp', 'starlette', 'PIL'} & set(sys.modules)))"
     )
     done = as_process(cwd=here, env=env, program=(sys.executable, "-c", code))
@@ -35,15 +35,15 @@ def test_run(here, env, checked, segmind_emulator):
     with Image.open(here / "out.png") as image:
         assert (image.size, image.format) == ((1200, 800), "PNG")
     [request] = segmind_emulator.requests
-    reported = ["picture", "model", "result", "billed by", "request", *re.findall("^[a-z]+$", done.err, re.M)]
+    reported = ["image", "model", "output", "billed by", "request", *re.findall("^[a-z]+$", done.err, re.M)]
     assert [re.split(r"\s{2,}", line)[0] for line in done.err.splitlines()] == reported  # nothing of Airflow's log
     assert reported[-1] == "completed"
     assert request.request_id in done.err
     stored, bill = done.out.splitlines()
     assert stored.startswith(f"{here / 'out.png'}: 1200 x 800 pixels, image/png")
-    assert bill.startswith("cost 0.005 credits, left 99.995 credits")
+    assert bill.startswith("cost 0.005 credits, balance 99.995 credits")
     assert (segmind_emulator.stats.uploads, segmind_emulator.stats.billed) == (1, 1)
-    assert not list(here.rglob("*.db"))  # no database was made, or asked
+    assert not list(here.rglob("*.db"))  # no database was made or read
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -57,7 +57,7 @@ def test_emulator(here, env, number):
 def test_no_key(here, checked):
     done = checked(as_process("credits", cwd=here, env=environment(here)))
     assert (done.code, done.out) == (1, "")
-    assert "SEGMIND_API_KEY is not set, and there is no Airflow connection 'segmind_default'" in done.err
+    assert "SEGMIND_API_KEY is not set, and the Airflow connection 'segmind_default' does not exist" in done.err
     assert "--conn-id ID" in done.err
 
 
@@ -82,17 +82,17 @@ def test_interrupted_and_fetched_later(run, here, env, segmind_emulator):
         assert (image.size, image.format) == ((600, 400), "PNG")
     assert segmind_emulator.stats.submits_attempted == 1
 
-    segmind_emulator.advance(3600)  # now the record is gone
+    segmind_emulator.advance(3600)  # now the record has expired
     later = run("request", request_id, "-o", "later.png")
     assert later.code == 0, later.err
-    assert "says the request history" in later.out
+    assert "(from the request history)" in later.out
     assert (here / "later.png").read_bytes() == (here / "out.png").read_bytes()
 
 
-def shown_on_a_terminal(*words, cwd, env, seconds=120):
-    """What a command writes to a terminal, and its exit code."""
+def shown_on_a_terminal(*typed, cwd, env, seconds=120):
+    """Return what a command writes to a terminal, and its exit code."""
     main_end, terminal = pty.openpty()
-    process = subprocess.Popen(words, cwd=cwd, env=env | {"TERM": "xterm"}, stdout=terminal, stderr=terminal)
+    process = subprocess.Popen(typed, cwd=cwd, env=env | {"TERM": "xterm"}, stdout=terminal, stderr=terminal)
     os.close(terminal)
     seen, deadline = b"", time.monotonic() + seconds
     try:
@@ -101,8 +101,8 @@ def shown_on_a_terminal(*words, cwd, env, seconds=120):
             if not chunk:
                 break
         else:
-            pytest.fail(f"it still runs after {seconds} s, and has shown:\n{seen.decode()}")
-    except OSError:  # Linux says so when the other end is closed
+            pytest.fail(f"still running after {seconds} s, output:\n{seen.decode()}")
+    except OSError:  # Linux raises it when the other end is closed
         pass
     finally:
         os.close(main_end)
@@ -114,8 +114,8 @@ def shown_on_a_terminal(*words, cwd, env, seconds=120):
 
 @pytest.mark.segmind_emulator(latency=1.5)
 def test_on_a_terminal_there_is_a_bar(here, env):
-    words = (*MODULE, "run", "esrgan", "cat.jpg", "-o", "out.png")
-    text, code = shown_on_a_terminal(*words, cwd=here, env=env)
+    command = (*MODULE, "run", "esrgan", "cat.jpg", "-o", "out.png")
+    text, code = shown_on_a_terminal(*command, cwd=here, env=env)
     assert code == 0, text
     assert "━" in text
     assert "submitted" in text
@@ -140,7 +140,10 @@ def test_a_connection_of_airflows_database(airflow_db, here, checked, segmind_em
         for name, value in os.environ.items()
         if name != "AIRFLOW_CONN_SEGMIND_DEFAULT" and not name.startswith("PYTEST_")
     }
-    env = kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}  # those of Airflow 2, which this is not about
+    env = kept | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "ignore",
+    }  # Airflow 2 warns; this test is about something else
     done = checked(as_process("credits", "--conn-id", "of_the_database", cwd=here, env=env))
     assert (done.code, done.err) == (0, "")
     assert "connection of_the_database" in done.out
@@ -150,4 +153,4 @@ def test_a_connection_of_airflows_database(airflow_db, here, checked, segmind_em
 def test_airflow_segmind(here, env, checked):
     done = checked(as_process("credits", cwd=here, env=env, program=AIRFLOW))
     assert done.code == 0, done.err
-    assert done.out.splitlines()[0] == "100 credits"
+    assert done.out.startswith("100 credits at ")

@@ -1,4 +1,4 @@
-"""A command that is called in this process leaves nothing behind in it."""
+"""A command that is called in this process restores everything that it changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cli.terminal import call
 
 
 def state():
-    """What a command may change."""
+    """Return what a command may change."""
     return {
         "directory": Path.cwd(),
         "environment": dict(os.environ),
@@ -27,19 +27,19 @@ def state():
     }
 
 
-def spoil(words):
-    os.environ["SPOILT"] = words[0]
+def spoil(typed):
+    os.environ["SPOILT"] = typed[0]
     os.chdir("/")
-    console.quiet_logs()
+    console.reduce_logs()
     logging.getLogger().addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     print("to stdout")
     console.report("to stderr", to=console.ERR)
-    raise SystemExit(words[0])
+    raise SystemExit(typed[0])
 
 
-def test_what_a_command_changes_is_put_back(tmp_path):
+def test_what_a_command_changes_is_restored(tmp_path):
     logging.getLogger("airflow").setLevel(logging.INFO)
     before = state()
     done = call("spoilt", cwd=tmp_path, env={}, program=spoil)
@@ -51,8 +51,8 @@ def test_what_a_command_changes_is_put_back(tmp_path):
     assert after == before
 
 
-def test_an_error_that_nobody_catches_is_seen(tmp_path):
-    def program(words):
+def test_an_uncaught_error_is_shown(tmp_path):
+    def program(typed):
         raise RuntimeError("it broke")
 
     done = call(cwd=tmp_path, env={}, program=program)
@@ -60,10 +60,10 @@ def test_an_error_that_nobody_catches_is_seen(tmp_path):
     assert done.err.startswith("Traceback")
 
 
-def test_airflows_log_goes_to_stdout_where_a_command_does_not_quiet_it(tmp_path):
-    def program(words):
-        logging.getLogger("airflow").warning("said by Airflow")
+def test_airflows_log_goes_to_stdout_unless_a_command_reduces_it(tmp_path):
+    def program(typed):
+        logging.getLogger("airflow").warning("logged by Airflow")
         return 0
 
     done = call(cwd=tmp_path, env={}, program=program)
-    assert "said by Airflow" in done.out
+    assert "logged by Airflow" in done.out

@@ -1,4 +1,4 @@
-"""The plugin is part of the API server, which there is from Airflow 3 on."""
+"""The plugin is part of the API server, which exists from Airflow 3 on."""
 
 from tests.airflow_versions import AIRFLOW
 

@@ -1,4 +1,4 @@
-"""An API server with users, as each of them sees it: what the tests of previews look at."""
+"""An API server with users, as each of them sees it, for the tests of previews."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SignedIn(ChaosApi):
         return True
 
     def change_result(self, path: str, value: Any) -> None:
-        """Write another XCom in a task's name, as whoever may write XComs can."""
+        """Replace the result of a task, as a user who may write XComs can."""
         body = {"value": value, "map_index": -1}
         self.request("PATCH", f"/api/v2/{path}/xcomEntries/return_value", json=body).raise_for_status()
 
@@ -41,8 +41,8 @@ class Site:
     """
     One server, and its users.
 
-    :param airflow: which has the runs.
-    :param server: one with users.
+    :param airflow: has the runs.
+    :param server: a server with users.
     """
 
     def __init__(self, airflow: SharedAirflow, server: Server) -> None:
@@ -65,11 +65,11 @@ class Site:
         return self._signed_in[name]
 
     def log(self) -> str:
-        """What the server has logged."""
+        """Return the log of the server."""
         return self._log.read_text(errors="replace")
 
     def preview(self, user: str | None, headers: dict[str, str] | None, query: dict[str, Any]) -> httpx.Response:
-        """Ask for a preview, by the cookie, as the page's pictures do."""
+        """Request a preview with the cookie, as the images of the page do."""
         cookies = {"_token": self.user(user).token} if user else {}
         with closing(Api(self.url, cookies)) as client:
             return client.request("GET", "/segmind/preview", params=query, headers=headers)

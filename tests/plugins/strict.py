@@ -1,4 +1,4 @@
-"""An auth manager that keeps a DAG from somebody, which Airflow's simple one cannot."""
+"""An auth manager that hides a DAG from some users, which Airflow's simple one cannot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PRIVATE = ("private", "previews_private")
 
 
 class StrictAuthManager(SimpleAuthManager):
-    """The DAGs of ``PRIVATE`` are for the user ``admin`` alone."""
+    """Allow the DAGs of ``PRIVATE`` to the user ``admin`` only."""
 
     def is_authorized_dag(self, *, user: Any, details: Any = None, **kwargs: Any) -> bool:
         if details is not None and details.id in PRIVATE and user.username != "admin":

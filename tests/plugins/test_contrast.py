@@ -14,7 +14,7 @@ PAIRS = [*ON_CARDS, *((name, f"{name}-soft") for name in ("done", "failed", "wai
 
 
 def colours(theme: str) -> dict[str, str]:
-    """The variables of a theme; the dark one changes those of the light one."""
+    """Return the variables of a theme; the dark one overrides those of the light one."""
     blocks = re.findall(r":root(\[data-theme=\"dark\"\])? \{(.*?)\n\}", STYLE, re.DOTALL)
     found: dict[str, str] = {}
     for dark, block in blocks:

@@ -1,4 +1,4 @@
-"""The pages' files as they are served: headers, what they may contain, and what importing the plugin costs."""
+"""The pages' files as they are served: headers, allowed content, and the cost of importing the plugin."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FILES = sorted(WWW.iterdir())
 
 
 def get(path: str, root: str = "", **headers: str) -> httpx.Response:
-    """Ask the pages as Airflow does that mounts them, without a server between."""
+    """Request a page as Airflow does that mounts them, without a server between."""
 
-    async def ask() -> httpx.Response:
+    async def request() -> httpx.Response:
         transport = httpx.ASGITransport(Pages(), root_path=root)
         async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
             return await client.get(root + path, headers=headers)
 
-    return asyncio.run(ask())
+    return asyncio.run(request())
 
 
 @pytest.mark.parametrize("root", ["", "/team/segmind"])
@@ -59,7 +59,7 @@ def test_the_policy_allows_nothing_inline() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_sources_keep_to_safe_ways(path: Path) -> None:
+def test_the_sources_use_safe_functions_only(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 350
     if path.suffix == ".js":
@@ -73,11 +73,11 @@ def test_the_sources_keep_to_safe_ways(path: Path) -> None:
         assert "url(" not in text
 
 
-def test_the_plugin_names_pages_that_are_there() -> None:
+def test_the_plugin_names_existing_pages() -> None:
     for view in SegmindPlugin.external_views:
         for name in ("href", "icon", "icon_dark_mode"):
             address = str(view[name])
-            assert address.startswith("segmind/")  # no leading slash, so that it holds below a path
+            assert address.startswith("segmind/")  # no leading slash, so that it works below a path
             assert (WWW / address.removeprefix("segmind/").partition("?")[0]).is_file()
 
 

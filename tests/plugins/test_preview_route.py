@@ -1,4 +1,4 @@
-"""Who sees a preview, and what is no preview: asked of a real API server, with real users and a real bucket."""
+"""Who sees a preview, and what is not a preview: with a real API server, real users and a real bucket."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ import pytest
 from PIL import Image
 
 from airflow_provider_segmind.airflow_version import HAS_TABS
+from airflow_provider_segmind.links.segmind import SegmindOutputLink
 from airflow_provider_segmind.plugins.preview_route import Budget
 from airflow_provider_segmind.protocol.preview_reference import MAX_BYTES, Reference, is_genuine, marker
 from airflow_provider_segmind.storage.preview_writer import make_preview
 from demo.api import Api
-from tests.buckets import BUCKET, Bucket
+from tests.buckets import BUCKET, CONN, Bucket
 
 pytest.importorskip("airflow.api_fastapi", reason="an API server that serves pages: Airflow 3.0 and later")
 from tests.plugins.site import Site  # imports it
 from tests.shared_airflow import SharedAirflow
 
-RUN = "manual__2026-11-21T10:00:00+00:00"  # as Airflow makes them, with signs that have to be quoted
+RUN = "manual__2026-11-21T10:00:00+00:00"  # as Airflow makes them, with characters that have to be quoted
 MODEL = "https://www.segmind.com/models/esrgan"
 
 
 @pytest.fixture(scope="module")
 def store(_s3_process: str) -> Bucket:
-    """A bucket that stays for the tests of this file."""
+    """Return a bucket for all tests of this file."""
     httpx.post(f"{_s3_process}/moto-api/reset", trust_env=False).raise_for_status()
     bucket = Bucket(_s3_process)
     bucket.client.create_bucket(Bucket=BUCKET)
@@ -43,20 +44,20 @@ def store(_s3_process: str) -> Bucket:
 
 @pytest.fixture(scope="module")
 def site(shared_airflow: SharedAirflow, store: Bucket) -> Iterator[Site]:
-    connection = {  # in the database: so the API server has to look there, too
+    connection = {  # in the database, so that the API server has to read it there
         "conn_type": "aws",
         "login": "testing",
         "password": "testing",
         "extra": json.dumps({"endpoint_url": store.client.meta.endpoint_url, "region_name": "us-east-1"}),
     }
     with closing(Site(shared_airflow, shared_airflow.with_users())) as site:
-        site.api.create_connection("pictures_s3", connection)
+        site.api.create_connection(CONN, connection)
         yield site
 
 
 @pytest.fixture(scope="module")
 def run(site: Site) -> None:
-    """All runs have ended, but for the one that waits for long."""
+    """Run all DAGs to their end, except the one that waits."""
     ended = {"shown": "success", "previews_private": "success", "previews_fail": "failed"}
     site.airflow.api.trigger_dag("previews_wait", RUN)
     states = site.airflow.run_all(*((dag_id, RUN) for dag_id in ended))
@@ -69,7 +70,7 @@ def path_of(dag_id: str, task_id: str) -> str:
 
 
 def ask(site: Site, user: str | None, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
-    """Ask for a preview: unless told, that of the first mapped task."""
+    """Request a preview; default: that of the first mapped task."""
     wanted: dict[str, Any] = {"dag_id": "shown", "run_id": RUN, "task_id": "mapped", "map_index": 0, "which": "after"}
     return site.preview(user, headers, wanted | query)
 
@@ -78,11 +79,11 @@ def returned(site: Site, task_id: str, map_index: int = -1, dag_id: str = "shown
     return site.api.returned(dag_id, RUN, task_id, map_index)
 
 
-def is_none(response: httpx.Response) -> None:
+def is_not_found(response: httpx.Response) -> None:
     assert (response.status_code, response.json()) == (404, {"detail": "No preview"}), response.text
 
 
-# --- what is served -------------------------------------------------------------------------------------------------
+# --- previews -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,8 +113,8 @@ def test_a_mapped_task(site: Site, run: Any, index: int, which: str, size: tuple
 def test_from_a_bucket_with_its_connection(site: Site, run: Any) -> None:
     response = ask(site, "viewer", task_id="to_bucket", map_index=-1)
     assert response.status_code == 200, response.text
-    assert returned(site, "to_bucket")["stored"][0]["uri"] == "s3://pictures_s3@pictures/out/to_bucket.jpg"
-    is_none(ask(site, "viewer", task_id="to_bucket", map_index=-1, which="before"))
+    assert returned(site, "to_bucket")["stored"][0]["uri"] == f"s3://{CONN}@{BUCKET}/out/to_bucket.jpg"
+    is_not_found(ask(site, "viewer", task_id="to_bucket", map_index=-1, which="before"))
 
 
 @pytest.mark.e2e
@@ -122,11 +123,11 @@ def test_a_token_does_as_well(site: Site, run: Any) -> None:
     assert ask(site, None, headers).status_code == 200
 
 
-# --- who may not ----------------------------------------------------------------------------------------------------
+# --- permissions ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.e2e
-def test_who_may_not_read_the_dag_sees_nothing(site: Site, run: Any) -> None:
+def test_a_user_who_may_not_read_the_dag_sees_nothing(site: Site, run: Any) -> None:
     private: dict[str, Any] = {"dag_id": "previews_private", "task_id": "one", "map_index": -1}
     assert ask(site, "admin", **private).status_code == 200
     assert ask(site, "viewer", **private).status_code == 403
@@ -140,12 +141,12 @@ def test_who_may_not_read_the_dag_sees_nothing(site: Site, run: Any) -> None:
 
 
 @pytest.mark.e2e
-def test_another_dags_preview_is_not_to_be_had_by_its_address(site: Site, run: Any) -> None:
-    """Whoever may write XComs of their own DAG, and knows everything about the other one."""
+def test_another_dags_preview_is_not_served_by_its_address(site: Site, run: Any) -> None:
+    """The user may write XComs of their own DAG, and knows everything about the other one."""
     stolen = returned(site, "one", dag_id="previews_private")
-    site.user("admin").change_result(path_of("shown", "says"), stolen)
-    is_none(ask(site, "viewer", task_id="says", map_index=-1))
-    is_none(ask(site, "admin", task_id="says", map_index=-1))
+    site.user("admin").change_result(path_of("shown", "reports"), stolen)
+    is_not_found(ask(site, "viewer", task_id="reports", map_index=-1))
+    is_not_found(ask(site, "admin", task_id="reports", map_index=-1))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_another_dags_preview_is_not_to_be_had_by_its_address(site: Site, run: A
         {"which": ""},
         {"dag_id": "~"},
         {"run_id": "~"},
-        {"task_id": "says", "map_index": -1},
+        {"task_id": "reports", "map_index": -1},
         {"task_id": "../mapped"},
         {"task_id": "x" * 300},
         {"uri": "file:///etc/passwd", "n": 3},
@@ -171,11 +172,11 @@ def test_another_dags_preview_is_not_to_be_had_by_its_address(site: Site, run: A
     ids=str,
 )
 @pytest.mark.e2e
-def test_what_is_not_there(site: Site, run: Any, query: dict[str, Any]) -> None:
-    is_none(ask(site, "admin", **query))
+def test_invalid_queries(site: Site, run: Any, query: dict[str, Any]) -> None:
+    is_not_found(ask(site, "admin", **query))
 
 
-# --- what is no preview ---------------------------------------------------------------------------------------------
+# --- not a preview ---------------------------------------------------------------------------------------------
 
 
 def reference_to(content: bytes, size: tuple[int, int] = (300, 200), **change: Any) -> dict[str, Any]:
@@ -185,22 +186,22 @@ def reference_to(content: bytes, size: tuple[int, int] = (300, 200), **change: A
 
 @pytest.mark.e2e
 def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
-    """Every XCom that a task could push to have the API server read something else for it."""
+    """Push every XCom that could make the API server read something else."""
     admin = site.user("admin")
 
     def response_to(uri: str, content: bytes, **change: Any) -> httpx.Response:
         preview = {"uri": f"{uri}.preview.webp", **reference_to(content, **change)}
         value = {"stored": [{"uri": uri, "preview": {"before": None, "after": preview}}]}
-        admin.change_result(path_of("shown", "says"), value)
-        return ask(site, "admin", task_id="says", map_index=-1)
+        admin.change_result(path_of("shown", "reports"), value)
+        return ask(site, "admin", task_id="reports", map_index=-1)
 
     def refused(uri: str, content: bytes, **change: Any) -> None:
-        is_none(response_to(uri, content, **change))
+        is_not_found(response_to(uri, content, **change))
 
     good = Path(str(site.out / "cat.jpg.preview.webp")).read_bytes()
     with Image.open(io.BytesIO(good)) as image:
         size = image.size
-    # It is a fair trial: the very same reference to the genuine one is served.
+    # The same reference to the genuine preview is served.
     assert response_to(f"file://{site.out}/cat.jpg", good, size=size).content == good
 
     secret = b"root:x:0:0:root:/:/bin/sh\n"
@@ -208,23 +209,23 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
     for uri in ("file:///etc/passwd", f"file://{tmp_path}/secret", f"{site.out}/cat.jpg", "/etc/passwd"):
         refused(uri, secret)
         value = {"stored": [{"uri": uri, "preview": {"after": {"uri": uri, **reference_to(secret)}}}]}
-        admin.change_result(path_of("shown", "says"), value)  # without the ending
-        is_none(ask(site, "admin", task_id="says", map_index=-1))
+        admin.change_result(path_of("shown", "reports"), value)  # without the extension
+        is_not_found(ask(site, "admin", task_id="reports", map_index=-1))
 
-    (tmp_path / "a.preview.webp").write_bytes(secret)  # the right name, the right hash, no picture
+    (tmp_path / "a.preview.webp").write_bytes(secret)  # the right name and hash, but not an image
     refused(f"file://{tmp_path}/a", secret)
     (tmp_path / "link.preview.webp").symlink_to("/etc/passwd")
     refused(f"file://{tmp_path}/link", Path("/etc/passwd").read_bytes())
-    refused(f"file://{site.out}/../out/cat.jpg", good, size=size)  # a way around
+    refused(f"file://{site.out}/../out/cat.jpg", good, size=size)  # another path to the same file
     refused(f"file://{tmp_path}/cat.jpg", good, size=size)  # the genuine one, elsewhere
     (tmp_path / "b.preview.webp").write_bytes(good[:-1] + b"x")  # replaced since
     refused(f"file://{tmp_path}/b", good, size=size)
-    (tmp_path / "c.preview.webp").write_bytes(good + secret)  # something behind it
+    (tmp_path / "c.preview.webp").write_bytes(good + secret)  # with something appended
     refused(f"file://{tmp_path}/c", good + secret, size=size)
 
     photo = io.BytesIO()
     Image.new("RGB", (300, 200)).save(photo, "WEBP")
-    (tmp_path / "d.preview.webp").write_bytes(photo.getvalue())  # a picture, but none of ours
+    (tmp_path / "d.preview.webp").write_bytes(photo.getvalue())  # an image, but not a preview of ours
     refused(f"file://{tmp_path}/d", photo.getvalue())
     foreign, of = make_preview(photo, marker("previews_private"))
     (tmp_path / "e.preview.webp").write_bytes(foreign)  # ours, of another DAG
@@ -234,7 +235,7 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
         huge.truncate(4 * 1024**3)
     refused(f"file://{tmp_path}/f", b"x", bytes=4 * 1024**3)
     refused(f"file://{tmp_path}/f", b"x", bytes=MAX_BYTES)
-    os.mkfifo(tmp_path / "g.preview.webp")  # whoever opens it waits for ever
+    os.mkfifo(tmp_path / "g.preview.webp")  # opening it blocks for ever
     refused(f"file://{tmp_path}/g", b"", bytes=1)
     refused("file:///dev/zero", b"\0")
     (tmp_path / "h.preview.webp").mkdir()
@@ -242,9 +243,9 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
 
     store.client.create_bucket(Bucket="other")
     store.client.put_object(Bucket="other", Key="x.preview.webp", Body=secret)
-    refused("s3://pictures_s3@other/x", secret)
-    refused("s3://pictures_s3@not-there/x", secret)
-    refused("s3://no_such_connection@pictures/x", secret)
+    refused(f"s3://{CONN}@other/x", secret)
+    refused(f"s3://{CONN}@not-there/x", secret)
+    refused(f"s3://no_such_connection@{BUCKET}/x", secret)
     for uri in ("http://127.0.0.1:9/x", "https://example.invalid/x", "memory://x/y", "nowhere://x/y", "s3://"):
         refused(uri, secret)
     reported = site.log()
@@ -259,20 +260,20 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
 )
 @pytest.mark.e2e
 def test_results_of_any_shape(site: Site, run: Any, value: Any) -> None:
-    site.user("admin").change_result(path_of("shown", "says"), copy.deepcopy(value))
-    is_none(ask(site, "admin", task_id="says", map_index=-1))
+    site.user("admin").change_result(path_of("shown", "reports"), copy.deepcopy(value))
+    is_not_found(ask(site, "admin", task_id="reports", map_index=-1))
 
 
-# --- how much -------------------------------------------------------------------------------------------------------
+# --- rate limit -------------------------------------------------------------------------------------------------------
 
 
 def test_the_budget_of_a_user() -> None:
     budget = Budget(burst=3, per_second=2.0)
     assert [budget.take("a", 100.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
-    assert budget.take("b", 100.0) == 0.0  # another's is another's
+    assert budget.take("b", 100.0) == 0.0  # each user has a budget
     assert budget.take("a", 100.5) == 0.0
     assert budget.take("a", 100.5) == 0.5
-    assert [budget.take("a", 900.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]  # never more than a full one
+    assert [budget.take("a", 900.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]  # never more than the burst
     for number in range(10_001):
         budget.take(f"u{number}", 900.0)
     assert len(budget._left) == 10_000
@@ -280,7 +281,7 @@ def test_the_budget_of_a_user() -> None:
 
 @pytest.mark.e2e
 def test_too_many_at_once(site: Site, run: Any) -> None:
-    """By a user of its own: the others' previews are served at any time."""
+    """Use a separate user, because the other tests need their budget."""
     query = {"dag_id": "shown", "run_id": RUN, "task_id": "not_there", "which": "after"}
     statuses: list[int] = []
     with closing(Api(site.url, {"_token": site.user("hasty").token})) as client:
@@ -292,7 +293,7 @@ def test_too_many_at_once(site: Site, run: Any) -> None:
     assert statuses[-1] == 429
     assert set(statuses[:-1]) == {404}
     assert int(response.headers["retry-after"]) >= 1
-    assert ask(site, "admin").status_code == 200  # of one user, not of all
+    assert ask(site, "admin").status_code == 200  # the budget is per user
 
 
 # --- links ----------------------------------------------------------------------------------------------------------
@@ -319,9 +320,9 @@ def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | N
 def test_links_while_deferred(site: Site, run: Any) -> None:
     dag = "previews_wait"
     model = {"Segmind model": "https://www.segmind.com/models/bria-increase-resolution"}
-    nothing_yet = {"Upscaled picture": None, "Stored object": None}
+    nothing_yet = {SegmindOutputLink.name: None, "Stored object": None}
     for task, index in (("mapped", 0), ("mapped", 1), ("single", -1)):
-        # Written one by one, a moment after the state.
+        # Airflow writes the links one by one, a moment after the state.
         site.airflow.wait("the last link", lambda at=(task, index): links(site, dag, *at)["Segmind model"], seconds=60)
         assert links(site, dag, task, index) == {**into_airflow(dag, task, index), **model, **nothing_yet}
 
@@ -334,34 +335,34 @@ def test_links_after_success(site: Site, run: Any) -> None:
         assert found == {
             **into_airflow("shown", "mapped", index),
             "Segmind model": MODEL,
-            "Upscaled picture": output,
+            SegmindOutputLink.name: output,
             "Stored object": None,  # a file has no console
         }
     mine = links(site, "shown", "by_mine", -1)
     assert {name: mine[name] for name in into_airflow("shown", "x", -1)} == into_airflow("shown", "by_mine", -1)
     stored = links(site, "shown", "to_bucket", -1)
     assert {name: stored[name] for name in into_airflow("shown", "x", -1)} == into_airflow("shown", "to_bucket", -1)
-    assert stored["Stored object"] is None  # another store than AWS, by its endpoint
-    assert (stored["Upscaled picture"] or "").startswith(site.airflow.emulator_url)
+    assert stored["Stored object"] is None  # its endpoint is not AWS
+    assert (stored[SegmindOutputLink.name] or "").startswith(site.airflow.emulator_url)
 
 
 @pytest.mark.e2e
 def test_links_after_failure(site: Site, run: Any) -> None:
     dag = "previews_fail"
     model = {"Segmind model": "https://www.segmind.com/models/nomos-upscaler"}
-    nothing = {"Upscaled picture": None, "Stored object": None}
+    nothing = {SegmindOutputLink.name: None, "Stored object": None}
     for task, index in (("deferred", -1), ("here", 0)):
         assert links(site, dag, task, index) == {**into_airflow(dag, task, index), **model, **nothing}
 
 
 @pytest.mark.e2e
 def test_off_unless_it_is_switched_on(site: Site, run: Any) -> None:
-    """Asked of a server without the setting."""
+    """Request a preview from a server without the setting."""
     assert ask(site, "admin").status_code == 200
     off = site.airflow.serve(**site.airflow.user_settings(), AIRFLOW__SEGMIND__SERVE_PREVIEWS="False")
     try:
         with closing(Site(site.airflow, off)) as without:
-            is_none(ask(without, "admin"))
-            is_none(ask(without, None))
+            is_not_found(ask(without, "admin"))
+            is_not_found(ask(without, None))
     finally:
         site.airflow.kill_component(off.name)

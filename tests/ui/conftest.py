@@ -1,4 +1,4 @@
-"""The shared Airflow with two addresses, at the root and below a path, and one headless Chromium for the browser."""
+"""The shared Airflow with two addresses, at the root and below a path, and one headless Chromium."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from tests.shared_airflow import SharedAirflow
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Frame, Page
 
-#: The one of Debian, or where it is elsewhere: the variable CHROMIUM.
+#: The path in the variable CHROMIUM, else Debian's Chromium.
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-#: What a page would set that ran somebody else's script; and every breach of the policy is reported.
+#: Records every breach of the content security policy.
 WATCHED = """
     window.breaches = [];
     addEventListener("securitypolicyviolation", (e) => {
         (window.top.breaches ??= []).push(`${e.violatedDirective} ${e.blockedURI}`);
     });
 """
-TIMEOUT = 20_000  # milliseconds for anything that a page is to show
+TIMEOUT = 20_000  # milliseconds for anything that a page has to show
 
-Look = Callable[..., "Look_"]
+#: The type of the fixture ``open_ui``.
+OpenUi = Callable[..., "AirflowPage"]
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, driven by playwright."""
+    """Start Debian's Chromium, driven by playwright."""
     if not CHROMIUM:
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium; or name it in CHROMIUM)")
     playwright = pytest.importorskip(
@@ -51,11 +52,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def airflow(browser: Browser, shared_airflow: SharedAirflow) -> SharedAirflow:
-    """A running Airflow. After the fixture ``browser``: where there is none, nothing needs to start."""
+    """Return a running Airflow. It depends on ``browser``, so that nothing starts without a browser."""
     return shared_airflow
 
 
-#: The run ids hold what has to be escaped in an address.
+#: The run ids contain characters that have to be escaped in an address.
 RUN = "manual__2026-11-20T09:00:00+00:00"
 DONE = [("product_photos", RUN), ("private", RUN), ("catalogue", RUN), ("waits", "earlier"), ("archive", "many")]
 FAILED = [("fails", RUN), ("attack", RUN)]
@@ -63,13 +64,13 @@ FAILED = [("fails", RUN), ("attack", RUN)]
 
 @pytest.fixture(scope="session")
 def runs(airflow: SharedAirflow) -> None:
-    """What there is to be seen: every kind of task, done or failed."""
+    """Run every kind of task, to success or failure."""
     ended = airflow.run_all(*DONE, *FAILED)
     assert ended == dict.fromkeys(DONE, "success") | dict.fromkeys(FAILED, "failed")
 
 
 def drawn(frame: Frame) -> None:
-    """Return when what the frame's scripts had planned is on the screen; a page that is hidden never draws."""
+    """Return when the frame has drawn what its scripts have changed; a hidden page never draws."""
     frame.evaluate(
         "() => Promise.race([new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),"
         " new Promise((done) => setTimeout(done, 1000))])"
@@ -77,8 +78,8 @@ def drawn(frame: Frame) -> None:
 
 
 @dataclass
-class Look_:  # noqa: N801 - what the fixture ``look`` returns
-    """A page of Airflow's UI, and the frame of ours in it."""
+class AirflowPage:
+    """A page of Airflow's UI, with our frame in it."""
 
     page: Page
     base: str
@@ -87,7 +88,7 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
         """
         Open the tab of a task instance.
 
-        :param alone: the page without Airflow's UI around it, as an extra link opens it: much sooner there.
+        :param alone: the page without Airflow's UI around it, as an extra link opens it, which is much faster.
         """
         if alone:
             ids = {"dag_id": dag, "run_id": run, "task_id": task, "map_index": index if index >= 0 else "{MAP_INDEX}"}
@@ -109,7 +110,7 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
         return frame
 
     def let_scripts_run(self, frame: Frame) -> None:
-        """Return when a picture that cannot be loaded has said so: a script that waits for that has run by then."""
+        """Return when an image that cannot be loaded has failed: a script that waits for that has run by then."""
         frame.evaluate("""() => new Promise((done) => {
             const late = Object.assign(new Image(), {onload: done, onerror: done});
             late.src = "x";
@@ -117,7 +118,7 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
         drawn(frame)
 
     def frame(self, name: str) -> Frame:
-        """The frame in which one of our pages is, once it is there."""
+        """Return the frame of one of our pages, once it exists."""
         handle = self.page.wait_for_selector(f'iframe[src*="segmind/{name}"]', timeout=TIMEOUT)
         frame = handle.content_frame() if handle else None
         assert frame is not None
@@ -126,13 +127,13 @@ class Look_:  # noqa: N801 - what the fixture ``look`` returns
 
 @pytest.fixture(params=["", "/team"], ids=["root", "team"])
 def base(request: pytest.FixtureRequest) -> str:
-    """Below which path the UI is."""
+    """Return the path below which the UI is served."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def contexts(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Make browser contexts; those of the same options are one, so that Airflow's scripts are loaded once."""
+    """Return a function that makes a browser context for each set of options; it loads Airflow's scripts once."""
     made: dict[str, BrowserContext] = {}
 
     def context(**options: Any) -> BrowserContext:
@@ -147,21 +148,21 @@ def contexts(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 
 @pytest.fixture
-def poll(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserContext]) -> Iterator[Look]:
-    """Open the UI: ``look(theme="dark")``. Errors of scripts and breaches of the policy fail the test."""
+def open_ui(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserContext]) -> Iterator[OpenUi]:
+    """Return a function that opens the UI. Errors of scripts and breaches of the policy fail the test."""
     pages: list[Page] = []
     wrong: list[str] = []
 
-    def open_ui(*, theme: str = "light", **options: Any) -> Look_:
+    def new_page(*, theme: str = "light", **options: Any) -> AirflowPage:
         size = {"width": 1280, "height": 860}
         page = contexts(**{"viewport": size, "color_scheme": theme, **options}).new_page()
         pages.append(page)
         page.set_default_timeout(TIMEOUT)
         page.add_init_script(f"localStorage.setItem('theme', '{theme}');{WATCHED}")
         page.on("pageerror", lambda error: wrong.append(f"{error}"))
-        return Look_(page, airflow.address(base))
+        return AirflowPage(page, airflow.address(base))
 
-    yield open_ui
+    yield new_page
     for page in pages:
         wrong += page.evaluate("window.breaches")
         assert page.evaluate("window.hacked") is None
@@ -171,6 +172,6 @@ def poll(airflow: SharedAirflow, base: str, contexts: Callable[..., BrowserConte
 
 @pytest.fixture
 def shots(tmp_path: Path) -> Path:
-    """Where screenshots go: ``make screenshots`` names the folder of the documentation's pictures."""
+    """Return where screenshots go: ``make screenshots`` sets the folder of the documentation's images."""
     named = os.environ.get("SCREENSHOTS")
     return Path(named) if named else tmp_path

@@ -1,10 +1,10 @@
-"""Text of other people on our pages: shown as text, whatever it looks like. ``look`` watches for what would run."""
+"""Untrusted text on our pages is shown as text. The fixture ``open_ui`` fails a test in which a script ran."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.ui.conftest import RUN, Look
+from tests.ui.conftest import RUN, OpenUi
 from tests.ui.evil import EVIL, SCRIPT
 
 pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
@@ -14,8 +14,8 @@ SAFE = """() => [...document.querySelectorAll("a[href], img, script")]
 
 
 @pytest.mark.parametrize("task", ["script", "data", "markup", "error", "batch"])
-def test_markup_and_scripts_are_text(poll: Look, task: str) -> None:
-    ui = poll()
+def test_markup_and_scripts_are_text(open_ui: OpenUi, task: str) -> None:
+    ui = open_ui()
     frame = ui.tab("attack", RUN, task, alone=task != "script")
     ui.let_scripts_run(frame)
     assert EVIL in frame.locator("main").inner_text()
@@ -25,8 +25,8 @@ def test_markup_and_scripts_are_text(poll: Look, task: str) -> None:
         assert SCRIPT in frame.locator("main").inner_text()
 
 
-def test_in_the_gallery_too(poll: Look) -> None:
-    ui = poll()
+def test_in_the_gallery_too(open_ui: OpenUi) -> None:
+    ui = open_ui()
     frame = ui.gallery()
     frame.get_by_label("DAG").select_option("attack")
     frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
@@ -38,9 +38,9 @@ def test_in_the_gallery_too(poll: Look) -> None:
     assert frame.locator("main script, main [onerror], li.item:not([hidden]) img").count() == 0
 
 
-def test_the_watch_would_see_it(poll: Look) -> None:
-    """A script that somebody put into the page is stopped by the policy, and the tests above would know."""
-    ui = poll()
+def test_a_breach_would_be_reported(open_ui: OpenUi) -> None:
+    """The policy stops an injected script, and the tests above would report it."""
+    ui = open_ui()
     frame = ui.tab("attack", RUN, "markup")
     frame.evaluate("html => { document.querySelector('main').innerHTML = html; }", EVIL)
     ui.page.wait_for_function("window.breaches.some((breach) => breach.startsWith('script-src'))")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.shared_airflow import SharedAirflow
-from tests.ui.conftest import RUN, Look, drawn
+from tests.ui.conftest import RUN, OpenUi, drawn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Frame
@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
 CARDS = "li.item:not([hidden])"
 
 
-def settled(frame: Frame) -> Frame:
-    """The frame, once everything is read."""
+def loaded(frame: Frame) -> Frame:
+    """Return the frame once everything is loaded."""
     frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
-    drawn(frame)  # the sums follow with the next picture of the screen
+    drawn(frame)  # the totals follow with the next frame of the screen
     return frame
 
 
@@ -36,13 +36,13 @@ def models(frame: Frame) -> set[str]:
     return set(frame.locator(f"{CARDS} .line b").all_inner_texts())
 
 
-def test_filters_and_sums(poll: Look) -> None:
-    frame = settled(poll().gallery())
+def test_filters_and_totals(open_ui: OpenUi) -> None:
+    frame = loaded(open_ui().gallery())
     everything = frame.locator(CARDS).count()
     frame.get_by_label("DAG").select_option("product_photos")
-    settled(frame)
+    loaded(frame)
     assert frame.locator(CARDS).count() == 8 < everything
-    assert tile(frame, "Pictures") == "7"  # one only submits
+    assert tile(frame, "Images") == "7"  # one only submits
     assert tile(frame, "Cost") == "0.18"  # four by bria, one by nomos, two by esrgan
     assert re.fullmatch(r"[\d.]+ s", tile(frame, "Median run"))
     assert "0.18" in str(frame.get_by_role("img", name="Cost by day").get_attribute("aria-label"))
@@ -52,18 +52,18 @@ def test_filters_and_sums(poll: Look) -> None:
     assert tile(frame, "Cost") == "0.16"
     frame.get_by_label("Model").select_option("")
     frame.get_by_label("DAG").select_option("fails")
-    settled(frame)
+    loaded(frame)
     assert tile(frame, "Failed") == str(frame.locator(CARDS).count()) == "4"
     frame.get_by_label("State").select_option("done")
-    settled(frame)
+    loaded(frame)
     assert frame.locator(CARDS).count() == 0
-    assert frame.get_by_text("Nothing fits these filters.").count() == 1
+    assert frame.get_by_text("No request matches these filters.").count() == 1
 
 
-def test_thumbnails_are_shown(poll: Look) -> None:
-    frame = poll().gallery()
+def test_thumbnails_are_shown(open_ui: OpenUi) -> None:
+    frame = open_ui().gallery()
     frame.get_by_label("DAG").select_option("product_photos")
-    settled(frame)
+    loaded(frame)
     card = frame.locator(CARDS, has=frame.get_by_text("enlarge [cat.jpg]"))
     card.scroll_into_view_if_needed()
     frame.wait_for_function("img => img.naturalWidth === 600", arg=card.locator("img").element_handle())
@@ -78,12 +78,12 @@ def test_thumbnails_are_shown(poll: Look) -> None:
         ("Open esrgan of hero", r"/tasks/hero/plugin/segmind-upscaled$"),
     ],
 )
-def test_links_stay_in_the_app(poll: Look, name: str, goes_to: str) -> None:
-    ui = poll()
+def test_links_stay_in_the_app(open_ui: OpenUi, name: str, goes_to: str) -> None:
+    ui = open_ui()
     frame = ui.gallery()
     ui.page.evaluate("window.same = true")
     frame.get_by_label("DAG").select_option("product_photos")
-    settled(frame)
+    loaded(frame)
     card = frame.locator(CARDS, has=frame.get_by_text("hero", exact=True))
     link = card.get_by_role("link", name=name, exact=True)
     assert str(link.get_attribute("href")).startswith(f"{ui.base}/dags/product_photos")
@@ -96,7 +96,7 @@ def test_links_stay_in_the_app(poll: Look, name: str, goes_to: str) -> None:
 
 @pytest.fixture
 def five_hundred(airflow: SharedAirflow, runs: None) -> Iterator[None]:
-    """The DAG "archive" has so many mapped tasks, for as long as a test runs."""
+    """Give the DAG "archive" 500 mapped tasks, for the time of a test."""
     copy_rows(airflow, 500)
     yield
     for table in ("xcom", "task_instance"):
@@ -105,25 +105,25 @@ def five_hundred(airflow: SharedAirflow, runs: None) -> Iterator[None]:
 
 @pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
 @pytest.mark.usefixtures("five_hundred")
-def test_five_hundred_requests(poll: Look) -> None:
-    ui = poll()
+def test_five_hundred_requests(open_ui: OpenUi) -> None:
+    ui = open_ui()
     frame = ui.gallery()
-    settled(frame)
+    loaded(frame)
     images: list[str] = []
     ui.page.on("request", lambda request: images.append(request.url) if request.resource_type == "image" else None)
     frame.evaluate(WATCH)
     frame.get_by_label("DAG").select_option("archive")
-    settled(frame)
+    loaded(frame)
     for shown in range(50, 500, 50):
         assert frame.locator(CARDS).count() == shown
         frame.get_by_role("button", name="Show more").click()
         frame.wait_for_function("([cards, n]) => document.querySelectorAll(cards).length > n", arg=[CARDS, shown])
-        settled(frame)
+        loaded(frame)
     assert frame.locator(CARDS).count() == 500
-    assert tile(frame, "Pictures") == str(frame.locator(CARDS).count())
+    assert tile(frame, "Images") == str(frame.locator(CARDS).count())
     assert 1 < frame.evaluate(AT_ONCE) <= 6
-    assert len(images) < 100  # those in sight and a little more, though 500 are on the page
-    assert frame.evaluate("Math.max(0, ...window.long)") < 1000  # milliseconds in one go, on a busy machine
+    assert len(images) < 100  # the visible ones and a few more, of 500 on the page
+    assert frame.evaluate("Math.max(0, ...window.long)") < 1000  # milliseconds of the longest task, on a busy machine
 
 
 WATCH = """
@@ -133,7 +133,7 @@ WATCH = """
     performance.clearResourceTimings();
     performance.setResourceTimingBufferSize(5000);
 """
-#: How many calls were on their way at the same moment.
+#: Returns how many calls ran at the same time.
 AT_ONCE = """() => {
     const calls = performance.getEntriesByType("resource").filter((entry) => entry.name.includes("/api/v2/"));
     return Math.max(...calls.map((one) =>
@@ -142,7 +142,7 @@ AT_ONCE = """() => {
 
 
 def copy_rows(airflow: SharedAirflow, number: int) -> None:
-    """Make of the one mapped task of "archive" very many: all rows that Airflow has of it, with other map indexes."""
+    """Copy the one mapped task of "archive": all rows that Airflow has of it, with other map indexes."""
     of = "dag_id = 'archive' AND map_index = 0"
     for table in ("task_instance", "xcom"):
         for row in airflow.rows(f"SELECT * FROM {table} WHERE {of}"):

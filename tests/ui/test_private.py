@@ -1,4 +1,4 @@
-"""Pictures in private storage, in a real browser: previews for who may read the DAG, nothing for who may not."""
+"""Images in private storage, in a real browser: previews for users who may read the DAG, nothing for others."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ IDS = urlencode({"dag_id": "private", "run_id": RUN, "task_id": "kept", "map_ind
 
 @pytest.fixture(scope="module")
 def strict(airflow: SharedAirflow) -> Iterator[Site]:
-    """An API server with users, of whom only ``admin`` may read the DAG ``private``."""
+    """Return an API server with users, of whom only ``admin`` may read the DAG ``private``."""
     with closing(Site(airflow, airflow.with_users())) as site:
         yield site
 
 
 def opened(contexts: Callable[..., BrowserContext], site: Site, user: str) -> tuple[Page, list[tuple[str, int]]]:
-    """Open the page as a user; return it with the previews that it asked for, and how each was answered."""
+    """Open the page as a user; return it with the previews that it requested and the status of each response."""
     page = contexts(extra_http_headers={"Authorization": f"Bearer {site.user(user).token}"}).new_page()
     asked: list[tuple[str, int]] = []
     page.on("response", lambda got: asked.append((got.url, got.status)) if "/segmind/preview" in got.url else None)
@@ -45,7 +45,7 @@ def test_who_may_read_the_dag_sees_both_previews(strict: Site, contexts: Callabl
     sizes = page.evaluate(
         "[...document.querySelectorAll('.stage > img')].map(i => Math.max(i.naturalWidth, i.naturalHeight))"
     )
-    assert sorted(sizes) == [400, 512]  # what went in is smaller than a preview may be
+    assert sorted(sizes) == [400, 512]  # the input is smaller than a preview may be
     assert page.evaluate("[...document.querySelectorAll('.stage > img')].every(i => i.src.startsWith('blob:'))")
     assert sorted(status for _, status in asked) == [200, 200]
     page.close()

@@ -1,7 +1,7 @@
 """
-The pictures of the documentation, taken by the browser that tests the pages: ``make screenshots`` renews them.
+The documentation's screenshots, taken by the browser that tests the pages: ``make screenshots`` renews them.
 
-Everywhere else they go into the test's own folder; what is checked is that each theme shows what it should.
+In other runs they go into the test's own folder. The tests check that each theme shows what it should.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import pytest
 from PIL import Image
 
 from tests.shared_airflow import SharedAirflow
-from tests.ui.conftest import RUN, Look, drawn
+from tests.ui.conftest import RUN, OpenUi, drawn
 
 pytestmark = [pytest.mark.ui, pytest.mark.usefixtures("runs")]
 
-LARGEST = 400_000  # bytes of one picture in the repository
+MAX_BYTES = 400_000  # of one image in the repository
 SIZE = {"width": 1280, "height": 800}
 
 
-#: (task, map index) -> how many days ago it ran, for the picture: no test waits for a week.
+#: (task, map index) -> how many days ago it ran: the screenshot shows a week of runs.
 AGES = {("enlarge", 0): 5, ("thumbnails", -1): 4, ("enlarge", 1): 3, ("enlarge", 2): 3, ("enlarge", 3): 1}
 
 
 @pytest.fixture(scope="module")
 def a_week(airflow: SharedAirflow, runs: None) -> Iterator[None]:
-    """Some of the tasks have another start date in Airflow's database, for the tests of this file."""
+    """Change the start dates of some tasks in Airflow's database, for the tests of this file."""
     of = "dag_id = 'product_photos' AND run_id = ? AND task_id = ? AND map_index = ?"
     change = f"UPDATE task_instance SET start_date = ? WHERE {of}"
     dates = {of_: airflow.rows(f"SELECT start_date FROM task_instance WHERE {of}", RUN, *of_) for of_ in AGES}
@@ -40,8 +40,8 @@ def a_week(airflow: SharedAirflow, runs: None) -> Iterator[None]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
-def test_the_tab(poll: Look, shots: Path, theme: str) -> None:
-    ui = poll(theme=theme, viewport=SIZE, device_scale_factor=1.5)
+def test_the_tab(open_ui: OpenUi, shots: Path, theme: str) -> None:
+    ui = open_ui(theme=theme, viewport=SIZE, device_scale_factor=1.5)
     frame = ui.tab("product_photos", RUN, "hero")
     slider = frame.get_by_role("slider")
     for _ in range(2):
@@ -53,8 +53,8 @@ def test_the_tab(poll: Look, shots: Path, theme: str) -> None:
 @pytest.mark.usefixtures("a_week")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("base", [""], ids=["root"], indirect=True)
-def test_the_gallery(poll: Look, shots: Path, theme: str) -> None:
-    ui = poll(theme=theme, viewport=SIZE, device_scale_factor=1.5)
+def test_the_gallery(open_ui: OpenUi, shots: Path, theme: str) -> None:
+    ui = open_ui(theme=theme, viewport=SIZE, device_scale_factor=1.5)
     frame = ui.gallery()
     frame.get_by_label("DAG").select_option("product_photos")
     frame.wait_for_selector("ul.grid[aria-busy=false]", state="attached")
@@ -67,9 +67,9 @@ def test_the_gallery(poll: Look, shots: Path, theme: str) -> None:
 
 
 def keep(_: bytes, target: Path, taken: Path) -> None:
-    """Keep a screenshot as WebP: a third of the size, and nothing that an eye would see is lost."""
+    """Keep a screenshot as WebP: a third of the size, without a visible loss."""
     with Image.open(taken) as image:
         assert image.size == (1920, 1200)
         image.convert("RGB").save(target, quality=88, method=6)
     taken.unlink()
-    assert target.stat().st_size < LARGEST
+    assert target.stat().st_size < MAX_BYTES

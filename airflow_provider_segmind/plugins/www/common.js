@@ -1,71 +1,72 @@
-// What both pages share: who is asked, Airflow's API, safe elements, theme, links, words for numbers.
+// What both pages share: calls of Airflow's API, safe elements, links, numbers as text.
 
 export const BASE = location.pathname.replace(/\/segmind\/[^/]*$/, ""); // [api] base_url may have a path
 const framed = window.parent !== window;
 
-/** The ids in the address. Not URLSearchParams: a "+" in a run id is a plus, and Airflow may send it unescaped. */
+/** Return the ids in the address. Not URLSearchParams: a "+" in a run id is a plus, and Airflow may send it unescaped. */
 export function query() {
   const found = {};
   for (const pair of location.search.slice(1).split("&")) {
     const at = pair.indexOf("=");
     if (at < 0) continue;
     let value = pair.slice(at + 1);
-    try { value = decodeURIComponent(value); } catch { /* it came unescaped */ }
-    if (!/^\{[A-Z_]+\}$/.test(value)) found[pair.slice(0, at)] = value; // not mapped: "{MAP_INDEX}" stands there
+    try { value = decodeURIComponent(value); } catch { /* the value is unescaped */ }
+    if (!/^\{[A-Z_]+\}$/.test(value)) found[pair.slice(0, at)] = value; // not mapped: the value is "{MAP_INDEX}"
   }
   return found;
 }
 
-// --- asking --------------------------------------------------------------------------------------------------
+// --- calls --------------------------------------------------------------------------------------------------
 
 const AT_ONCE = 6;
 const waiting = [];
 let running = 0;
 
-async function inTurn(ask) {
+/** Run a call when fewer than AT_ONCE others are running. */
+async function inTurn(call) {
   if (running >= AT_ONCE) await new Promise((resolve) => waiting.push(resolve));
   else running += 1;
-  try { return await ask(); } finally {
-    const next = waiting.shift(); // its place goes to the next one
+  try { return await call(); } finally {
+    const next = waiting.shift(); // the next one takes its place
     if (next) next(); else running -= 1;
   }
 }
 
-/** Fetch from this Airflow: with its cookie, and with the token only where the cookie is not taken. */
-async function ask(path, values, read) {
+/** Fetch from this Airflow: with its cookie, and with the token only if the cookie is refused. */
+async function request(path, values, read) {
   const url = new URL(location.origin + BASE + path);
   for (const [name, value] of Object.entries(values ?? {})) {
     for (const one of [value].flat()) url.searchParams.append(name, one);
   }
   return inTurn(async () => {
-    let answer = await fetch(url, { credentials: "same-origin" });
-    const token = answer.status === 401 && localStorage.getItem("token");
-    if (token) answer = await fetch(url, { headers: { Authorization: `Bearer ${token}` } });
-    if (!answer.ok) throw Object.assign(new Error(await reason(answer)), { status: answer.status });
-    return read(answer); // the body belongs to its turn
+    let response = await fetch(url, { credentials: "same-origin" });
+    const token = response.status === 401 && localStorage.getItem("token");
+    if (token) response = await fetch(url, { headers: { Authorization: `Bearer ${token}` } });
+    if (!response.ok) throw Object.assign(new Error(await reason(response)), { status: response.status });
+    return read(response); // read the body before the next call starts
   });
 }
 
-async function reason(answer) {
-  const body = await answer.text();
+async function reason(response) {
+  const body = await response.text();
   try {
     const { detail } = JSON.parse(body);
-    return typeof detail === "string" ? detail : answer.statusText;
-  } catch { return answer.statusText || `HTTP ${answer.status}`; }
+    return typeof detail === "string" ? detail : response.statusText;
+  } catch { return response.statusText || `HTTP ${response.status}`; }
 }
 
 /** Read JSON of Airflow's REST API. */
-export const api = (path, values) => ask(`/api/v2${path}`, values, (answer) => answer.json());
+export const api = (path, values) => request(`/api/v2${path}`, values, (response) => response.json());
 
-/** The address of a stored preview, to be shown here only. */
+/** Return a local address of a stored preview. */
 export async function previewUrl(ids, which, n) {
-  return URL.createObjectURL(await ask("/segmind/preview", { ...ids, which, n }, (answer) => answer.blob()));
+  return URL.createObjectURL(await request("/segmind/preview", { ...ids, which, n }, (response) => response.blob()));
 }
 
 const part = encodeURIComponent;
 export const instancePath = (ids) => `/dags/${part(ids.dag_id)}/dagRuns/${part(ids.run_id)}/taskInstances/${part(ids.task_id)}`;
 
-/** What a task handed on under a key; undefined where there is nothing. */
+/** Return what a task pushed under a key; undefined if it pushed nothing. */
 export async function xcom(ids, key = "return_value") {
   try {
     const { value } = await api(`${instancePath(ids)}/xcomEntries/${part(key)}`, { map_index: ids.map_index });
@@ -81,9 +82,9 @@ export const idsOf = (ti) => ({
   dag_id: ti.dag_id, run_id: ti.dag_run_id, task_id: ti.task_id, map_index: ti.map_index,
 });
 
-// --- showing: text only by textContent, addresses only after a look at their scheme --------------------------------
+// --- elements: text by textContent only, addresses only after a check of their scheme --------------------------------
 
-/** The address if it may be opened or shown, else null. */
+/** Return the address if it may be opened or shown, else null. */
 export function webUrl(value, schemes = ["http:", "https:"]) {
   try {
     const url = new URL(value);
@@ -94,7 +95,7 @@ export function webUrl(value, schemes = ["http:", "https:"]) {
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = new Set(["svg", "g", "rect", "line", "path", "circle", "text", "title"]);
 
-/** Make an element. Children are nodes, or anything else as text; null is left out. */
+/** Make an element. Children are nodes, or anything else as text; null is skipped. */
 export function el(tag, attributes = {}, ...children) {
   const made = SHAPES.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -110,12 +111,12 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-const LONGEST = 4000; // characters; what is longer is no text for a page
+const MAX_TEXT = 4000; // characters; longer text is cut
 
-/** Anything as text. */
+/** Return anything as text. */
 export function text(value) {
-  const said = typeof value === "string" ? value : typeof value === "object" ? JSON.stringify(value, null, 1) : String(value);
-  return said.length > LONGEST ? `${said.slice(0, LONGEST)} …` : said;
+  const shown = typeof value === "string" ? value : typeof value === "object" ? JSON.stringify(value, null, 1) : String(value);
+  return shown.length > MAX_TEXT ? `${shown.slice(0, MAX_TEXT)} …` : shown;
 }
 
 export const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
@@ -133,7 +134,7 @@ const RUN = (ids) => `${DAG(ids)}/runs/${part(ids.run_id)}`;
 const TASK = (ids) => `${RUN(ids)}/tasks/${part(ids.task_id)}${ids.map_index >= 0 ? `/mapped/${ids.map_index}` : ""}`;
 export const PLACES = { dag: DAG, run: RUN, task: TASK, tab: (ids) => `${TASK(ids)}/plugin/segmind-upscaled` };
 
-/** A link that stays in Airflow's UI: inside its frame the UI itself moves on, without loading anew. */
+/** A link that stays in Airflow's UI: inside its frame the UI itself navigates, without loading the page again. */
 export function appLink(place, ids, attributes, ...children) {
   const path = BASE + PLACES[place](ids);
   const go = (event) => {
@@ -145,7 +146,7 @@ export function appLink(place, ids, attributes, ...children) {
   return el("a", { ...attributes, href: location.origin + path, onclick: go }, ...children);
 }
 
-/** A link to another site; the frame may not open windows, the UI around it may. Plain text where it is no web address. */
+/** A link to another site, which the UI around the frame opens: the frame may not. Plain text if it is not a web address. */
 export function webLink(url, ...children) {
   if (!webUrl(url)) return el("span", {}, ...children);
   const open = (event) => {
@@ -160,10 +161,10 @@ export function webLink(url, ...children) {
   return el("a", { href: url, target: "_blank", rel: "noopener noreferrer", class: "web", onclick: open }, ...children);
 }
 
-// --- words for numbers --------------------------------------------------------------------------------------------
+// --- numbers as text --------------------------------------------------------------------------------------------
 
 export const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
-const digits = (most) => new Intl.NumberFormat("en", { maximumFractionDigits: most });
+const digits = (max) => new Intl.NumberFormat("en", { maximumFractionDigits: max });
 export const count = (value) => digits(0).format(value);
 export const credits = (value) => digits(4).format(value);
 

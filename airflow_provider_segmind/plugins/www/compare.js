@@ -1,19 +1,19 @@
-// Before and after in one frame: a divider to drag or to move by keys, one pixel to one, and a lens.
+// Before and after in one frame: a divider to drag or to move by keys, the natural size, and a lens.
 
 import { el } from "./common.js";
 
-/** Load a picture. Resolves to the element with its natural size; rejects where the browser cannot show it. */
+/** Load an image. Resolves to the element with its natural size; rejects if the browser cannot show it. */
 export function load(src, alt) {
   return new Promise((resolve, reject) => {
     const img = el("img", { alt, decoding: "async", referrerpolicy: "no-referrer", draggable: "false",
-      onload: () => resolve(img), onerror: () => reject(new Error("not shown")) });
-    img.src = src; // checked by whoever calls: webUrl() or a blob of ours
+      onload: () => resolve(img), onerror: () => reject(new Error("the browser cannot show it")) });
+    img.src = src; // the caller has checked it: webUrl() or a blob of ours
   });
 }
 
 export const size = (width, height) => `${width} × ${height}`;
 
-/** One picture in a frame, where there is nothing to compare it with. */
+/** Show a single image in a frame. */
 export function single(side) {
   const stage = el("div", { class: "stage" }, side.img, tag(side));
   fit(stage, side.img);
@@ -30,8 +30,8 @@ function fit(stage, img) {
 }
 
 /**
- * Two pictures of the same thing in one frame.
- * @param before, after: {name, img, pixels, small}: "Before", the loaded element, its size in words, is it a preview.
+ * Show two images, before and after, in one frame.
+ * @param before, after: {name, img, pixels, small}: "Before", the loaded element, its size as text, whether it is a preview.
  */
 export function compare(before, after) {
   before.img.classList.add("before");
@@ -79,17 +79,17 @@ export function compare(before, after) {
   });
   stage.addEventListener("pointermove", (event) => {
     if (drags) move(under(event)[0] * 100);
-    else if (lens.on) lens.look(...under(event));
+    else if (lens.on) lens.pointAt(...under(event));
   });
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => { drags = false; });
 
-  const real = toggle("1:1", "One pixel of the picture for one of the screen", (on) => {
+  const real = toggle("1:1", "One pixel of the image for one pixel of the screen", (on) => {
     viewport.classList.toggle("real", on);
     viewport.tabIndex = on ? 0 : -1; // to be scrolled by keys
     if (on) viewport.scrollTo((stage.offsetWidth * at) / 100 - viewport.clientWidth / 2, (stage.offsetHeight - viewport.clientHeight) / 2);
   });
-  const glass = toggle("Lens", "A lens: the same detail before and after", (on) => lens.turn(on));
-  const small = before.small || after.small ? " Shown are small previews." : "";
+  const glass = toggle("Lens", "Lens: the same detail before and after", (on) => lens.turn(on));
+  const small = before.small || after.small ? " The images are small previews." : "";
   const hint = el("p", { class: "hint" }, `Drag the divider, or use the arrow keys.${small}`);
   return el("div", { class: "compare" }, viewport, el("div", { class: "tools" }, hint, real, glass));
 }
@@ -104,7 +104,7 @@ function toggle(label, title, act) {
   return button;
 }
 
-/** The lens: two halves with the same detail, at one pixel to one or at as many as make it larger than it is shown. */
+/** Make the lens: two halves with the same detail, at 1:1 or at the first power of two that is larger than the frame shows. */
 function lensOf(before, after) {
   const halves = [before, after].map((img) => {
     const copy = img.cloneNode();
@@ -112,14 +112,14 @@ function lensOf(before, after) {
     copy.alt = "";
     return el("span", { class: "half" }, copy);
   });
-  halves[0].classList.add("was");
+  halves[0].classList.add("before");
   const scale = el("span", { class: "scale" });
   const element = el("div", { class: "lens", role: "img", tabindex: "0", hidden: true,
     "aria-label": "Lens: the same detail before (left) and after (right). Arrow keys move it." }, ...halves, scale);
-  const lens = { element, on: false, look, turn };
+  const lens = { element, on: false, pointAt, turn };
   let [x, y] = [0.5, 0.4];
 
-  function look(toX, toY) {
+  function pointAt(toX, toY) {
     [x, y] = [toX, toY].map((part) => Math.min(1, Math.max(0, part)));
     const stage = element.parentElement;
     const shown = stage.offsetWidth / (after.naturalWidth / devicePixelRatio);
@@ -142,13 +142,13 @@ function lensOf(before, after) {
     lens.on = on;
     element.hidden = !on;
     element.parentElement.classList.toggle("lensed", on);
-    if (on) look(x, y);
+    if (on) pointAt(x, y);
   }
   element.addEventListener("keydown", (event) => {
     const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
     if (!dx && !dy) return;
     event.preventDefault();
-    look(x + dx * 0.02, y + dy * 0.02);
+    pointAt(x + dx * 0.02, y + dy * 0.02);
   });
   return lens;
 }

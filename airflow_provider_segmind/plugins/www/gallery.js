@@ -1,14 +1,14 @@
-// The gallery "Segmind" in the navigation: the newest requests over all DAGs, with filters and sums.
+// The gallery "Segmind" in the navigation: the newest requests of all DAGs, with filters and totals.
 
 import { api, appLink, count, credits, el, idsOf, isObject, median, number, previewUrl, seconds, show,
   text, xcom } from "./common.js";
 import { calendarDay, chart } from "./chart.js";
-import { OPERATORS, STAGES, inputOf, isBatch, isPicture, isRequestId, isResult, modelOf, outputsOf, stage } from "./requests.js";
+import { OPERATORS, STAGES, inputOf, isBatch, isImage, isRequestId, isResult, modelOf, outputsOf, stage } from "./requests.js";
 import { notice, pill, tiles } from "./parts.js";
 
 const PAGE = 50;
-const MOST_LOOKS = 4; // pages that one click may look through for what the filter lets pass
-const HEAVY = 6_000_000; // bytes; a larger output is no thumbnail
+const MAX_PAGES = 4; // pages that one click may read to find a request that passes the filter
+const MAX_THUMBNAIL = 6_000_000; // bytes; a larger output is not loaded as a thumbnail
 const STATES = {
   done: ["success"], waiting: ["scheduled", "queued", "running", "deferred", "up_for_reschedule", "restarting"],
   retry: ["up_for_retry"], failed: ["failed", "upstream_failed"],
@@ -18,7 +18,7 @@ const page = document.getElementById("page");
 const filters = { model: "", dag: "", state: "" };
 let found = []; // {ti, value, error, card}, newest first
 let cursor = ""; // of the next page; null after the last one
-let generation = 0; // answers of an older one are dropped
+let generation = 0; // responses to calls of an older generation are dropped
 
 // --- reading -------------------------------------------------------------------------------------------------------
 
@@ -27,14 +27,14 @@ async function nextPage() {
   const query = { operator: OPERATORS, order_by: "-start_date", limit: PAGE, cursor };
   if (filters.state) query.state = STATES[filters.state];
   const dag = filters.dag ? encodeURIComponent(filters.dag) : "~";
-  const answer = await api(`/dags/${dag}/dagRuns/~/taskInstances`, query);
+  const response = await api(`/dags/${dag}/dagRuns/~/taskInstances`, query);
   if (mine !== generation) return [];
-  cursor = answer.next_cursor ?? null;
-  const fresh = answer.task_instances.map((ti) => ({ ti, value: undefined, error: null }));
-  found.push(...fresh);
-  fresh.forEach((item) => { item.element = cardOf(item); });
+  cursor = response.next_cursor ?? null;
+  const added = response.task_instances.map((ti) => ({ ti, value: undefined, error: null }));
+  found.push(...added);
+  added.forEach((item) => { item.element = cardOf(item); });
   refresh();
-  await Promise.all(fresh.map(async (item) => {
+  await Promise.all(added.map(async (item) => {
     await readValue(item);
     if (mine !== generation) return;
     const made = cardOf(item);
@@ -42,7 +42,7 @@ async function nextPage() {
     item.element = made;
     summarise();
   }));
-  return fresh;
+  return added;
 }
 
 async function readValue(item) {
@@ -50,7 +50,7 @@ async function readValue(item) {
   try {
     if (where === "done") item.value = await xcom(idsOf(item.ti));
     if (where === "failed" || where === "retry") item.error = await xcom(idsOf(item.ti), "segmind_error");
-  } catch { /* no rights, or the API is busy: the card says what the task instance says */ }
+  } catch { /* no permission, or the API is busy: the card shows the state of the task instance */ }
 }
 
 async function more() {
@@ -58,13 +58,13 @@ async function more() {
   busy(true);
   try {
     const before = visible().length;
-    for (let looks = 0; looks < MOST_LOOKS && cursor !== null && visible().length === before; looks += 1) {
+    for (let pages = 0; pages < MAX_PAGES && cursor !== null && visible().length === before; pages += 1) {
       await nextPage();
       if (mine !== generation) return;
     }
     refresh();
   } catch (error) {
-    if (mine === generation) say(error.status === 403 ? "You may not read task instances." : `Airflow did not answer: ${text(error.message)}`);
+    if (mine === generation) showMessage(error.status === 403 ? "You do not have permission to read task instances." : `Airflow's API could not be read: ${text(error.message)}. Refresh to try again.`);
   } finally {
     if (mine === generation) busy(false);
   }
@@ -77,9 +77,9 @@ async function restart() {
   await more();
 }
 
-// --- what is shown ---------------------------------------------------------------------------------------------------
+// --- display ---------------------------------------------------------------------------------------------------
 
-/** One card for each request: a sensor or a transfer that hands on the same request adds none. */
+/** One card for each request: a sensor or a transfer that returns the same request adds none. */
 function visible() {
   const seen = new Set();
   return found.filter((item) => {
@@ -92,16 +92,16 @@ function visible() {
 }
 
 const grid = el("ul", { class: "grid", "aria-label": "Requests" });
-const sums = el("div", { class: "overview" });
+const totals = el("div", { class: "overview" });
 const message = el("div", { role: "status" });
 const button = el("button", { type: "button", class: "button", onclick: more }, "Show more");
 const selects = {};
-let drawing = false;
+let refreshing = false;
 
 function summarise() {
-  if (drawing) return; // once a frame is enough
-  drawing = true;
-  requestAnimationFrame(() => { drawing = false; refresh(); });
+  if (refreshing) return; // once per frame is enough
+  refreshing = true;
+  requestAnimationFrame(() => { refreshing = false; refresh(); });
 }
 
 function refresh() {
@@ -116,17 +116,17 @@ function refresh() {
   const done = shown.filter((item) => isObject(item.value));
   const metric = (name) => done.map((item) => number(item.value.metrics?.[name]));
   const all = (values) => values.reduce((sum, value) => sum + (value ?? 0), 0);
-  const pictures = all(done.map((item) => (isBatch(item.value) ? number(item.value.stored) : outputsOf(item.value).filter(isPicture).length)));
+  const images = all(done.map((item) => (isBatch(item.value) ? number(item.value.stored) : outputsOf(item.value).filter(isImage).length)));
   const [run, queue] = [median(metric("inference_time")), median(metric("queue_time"))];
   const failed = shown.filter((item) => stage(item.ti) === "failed").length;
-  sums.replaceChildren(
-    tiles(["Pictures", count(pictures), `of ${count(shown.length)} requests shown`], ["Cost", credits(all(metric("cost"))), "credits"],
+  totals.replaceChildren(
+    tiles(["Images", count(images), `of ${count(shown.length)} requests shown`], ["Cost", credits(all(metric("cost"))), "credits"],
       ["Median run", run === null ? "–" : seconds(run), queue === null ? "" : `after ${seconds(queue)} in the queue`],
       ["Failed", count(failed), `of ${count(shown.length)}`]),
     el("div", { class: "charts" },
       chart("Cost by day, credits", byDay(done, (items) => all(items.map((item) => number(item.value.metrics?.cost)))), credits),
       chart("Median time by day", byDay(done, (items) => median(items.map((item) => number(item.value.metrics?.total_time)))), seconds, true)));
-  say(shown.length || cursor !== null ? "" : Object.values(filters).some(Boolean) ? "Nothing fits these filters." : "No task has run a Segmind model yet.");
+  showMessage(shown.length || cursor !== null ? "" : Object.values(filters).some(Boolean) ? "No request matches these filters." : "No task has run a Segmind model yet.");
   button.hidden = cursor === null;
 }
 
@@ -141,8 +141,8 @@ function byDay(items, sum) {
   return new Map([...days].map(([day, those]) => [day, sum(those)]));
 }
 
-function say(words) {
-  message.replaceChildren(...(words ? [notice(words)] : []));
+function showMessage(content) {
+  message.replaceChildren(...(content ? [notice(content)] : []));
 }
 
 function busy(on) {
@@ -158,7 +158,7 @@ function cardOf({ ti, value, error }) {
   const model = modelOf(ti, value);
   const cost = isObject(value) ? number(value.metrics?.cost) : null;
   const name = ids.map_index >= 0 ? `${ids.task_id} [${ti.rendered_map_index ?? ids.map_index}]` : ids.task_id;
-  const link = (label, place, said) => el("div", {}, el("dt", {}, label), el("dd", {}, appLink(place, ids, { title: text(said) }, text(said))));
+  const link = (label, place, name) => el("div", {}, el("dt", {}, label), el("dd", {}, appLink(place, ids, { title: text(name) }, text(name))));
   return el("li", { class: "card item" },
     appLink("tab", ids, { class: "thumb", "aria-label": `Open ${model || "request"} of ${name}` }, ...thumbnail(ti, value, error),
       pill(stage(ti), isRequestId(value) ? "Submitted" : undefined)),
@@ -178,44 +178,45 @@ function ago(when) {
 }
 
 function thumbnail(ti, value, error) {
-  if (isBatch(value)) return [el("span", { class: "said" }, `A batch: ${count(value.total)} pictures`)];
-  const said = el("span", { class: "said" }, wordsFor(ti, value, error));
+  if (isBatch(value)) return [el("span", { class: "message" }, `Batch of ${count(value.total)} images`)];
+  const message = el("span", { class: "message" }, messageFor(ti, value, error));
   const [output] = isResult(value) ? outputsOf(value) : [];
   const input = inputOf(ti).url;
-  if (output && !isPicture(output)) return [said];
-  if (isObject(output?.preview.after)) return [said, previewed(idsOf(ti), said)];
-  const url = output && (output.bytes ?? 0) > HEAVY && input ? input : output?.url ?? (output ? null : input);
-  return url ? [picture(url, said), said] : [said];
+  if (output && !isImage(output)) return [message];
+  if (isObject(output?.preview.after)) return [message, previewed(idsOf(ti), message)];
+  const url = output && (output.bytes ?? 0) > MAX_THUMBNAIL && input ? input : output?.url ?? (output ? null : input);
+  return url ? [image(url, message), message] : [message];
 }
 
-function picture(url, said) {
+/** Return a thumbnail; the message is shown until the image is loaded, and if it cannot be. */
+function image(url, message) {
   const img = el("img", { alt: "", loading: "lazy", decoding: "async", referrerpolicy: "no-referrer", src: url });
-  img.addEventListener("error", () => img.remove()); // the words below say why there is nothing
-  img.addEventListener("load", () => { said.hidden = true; });
+  img.addEventListener("error", () => img.remove()); // the message stays
+  img.addEventListener("load", () => { message.hidden = true; });
   return img;
 }
 
-/** A stored preview, asked for when it comes into sight: the route has a limit, and so has patience. */
-function previewed(ids, said) {
+/** Return a stored preview that is requested when it becomes visible: the route has a rate limit. */
+function previewed(ids, message) {
   const place = el("span", { hidden: true });
   const near = new IntersectionObserver(async (entries) => {
     if (!entries.some((entry) => entry.isIntersecting)) return;
     near.disconnect();
     try {
       const url = await previewUrl(ids, "after", 0);
-      const img = picture(url, said);
+      const img = image(url, message);
       img.addEventListener("load", () => URL.revokeObjectURL(url), { once: true });
       place.replaceWith(img);
-    } catch (error) { said.textContent = text(error.message); }
+    } catch (error) { message.textContent = text(error.message); }
   }, { rootMargin: "200px" });
-  near.observe(said);
+  near.observe(message);
   return place;
 }
 
-function wordsFor(ti, value, error) {
+function messageFor(ti, value, error) {
   if (isObject(error)) return text(error.message || error.title || "failed");
-  if (isResult(value)) return "No preview: it lies in private storage, or is not public any more.";
-  return { waiting: "On its way", failed: "See its logs", skipped: "Skipped", retry: "Tried again soon", done: "Submitted" }[stage(ti)];
+  if (isResult(value)) return "No preview: the output is in private storage, or its public address has expired.";
+  return { waiting: "Waiting", failed: "Failed: see the task's logs", skipped: "Skipped", retry: "Airflow will retry", done: "Submitted" }[stage(ti)];
 }
 
 // --- filters --------------------------------------------------------------------------------------------------------------
@@ -234,7 +235,7 @@ function filter(name, label, all, choices = {}) {
     if (name !== "model") return restart();
     refresh();
     return visible().length ? undefined : more();
-  } }, el("option", { value: "" }, all), Object.entries(choices).map(([value, words]) => el("option", { value }, words)));
+  } }, el("option", { value: "" }, all), Object.entries(choices).map(([value, label]) => el("option", { value }, label)));
   return el("label", {}, label, selects[name]);
 }
 
@@ -242,7 +243,7 @@ const shownStates = Object.fromEntries(Object.keys(STATES).map((name) => [name, 
 show(page,
   el("div", { class: "top" }, el("h1", {}, "Segmind"), filter("model", "Model", "All models"), filter("dag", "DAG", "All DAGs"),
     filter("state", "State", "All states", shownStates), el("button", { type: "button", class: "button", onclick: restart }, "Refresh")),
-  sums, grid, message, el("div", { class: "more" }, button));
+  totals, grid, message, el("div", { class: "more" }, button));
 restart();
-// A DAG can be chosen whose requests are none of the newest.
+// The filter also offers DAGs whose requests are not among the newest.
 api("/dags", { limit: 100, order_by: "-last_run_start_date" }).then(({ dags }) => options("dag", dags.map((dag) => dag.dag_id)), () => {});

@@ -5,13 +5,13 @@ import { STAGES, modelOf, stage } from "./requests.js";
 
 export const card = (...children) => el("section", { class: "card" }, ...children);
 
-export const pill = (name, words) => el("span", { class: `pill ${name}` }, words ?? STAGES[name]);
+export const pill = (name, label) => el("span", { class: `pill ${name}` }, label ?? STAGES[name]);
 
-export function notice(title, said, ...more) {
-  return el("section", { class: "notice", role: "status" }, el("h2", {}, title), said ? el("p", {}, said) : null, ...more);
+export function notice(title, detail, ...more) {
+  return el("section", { class: "notice", role: "status" }, el("h2", {}, title), detail ? el("p", {}, detail) : null, ...more);
 }
 
-/** Model, state and task; and the way to the neighbours of a mapped task. */
+/** Show model, state and task, and links to the previous and the next mapped task. */
 export function heading(ti, result) {
   const name = modelOf(ti, result) || "Segmind";
   const index = ti.map_index;
@@ -20,31 +20,31 @@ export function heading(ti, result) {
   return el("header", { class: "heading" },
     el("h1", {}, text(name)), pill(stage(ti)),
     el("p", { class: "quiet" }, text(ti.task_display_name ?? ti.task_id),
-      index >= 0 ? [` · ${text(ti.rendered_map_index ?? index)}`, ti.siblings ? ` (${index + 1} of ${ti.siblings})` : null, step(index - 1, "The mapped task before", "‹"),
-        step(index + 1, "The next mapped task", "›")] : null,
+      index >= 0 ? [` · ${text(ti.rendered_map_index ?? index)}`, ti.siblings ? ` (${index + 1} of ${ti.siblings})` : null, step(index - 1, "Previous mapped task", "‹"),
+        step(index + 1, "Next mapped task", "›")] : null,
       ti.try_number > 1 ? ` · try ${count(ti.try_number)}` : null));
 }
 
-/** A row of numbers: [name, value, remark]; those without a value are left out. */
+/** Show a row of numbers: [name, value, remark]; those without a value are skipped. */
 export function tiles(...rows) {
   return el("dl", { class: "tiles" }, rows.filter(([, value]) => value !== null && value !== undefined).map(
     ([name, value, remark]) => el("div", { class: "tile" }, el("dt", {}, name),
       el("dd", {}, el("b", {}, value), remark ? el("span", {}, remark) : null))));
 }
 
-/** A list of [name, text or node]; the empty ones are left out. */
+/** Show a list of [name, text or node]; empty ones are skipped. */
 export function facts(rows) {
   return el("dl", { class: "facts" }, rows.filter(([, value]) => value !== null && value !== undefined && value !== "").map(
     ([name, value]) => [el("dt", {}, text(name)), el("dd", {}, value instanceof Node ? value : text(value))]));
 }
 
-/** The mapped instances of a task, as links. */
+/** Link the mapped instances of a task. */
 export function siblings(mapped) {
   return card(el("ul", { class: "siblings" }, mapped.map((ti) => el("li", {}, pill(stage(ti)), " ",
     appLink("tab", idsOf(ti), {}, text(ti.rendered_map_index ?? ti.map_index))))));
 }
 
-/** The batch operator's numbers. */
+/** Show the numbers of a batch. */
 export function batch(ti, value) {
   const whole = Math.max(number(value.total) ?? 0, 1);
   const [stored, reused, failed] = ["stored", "reused", "failed"].map((name) => number(value[name]) ?? 0);
@@ -55,16 +55,16 @@ export function batch(ti, value) {
     bar.append(piece);
   }
   const metrics = isObject(value.metrics) ? value.metrics : {};
-  const told = (amount, words) => (number(amount) === null ? null : words(amount));
+  const formatted = (amount, format) => (number(amount) === null ? null : format(amount));
   const errors = isObject(value.errors) ? Object.entries(value.errors).map(([name, often]) => [name, text(often)]) : [];
   return [
     heading(ti, value),
-    card(el("h2", {}, `A batch of ${count(whole)} pictures`), bar,
-      tiles(["Stored", count(stored), reused ? `${count(reused)} were there already` : ""], ["Failed", count(failed)],
-        ["Cost of this run", told(metrics.cost, credits), "credits"],
-        ["Balance after", told(metrics.remaining_credits, credits), "credits"], ["Took", told(value.seconds, seconds)])),
+    card(el("h2", {}, `Batch of ${count(whole)} images`), bar,
+      tiles(["Stored", count(stored), reused ? `${count(reused)} were stored before` : ""], ["Failed", count(failed)],
+        ["Cost of this run", formatted(metrics.cost, credits), "credits"],
+        ["Balance after", formatted(metrics.remaining_credits, credits), "credits"], ["Duration", formatted(value.seconds, seconds)])),
     el("div", { class: "columns" },
-      card(el("h2", {}, "Manifest"), facts([["URI", value.manifest], ["Holds", "A line a picture: state, objects or error, cost, times."]])),
+      card(el("h2", {}, "Manifest"), facts([["URI", value.manifest], ["Content", "One line per image: state, objects or error, cost, times."]])),
       errors.length ? card(el("h2", {}, "Errors"), facts(errors)) : null),
   ];
 }

@@ -1,24 +1,25 @@
-// The tab while a request is on its way, and after it has failed.
+// The tab while a request is not finished, and after it has failed.
 
 import { api, appLink, el, idsOf, isObject, median, number, seconds, text, xcom } from "./common.js";
 import { card, facts, heading, notice } from "./parts.js";
 import { isBatch, isRequestId, modelOf } from "./requests.js";
 
-const COMPARED = 12; // earlier requests that tell how long a model takes
+const COMPARED = 12; // earlier requests from which the usual time of a model is computed
 
-function doing(ti) {
+/** Return a title and a sentence about what the task does now. */
+function activity(ti) {
   const kind = ti.trigger?.classpath?.split(".").pop() ?? "";
   if (ti.state === "deferred") {
     return kind === "SegmindRateLimitTrigger"
-      ? ["Waiting for the rate limit", "Nothing is submitted yet; the task comes back when it is its turn."]
-      : ["Waiting for Segmind", "The task sleeps in the triggerer and holds no worker."];
+      ? ["Waiting for the rate limit", "Nothing is submitted yet. The task submits when the rate limit resets."]
+      : ["Waiting for Segmind", "The task is deferred: the triggerer polls, and no worker slot is used."];
   }
-  if (ti.state === "running") return ["At work", "A worker submits the request, waits for it, or stores what came out."];
-  if (ti.state === "up_for_reschedule") return ["Waiting for Segmind", "The next look comes by itself."];
-  return ["Not started yet", "Airflow has not given this task to a worker."];
+  if (ti.state === "running") return ["Running", "A worker submits the request, waits for it, or stores its output."];
+  if (ti.state === "up_for_reschedule") return ["Waiting for Segmind", "The task polls again at its next poke."];
+  return ["Not started", "No worker has started this task yet."];
 }
 
-/** How long requests of this model took lately (median, seconds); null where none is known. */
+/** Return how long the latest requests of this model took (median, seconds); null if none is known. */
 async function usual(ti) {
   const model = modelOf(ti);
   try {
@@ -27,17 +28,17 @@ async function usual(ti) {
     const results = await Promise.all(earlier.map((one) => xcom(idsOf(one)).catch(() => undefined)));
     return median(results.filter((one) => isObject(one) && one.model === model && !isBatch(one) && one.skipped !== true)
       .map((one) => number(one.metrics?.total_time)));
-  } catch { return null; } // it is a comfort, no more
+  } catch { return null; } // the page works without it
 }
 
-/** The waiting view: its nodes, how to bring it up to date, and its clock, which goes as long as it is shown. */
+/** Return the waiting view: its nodes, a function that updates it, and its clock, which runs while it is shown. */
 export async function waiting(first) {
   const title = el("h2");
-  const said = el("p", { class: "quiet" });
+  const description = el("p", { class: "quiet" });
   const clock = el("b", { class: "clock" });
   const expected = el("span", { class: "quiet" });
   const fill = el("span");
-  const bar = el("div", { class: "progress", role: "progressbar", "aria-label": "Time passed of the usual time" }, fill);
+  const bar = el("div", { class: "progress", role: "progressbar", "aria-label": "Elapsed share of the usual time" }, fill);
   const request = el("div");
   let began = Date.parse(first.start_date);
   let typical = null;
@@ -54,8 +55,8 @@ export async function waiting(first) {
     if (clock.isConnected) setTimeout(tick, 500);
   }
   async function update(ti) {
-    const [name, words] = doing(ti);
-    if (title.textContent !== name) [title.textContent, said.textContent] = [name, words];
+    const [name, sentence] = activity(ti);
+    if (title.textContent !== name) [title.textContent, description.textContent] = [name, sentence];
     began = Date.parse(ti.start_date);
     if (known) return;
     const id = await xcom(idsOf(ti), "request_id").catch(() => undefined);
@@ -68,19 +69,19 @@ export async function waiting(first) {
     expected.textContent = found === null ? "No earlier request of this model to compare with" : `Usually ${seconds(found)}`;
   });
   return {
-    nodes: [heading(first), card(el("div", { role: "status" }, title, said), bar, el("p", { class: "times" }, clock, expected), request)],
+    nodes: [heading(first), card(el("div", { role: "status" }, title, description), bar, el("p", { class: "times" }, clock, expected), request)],
     update,
     tick,
   };
 }
 
-/** The failed view: the error's own words, and what to do. */
+/** Return the failed view: the error's message, and what to do. */
 export function failed(ti, error) {
   const logs = appLink("task", idsOf(ti), { class: "button" }, "Open the logs");
-  const again = ti.state === "up_for_retry" ? "Airflow tries it again by itself." : "";
+  const again = ti.state === "up_for_retry" ? "Airflow will retry this task." : "";
   if (!isObject(error)) {
-    const why = ti.state === "upstream_failed" ? "A task before this one failed, so it did not run."
-      : "The task failed, and left no error of Segmind's here. Its logs say why.";
+    const why = ti.state === "upstream_failed" ? "An upstream task failed, so this task did not run."
+      : "The task failed without an error of this provider. Its logs show the reason.";
     return [heading(ti), notice(why, again, logs)];
   }
   const expired = error.type === "SegmindRequestExpiredError";

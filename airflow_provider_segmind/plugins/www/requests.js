@@ -1,8 +1,8 @@
-// What a task instance says about its request: which model, how it stands, what went in and came out.
+// What Airflow's API returns about a request: its model, state, input and outputs.
 
 import { isObject, list, number, webUrl } from "./common.js";
 
-/** Operators by the name that Airflow keeps; a subclass is known by what it hands on. */
+/** Operators by the class name that Airflow stores; a subclass is recognized by its result. */
 const MODEL_OF = {
   SegmindEsrganOperator: "esrgan",
   SegmindNomosUpscalerOperator: "nomos-upscaler",
@@ -10,7 +10,7 @@ const MODEL_OF = {
 };
 const OTHERS = ["SegmindRunModelOperator", "SegmindRunWorkflowOperator", "SegmindBatchOperator", "SegmindRequestSensor",
   "SegmindToObjectStorageOperator", "@task.segmind"];
-/** The same as Airflow's API filters them: by the class. */
+/** The same operators by class, as Airflow's API filters them. */
 export const OPERATORS = [...Object.keys(MODEL_OF), ...OTHERS.slice(0, -1), "_SegmindDecoratedOperator"];
 
 export const isOurs = (ti) => ti.operator_name in MODEL_OF || OTHERS.includes(ti.operator_name);
@@ -19,7 +19,7 @@ export const isBatch = (value) => isObject(value) && typeof value.manifest === "
 const REQUEST_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 export const isRequestId = (value) => typeof value === "string" && REQUEST_ID.test(value);
 
-/** The state of Airflow's task in the words of these pages. */
+/** Return the state of a task instance as these pages name it. */
 export function stage(ti) {
   const state = ti.state;
   if (state === "success") return "done";
@@ -36,7 +36,7 @@ export function modelOf(ti, result) {
   return found ?? "";
 }
 
-/** The model's parameters as the task rendered them, without the picture and where things lie. */
+/** Return the model's parameters as the task rendered them, without the image, paths and connections. */
 export function parametersOf(ti) {
   const { parameters, ...rendered } = ti.rendered_fields ?? {};
   if (ti.operator_name in MODEL_OF) {
@@ -54,7 +54,7 @@ function asObject(value) {
   return isObject(value) ? value : {};
 }
 
-/** What went in: an address to show or null, and its name as text. */
+/** Return the input: an address to show or null, and its name as text. */
 export function inputOf(ti) {
   const rendered = ti.rendered_fields ?? {};
   const given = [rendered.image, rendered.input_path, asObject(rendered.parameters).image]
@@ -62,7 +62,7 @@ export function inputOf(ti) {
   return { url: webUrl(given), name: given };
 }
 
-/** The outputs of a result, each with where it lies and where it can be seen. */
+/** Return the outputs of a result, each with its stored object, its previews and its public address. */
 export function outputsOf(result) {
   const stored = list(result.stored);
   const files = list(result.outputs);
@@ -78,4 +78,4 @@ export function outputsOf(result) {
   }));
 }
 
-export const isPicture = (output) => !output.type || output.type.startsWith("image/");
+export const isImage = (output) => !output.type || output.type.startsWith("image/");

@@ -1,4 +1,4 @@
-// The theme and the font of the UI around us, before anything is painted: a plain script, because modules run later.
+// Take over the theme and the font of the UI around this page before anything is painted. A plain script: modules run later.
 (() => {
   const own = document.documentElement;
   const framed = window.parent !== window;

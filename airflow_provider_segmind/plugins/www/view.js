@@ -1,9 +1,9 @@
-// The tab "Upscaled" on a task instance: what came out, or why nothing has yet.
+// The tab "Upscaled" on a task instance: the output, or why there is none yet.
 
 import { api, bytes, count, credits, el, instancePath, isObject, number, previewUrl, query,
   seconds, show, text, webLink, xcom } from "./common.js";
 import { compare, load, single, size } from "./compare.js";
-import { inputOf, isBatch, isOurs, isPicture, isRequestId, isResult, modelOf, outputsOf, parametersOf, stage } from "./requests.js";
+import { inputOf, isBatch, isOurs, isImage, isRequestId, isResult, modelOf, outputsOf, parametersOf, stage } from "./requests.js";
 import { batch, card, facts, heading, notice, siblings, tiles } from "./parts.js";
 import { failed, waiting } from "./progress.js";
 
@@ -11,15 +11,15 @@ const page = document.getElementById("page");
 const given = query();
 const ids = { ...given, map_index: /^\d+$/.test(given.map_index ?? "") ? Number(given.map_index) : -1 };
 
-look();
+start();
 
-async function look() {
+async function start() {
   try {
     await draw(await instance());
   } catch (error) {
-    const why = { 401: "Your session is over: log in again.", 403: "You may not read this task instance.",
-      404: "This task instance is not there (any more)." }[error.status];
-    show(page, notice(why ?? "Airflow did not answer as expected.", why ? "" : text(error.message)));
+    const why = { 401: "Your session has expired. Log in again.", 403: "You do not have permission to read this task instance.",
+      404: "This task instance does not exist, or was deleted." }[error.status];
+    show(page, notice(why ?? "Airflow's API could not be read.", why ? "" : `${text(error.message)}. Reload the page to try again.`));
   }
 }
 
@@ -34,7 +34,7 @@ async function instance() {
     if (error.status !== 404 || ids.map_index >= 0) throw error;
     const { task_instances: mapped } = await api(`${instancePath(ids)}/listMapped`, { limit: 100 });
     if (!mapped.length) throw error;
-    show(page, notice("This task is mapped.", "Choose one of its instances:"), siblings(mapped));
+    show(page, notice("This task is mapped.", "Select one of its instances:"), siblings(mapped));
     return null;
   }
 }
@@ -46,19 +46,19 @@ async function draw(ti) {
   const value = where === "done" || !isOurs(ti) ? await xcom(ids) : undefined;
   if (isBatch(value)) return show(page, ...batch(ti, value));
   if (isResult(value)) return done(ti, value);
-  if (!isOurs(ti)) return show(page, notice("Nothing to show here.", "This tab is for tasks that run a Segmind model."));
+  if (!isOurs(ti)) return show(page, notice("Nothing to show.", "This tab is for tasks that run a Segmind model."));
   if (where === "failed" || where === "retry") {
     show(page, ...failed(ti, await xcom(ids, "segmind_error")), await onlyBefore(ti));
     return where === "retry" ? draw(await next(ti)) : undefined;
   }
   if (where === "skipped") return show(page, heading(ti), notice("This task did not run.", "Airflow skipped it."));
   if (isRequestId(value)) {
-    return show(page, heading(ti), notice("Submitted.", "This task does not wait for its request; another one does."),
+    return show(page, heading(ti), notice("Submitted.", "This task does not wait for its request. A sensor or another task does."),
       card(facts([["Request id", value], ["Model", modelOf(ti)]])));
   }
-  const said = value === undefined ? "The task handed on no result (do_xcom_push), so there is nothing to show."
-    : "The result is not readable here: a custom XCom backend keeps it elsewhere.";
-  return show(page, heading(ti), notice("Nothing to show.", said));
+  const why = value === undefined ? "The task pushed no result to XCom (do_xcom_push)."
+    : "A custom XCom backend stores the result, and this page cannot read it.";
+  return show(page, heading(ti), notice("Nothing to show.", why));
 }
 
 // --- waiting ------------------------------------------------------------------------------------------------------
@@ -70,15 +70,15 @@ async function watch(first) {
   return draw(await next(first, view.update));
 }
 
-/** Look until the task instance is at another stage; each look may bring the page up to date. */
+/** Poll Airflow until the task instance reaches another stage; each poll updates the page. */
 async function next(first, update = () => {}) {
-  for (let looks = 0; ; looks += 1) {
-    await new Promise((resolve) => setTimeout(resolve, looks < 30 ? 2000 : 5000));
-    if (document.hidden) continue; // nobody sees it
+  for (let polls = 0; ; polls += 1) {
+    await new Promise((resolve) => setTimeout(resolve, polls < 30 ? 2000 : 5000));
+    if (document.hidden) continue; // the page is not visible
     let ti;
     try { ti = await instance(); } catch (error) {
       if (error.status) throw error;
-      continue; // the network may come back
+      continue; // no network: try again
     }
     if (stage(ti) !== stage(first)) return ti;
     await update(ti);
@@ -88,7 +88,7 @@ async function next(first, update = () => {}) {
 async function onlyBefore(ti) {
   const { url } = inputOf(ti);
   if (!url) return null;
-  try { return card(single(side("Before", await load(url, "The picture before")))); } catch { return null; }
+  try { return card(single(side("Before", await load(url, "The image before")))); } catch { return null; }
 }
 
 // --- done ----------------------------------------------------------------------------------------------------------
@@ -98,18 +98,18 @@ function side(name, img, known, preview) {
   return { name, img, small: Boolean(preview), pixels: width ? size(width, height) : "", dims: width ? [width, height] : null };
 }
 
-/** A picture, from the preview that was stored, else from its public address; else why there is none. */
+/** Return an image, from its stored preview, else from its public address; else the reason why there is none. */
 async function fetched(name, preview, url, n, known) {
-  const alt = `The picture ${name.toLowerCase()}`;
+  const alt = `The image ${name.toLowerCase()}`;
   let denied = "";
   if (isObject(preview)) {
     try { return side(name, await load(await previewUrl(ids, name.toLowerCase(), n), alt), known, true); } catch (error) {
-      denied = ` The preview is not served: ${text(error.message)}`;
+      denied = ` The preview cannot be shown: ${text(error.message)}`;
     }
   }
-  if (!url) return { missing: `${name}: it lies in private storage, and there is no preview of it: they are written where [segmind] serve_previews is on.${denied}` };
+  if (!url) return { missing: `${name}: the image is in private storage and has no preview. Tasks write previews if [segmind] serve_previews is on.${denied}` };
   try { return side(name, await load(url, alt), known); } catch {
-    return { missing: `${name}: the browser cannot load it. Outputs are kept for 7 days; a page over https shows no picture over http.${denied}` };
+    return { missing: `${name}: the browser cannot load the image. Segmind keeps outputs for 7 days, and a page over https shows no image over http.${denied}` };
   }
 }
 
@@ -117,7 +117,7 @@ async function done(ti, result) {
   const outputs = outputsOf(result);
   const stageBox = el("div", { class: "show" });
   const numbers = el("div");
-  const told = el("div", { class: "columns" });
+  const detailBox = el("div", { class: "columns" });
   const choices = outputs.length > 1 ? el("div", { class: "choices", role: "group", "aria-label": "Outputs" },
     outputs.map((output) => el("button", { type: "button", class: "toggle", onclick: () => choose(output) },
       text(output.stored?.name ?? `Output ${output.n + 1}`)))) : null;
@@ -125,25 +125,25 @@ async function done(ti, result) {
     choices?.childNodes.forEach((button, n) => button.setAttribute("aria-pressed", n === output.n));
     const { width, height } = output.stored ?? {};
     const known = number(width) && number(height) ? [width, height] : null;
-    if (!isPicture(output)) {
-      stageBox.replaceChildren(notice(`The output is ${text(output.type)}, no picture.`, "It is told below where it lies."));
+    if (!isImage(output)) {
+      stageBox.replaceChildren(notice(`The output is ${text(output.type)}, not an image.`, "Its address is below."));
     }
     const input = inputOf(ti);
-    const [before, after] = isPicture(output) ? await Promise.all([
+    const [before, after] = isImage(output) ? await Promise.all([
       fetched("Before", output.preview.before, input.url, output.n, null),
       fetched("After", output.preview.after, output.url, output.n, known),
     ]) : [{}, { dims: known }];
     const sides = [before, after].filter((one) => one.img);
-    if (isPicture(output)) {
+    if (isImage(output)) {
       const missing = [before, after].filter((one) => one.missing).map((one) => el("p", { class: "missing" }, one.missing));
       stageBox.replaceChildren(...(sides.length === 2 ? [compare(before, after)] : sides.map(single)), ...missing);
     }
     numbers.replaceChildren(tiles(pixels(before, after), ...measures(result, output)));
-    told.replaceChildren(...details(ti, result, output));
+    detailBox.replaceChildren(...details(ti, result, output));
   }
   if (outputs.length) await choose(outputs[0]);
-  else told.replaceChildren(...details(ti, result, null));
-  show(page, heading(ti, result), choices, outputs.length ? el("div", { class: "split" }, card(stageBox), numbers) : null, told);
+  else detailBox.replaceChildren(...details(ti, result, null));
+  show(page, heading(ti, result), choices, outputs.length ? el("div", { class: "split" }, card(stageBox), numbers) : null, detailBox);
 }
 
 function pixels(before, after) {
@@ -155,14 +155,14 @@ function pixels(before, after) {
 
 function measures(result, output) {
   const found = isObject(result.metrics) ? result.metrics : {};
-  const told = (name, words) => (number(found[name]) === null ? null : words(found[name]));
-  const left = told("remaining_credits", credits);
+  const formatted = (name, format) => (number(found[name]) === null ? null : format(found[name]));
+  const balance = formatted("remaining_credits", credits);
   return [
     ["File", output.bytes === null ? null : bytes(output.bytes), output.type ? text(output.type).replace(/^image\//, "").toUpperCase() : ""],
-    ["Cost", told("cost", credits), result.skipped === true ? "skipped: was there already" : "credits"],
-    ["Run", told("inference_time", seconds), "at Segmind"],
-    ["Queue", told("queue_time", seconds), told("total_time", (total) => `${seconds(total)} in all`) ?? ""],
-    ["Balance after", left, "credits"],
+    ["Cost", formatted("cost", credits), result.skipped === true ? "skipped: stored before" : "credits"],
+    ["Run", formatted("inference_time", seconds), "at Segmind"],
+    ["Queue", formatted("queue_time", seconds), formatted("total_time", (total) => `${seconds(total)} in total`) ?? ""],
+    ["Balance after", balance, "credits"],
   ];
 }
 

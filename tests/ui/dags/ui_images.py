@@ -1,4 +1,4 @@
-"""What the browser tests look at: every kind of task that has a picture to show, or a reason why not."""
+"""The DAGs of the browser tests: every kind of task that has an image to show, or a reason why not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.ui.evil import EVIL, SCRIPT
 PHOTOS, OUT = os.environ["UI_PHOTOS"], os.environ["CHAOS_OUT"]
 ALL = ["astronaut.png", "cat.jpg", "portrait-alpha.png", "galaxies.webp"]
 
-#: Tried again where a busy machine's Airflow takes a resumed task for killed; what fails for good is not tried again.
+#: Retries for a busy machine, whose Airflow takes a resumed task for killed; permanent errors are not retried.
 OURS = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
 with DAG("product_photos", schedule=None, default_args=OURS):
@@ -48,7 +48,7 @@ with DAG("product_photos", schedule=None, default_args=OURS):
     SegmindEsrganOperator(task_id="only_submits", image=f"{PHOTOS}/cat.jpg", wait_for_completion=False)
     task(task_id="not_ours")(lambda: "just a task")()
 
-# Kept in private storage: only its previews can be seen.
+# In private storage: only its previews can be shown.
 with DAG("private", schedule=None, default_args=OURS):
     SegmindNomosUpscalerOperator(
         task_id="kept",
@@ -68,7 +68,7 @@ with DAG("catalogue", schedule=None, default_args=OURS):
         max_failures=1,
     )
 
-# "slow" and "broken" are models of the emulator alone; the tests say how they behave.
+# "slow" and "broken" are models of the emulator only; the tests configure them.
 with DAG("waits", schedule=None, default_args=OURS):
     for mode in (False, True):
         SegmindRunModelOperator(
@@ -93,7 +93,7 @@ with DAG("fails", schedule=None, default_args=OURS):
     )
     SegmindEsrganOperator(task_id="refused", image="{{ 'no address' }}")
 
-# One picture, whose rows a test copies to have very many.
+# One image, whose rows a test copies many times.
 with DAG("archive", schedule=None, default_args=OURS):
     SegmindEsrganOperator.partial(task_id="old", poll_interval=1).expand(image=[f"{PHOTOS}/cat.jpg"])
 
@@ -114,7 +114,7 @@ def evil_result(url: str) -> dict[str, object]:
 
 
 class _Evil(BaseOperator):
-    """Hands on, or fails with, what it is given."""
+    """Return a given value, or fail with a given error."""
 
     template_fields = ("model", "parameters", "image")
 
@@ -131,7 +131,7 @@ class _Evil(BaseOperator):
         return self.value
 
 
-#: Airflow keeps the class's name, and by that the pages know an operator.
+#: Airflow stores the class's name, by which the pages recognize an operator.
 Evil = type("SegmindRunModelOperator", (_Evil,), {})
 
 with DAG("attack", dag_display_name=EVIL, schedule=None, default_args={"retries": 0}):

@@ -1,4 +1,4 @@
-"""Pictures whose previews are asked for, and tasks whose links are followed."""
+"""Tasks whose previews are requested, and whose links are read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindRunModelOperator,
 )
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
+from tests.buckets import BUCKET, CONN
 
 IMAGES, PHOTOS = os.environ["CHAOS_PICTURES"], os.environ["UI_PHOTO_FILES"]
 NO_IMAGE = f"{os.environ['UI_PHOTOS']}/not-there.jpg"
@@ -28,8 +29,8 @@ with DAG("shown", schedule=None):
         result=SegmindRunModelOperator(
             task_id="by_url", model="esrgan", parameters={"image": f"{IMAGES}/a.jpg"}
         ).output,
-        destination="s3://pictures/out/",
-        destination_conn_id="pictures_s3",
+        destination=f"s3://{BUCKET}/out/",
+        destination_conn_id=CONN,
     )
 
     class Mine(SegmindEsrganOperator):
@@ -39,12 +40,12 @@ with DAG("shown", schedule=None):
 
     @task
     def reports() -> dict[str, Any]:
-        """Return what a test changes then."""
+        """Return a result that a test replaces."""
         return {"stored": []}
 
     reports()
 
-# These wait for longer than any test: they do not poll before.
+# These wait longer than any test, and do not poll before.
 LONG: dict[str, Any] = {"deferrable": True, "poll_interval": 3000, "timeout": 3600}
 with DAG("previews_wait", schedule=None):
     SegmindBriaIncreaseResolutionOperator.partial(task_id="mapped", **LONG).expand(
@@ -54,12 +55,12 @@ with DAG("previews_wait", schedule=None):
         task_id="single", image=f"{IMAGES}/f.jpg", destination=f"file://{OUT}/f.png", **LONG
     )
 
-# There is no such picture, so that the requests fail. (A host that asks for a password would do, too, but then the
-# browser of the UI tests, which shows what went in, asks for it, and no page gets a click any more.)
+# The image does not exist, so that the requests fail. (A host that asks for a password would do too, but then the
+# browser of the UI tests, which shows the input, opens a password dialog that blocks every page.)
 with DAG("previews_fail", schedule=None):
     SegmindNomosUpscalerOperator(task_id="deferred", image=NO_IMAGE, deferrable=True, poll_interval=1)
     SegmindNomosUpscalerOperator.partial(task_id="here", poll_interval=1).expand(image=[NO_IMAGE])
 
-# Not everybody may read this one.
+# Only one user may read this DAG.
 with DAG("previews_private", schedule=None):
     SegmindEsrganOperator(task_id="one", input_path=f"{PHOTOS}/cat.jpg", destination=f"file://{OUT}/private.jpg")
