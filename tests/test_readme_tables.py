@@ -1,26 +1,27 @@
-"""The tables of the README say what the code does."""
+"""The tables of the reference state what the code does, and the pages name every argument."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from pathlib import Path
 
-from airflow_provider_segmind.exceptions import (
-    SegmindError,
-    SegmindRequestError,
-    SegmindResponseError,
+import pytest
+
+from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
+    SegmindBriaIncreaseResolutionOperator,
+    SegmindEsrganOperator,
+    SegmindNomosUpscalerOperator,
 )
 from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.settings import EXTRAS
+from tests.document_tables import BRANCHES, REFERENCE, TABLES, written
+from tests.documents import DOCUMENTS
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-#: Branches of the tree that are never raised themselves.
-BRANCHES = {SegmindError, SegmindResponseError, SegmindRequestError}
-
-
-def section(title):
-    return README.split(f"### {title}\n", 1)[1].split("\n#", 1)[0]
+PAGES = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
 
 
 def rows(text):
@@ -29,25 +30,54 @@ def rows(text):
     ]
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_that_of_the_code(name):
+    assert written(name) == TABLES[name][1](), "run: python -m tests.document_tables"
+
+
 def test_every_error_is_there_with_what_happens_to_it():
-    found = {row[1].strip("`"): row for row in rows(section("The errors"))[2:]}
+    found = {row[1].strip("`"): row for row in rows(written("errors"))[2:]}
     assert set(found) == {name for name, cls in ERRORS.items() if cls not in BRANCHES}
     for name, row in found.items():
         cls = ERRORS[name]
-        assert row[2].partition(",")[0] == ("yes" if cls.default_retryable else "no"), name
-        words = re.sub(r" \([\d, ]+\)$", "", row[0]).removeprefix("… ")
-        assert words.split()[-1] in cls.what, name
+        assert issubclass(cls, SegmindError)
+        assert row[2] == ("yes" if cls.default_retryable else "no"), name
+        assert row[0] == cls.what, name
 
 
 def test_every_parameter_is_there_with_its_default():
-    text = section("The models")
+    text = written("models")
     for slug, model in MODELS.items():
         part = text.split(f"[`{slug}`]", 1)[1].split("[`", 1)[0]
         for name, field in model.model_fields.items():
-            default = "required" if field.is_required() else str(field.default).lower()
-            assert re.search(rf"`{name}` \| \w+ \| {default} \|", part), (slug, name)
+            default = "required" if field.is_required() else f"`{str(field.default).lower()}`"
+            assert f"`{name}` | {default} |" in part, (slug, name)
 
 
-def test_every_extra_is_there():
-    text = section("The connection")
-    assert {name for name in EXTRAS if f"`{name}`" not in text} == set()
+def test_every_extra_is_there_with_when_to_use_it():
+    assert {name for name in EXTRAS if f"| `{name}` |" not in written("extras")} == set()
+    stories = PAGES[REFERENCE / "connection.md"].split("Use them when:", 1)[1]
+    assert {name for name in EXTRAS if f"`{name}`" not in stories} == set()
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        SegmindRunModelOperator,
+        SegmindBatchOperator,
+        SegmindEsrganOperator,
+        SegmindNomosUpscalerOperator,
+        SegmindBriaIncreaseResolutionOperator,
+    ],
+)
+def test_every_argument_is_shown_on_some_page(operator):
+    """Each argument of an operator stands in the reference's "use it when", or in a guide."""
+    named = {
+        name
+        for base in operator.__mro__
+        if base.__module__.startswith("airflow_provider_segmind.") and "__init__" in vars(base)
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    text = "\n".join(PAGES.values())
+    assert {name for name in named if not re.search(rf"`{name}[`=]|\b{name}=", text)} == set()
