@@ -114,8 +114,8 @@ def _conn_fields() -> dict[str, Any]:
         "proxy": field("Proxy", "URL of an HTTP proxy for every call, such as http://proxy:3128. Default: none."),
         "output_hosts": field(
             "Output hosts",
-            "Comma-separated hosts from which outputs may be downloaded, such as *.segmind.com. Default: the gateway, and "
-            "every https host with a public address.",
+            "Comma-separated hosts from which outputs may be downloaded, such as *.segmind.com. Default: the gateway, "
+            "and every https host with a public address.",
         ),
         "polls_per_minute": field(
             "Polls per minute",
@@ -124,8 +124,8 @@ def _conn_fields() -> dict[str, Any]:
         ),
         "poll_error_timeout": field(
             "Poll error timeout",
-            "Seconds for which polls of a submitted request may be refused before the wait ends with a retryable error. "
-            "Default: 60.",
+            "Seconds for which polls of a submitted request may be refused before the wait ends with a retryable "
+            "error. Default: 60.",
             "number",
         ),
         "min_remaining_credits": field(

@@ -89,7 +89,8 @@ def main() -> None:
         path = REFERENCE / page
         text = path.read_text(encoding="utf-8")
         between = re.compile(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", re.DOTALL)
-        path.write_text(between.sub(lambda _, made=make(): made, text), encoding="utf-8")
+        made = make().replace("\\", r"\\")
+        path.write_text(between.sub(made, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -280,7 +280,9 @@ def test_the_files_that_how_it_works_names_exist() -> None:
     text = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
     package = ROOT / "airflow_provider_segmind"
     named = re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text)
-    assert {"execution/engine.py", "execution/record.py", "polling/schedule.py", "polling/rate_limiter.py"} <= set(named)
+    assert {"execution/engine.py", "execution/record.py", "polling/schedule.py", "polling/rate_limiter.py"} <= set(
+        named
+    )
     assert [name for name in named if not (package / name).is_file()] == []
 
 
@@ -288,8 +290,10 @@ def test_the_index_for_language_models_names_every_page() -> None:
     docs = ROOT / "docs"
     listed = set(re.findall(r"\]\(([^)]+\.md)\)", (docs / "llms.txt").read_text(encoding="utf-8")))
     generated = {"index.md", "changelog.md", "contributing.md"}
-    pages = {str(path.relative_to(docs)) for path in DOCUMENTS if path.is_relative_to(docs) and path.name not in generated}
-    assert listed == pages
+    pages = {
+        str(path.relative_to(docs)) for path in DOCUMENTS if path.is_relative_to(docs) and path.name not in generated
+    }
+    assert listed == {str(path.relative_to(docs)) for path in pages}
 
 
 def test_the_readme_is_short() -> None:
