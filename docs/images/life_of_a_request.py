@@ -151,7 +151,7 @@ def wait(drawing: Drawing) -> None:
     drawing.line([(LEDGER - 59, 360), (LEDGER - 86, 360), (LEDGER - 86, 436), (WORKER + 110, 436)], "turn", "head-turn")
     drawing.box(WORKER, 424, 220, ["deferred", "no worker is held"])
     drawing.line([(WORKER + 110, 451), (TRIGGERER - 66, 451)])
-    drawing.box(TRIGGERER, 424, 132, ["polls by what is", "known of the model;", "GETs are free"])
+    drawing.box(TRIGGERER, 424, 132, ["polls", "when it is useful;", "GETs are free"])
     for y in (434, 444):
         drawing.line([(TRIGGERER + 66, y), (SEGMIND - 60, y)], "poll", "head-poll")
     drawing.line([(SEGMIND, 450), (SEGMIND, 482)])
@@ -168,7 +168,7 @@ def wait(drawing: Drawing) -> None:
 
 def deliver(drawing: Drawing) -> None:
     """Draw the part from the output to the XCom."""
-    drawing.box(WORKER, 614, 220, ["download and verify the output", "without the key"])
+    drawing.box(WORKER, 614, 220, ["download and verify", "the output, without the key"])
     fetched = [(SEGMIND - 60, 512), (SEGMIND - 76, 512), (SEGMIND - 76, 652), (WORKER + 110, 652)]
     drawing.line(fetched, "poll", "head-poll")
     drawing.text(TRIGGERER - 20, 645, "output", "small halo")

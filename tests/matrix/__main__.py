@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--versions", default=" ".join(AIRFLOWS), help='such as "2.11 3.0" (default: all)')
     parser.add_argument("--pythons", default="3.11", help='such as "3.11 3.12" (default: 3.11)')
     parser.add_argument("--fast", action="store_true", help="the subset that takes a few minutes")
-    parser.add_argument("--keep", action="store_true", help="put the results into docs/matrix.json and docs/reference/versions.md")
+    parser.add_argument("--keep", action="store_true", help="write the results into docs/")
     parser.add_argument("--pin", action="store_true", help="renew the constraints instead")
     options, further = parser.parse_known_args()
     if unknown := set(options.versions.split()) - set(AIRFLOWS):
