@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 
@@ -21,6 +22,7 @@ from airflow_provider_segmind.protocol.settings import EXTRAS
 from tests.document_tables import BRANCHES, REFERENCE, TABLES, written
 from tests.documents import DOCUMENTS
 
+ROOT = REFERENCE.parents[1]
 PAGES = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
 
 
@@ -81,3 +83,32 @@ def test_every_argument_is_shown_on_some_page(operator):
     }
     text = "\n".join(PAGES.values())
     assert {name for name in named if not re.search(rf"`{name}[`=]|\b{name}=", text)} == set()
+
+
+def test_the_comparison_in_the_readme_repeats_what_was_measured():
+    """The numbers stand in the tables that the measuring programs write; lines of code are counted here."""
+    text = PAGES[ROOT / "README.md"].split("## Why not an `@task`", 1)[1].split("\n## ", 1)[0]
+    kills, slots, polls, code = (row[1:] for row in rows(text)[2:])
+    [paid] = (row for row in rows(PAGES[ROOT / "docs/reliability.md"]) if row[0] == "**paid for 5 images**")
+    assert [cell.strip("*") for cell in paid[1:]] == kills
+    measured = PAGES[ROOT / "docs/performance.md"].split("| 100 images of 30 s |", 1)[1]
+    names = ("this provider, deferrable", "the vendor's SDK in a `@task`", "`HttpOperator` + `HttpSensor`")
+    found = [next(row for row in rows(measured) if row[0].startswith(name)) for name in names]
+    assert [row[2] for row in found] == slots
+    assert [row[4].partition(",")[0] for row in found] == polls
+    sdk = lines_of("tests/chaos/peers.py", {"save", "fetch", "upscale_by_sdk", "output_of"})
+    http = lines_of("tests/chaos/dags/chaos_peers.py", {"submit", "wait", "result", "stored"}) + 1  # submit >> wait …
+    http += lines_of("tests/chaos/peers.py", {"save", "fetch", "output_of"})
+    ours = PAGES[ROOT / "README.md"].split("    SegmindEsrganOperator(", 1)[1].partition("```")[0]
+    assert [str(ours.count("\n")), str(sdk), str(http)] == code
+
+
+def lines_of(file, names):
+    """Count the lines of the functions and assignments of these names, without docstrings and comments."""
+    found = 0
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        targets = getattr(node, "targets", [])
+        if getattr(node, "name", None) in names or any(getattr(target, "id", None) in names for target in targets):
+            documented = isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None
+            found += node.end_lineno - node.lineno + 1 - documented
+    return found
