@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,16 @@ def allowed(field: Any, *, takes_base64: bool) -> str:
     """Return the values that a parameter may have."""
     if typing.get_origin(field.annotation) is typing.Literal:
         return ", ".join(map(str, typing.get_args(field.annotation)))
-    limits = {type(limit): limit for limit in field.metadata if isinstance(limit, Ge | Le)}
-    if limits:
-        return f"{limits[Ge].ge} to {limits[Le].le}"
+    least = [limit.ge for limit in field.metadata if isinstance(limit, Ge)]
+    most = [limit.le for limit in field.metadata if isinstance(limit, Le)]
+    if least and most:
+        return f"{least[0]} to {most[0]}"
     if field.annotation is bool:
         return "true, false"
     return "URL, data URI, base64" if takes_base64 else "URL, data URI"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Return a table in Markdown."""
     lines = [head, ("---",) * len(head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

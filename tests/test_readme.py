@@ -290,11 +290,15 @@ def test_the_index_for_language_models_names_every_page() -> None:
     docs = ROOT / "docs"
     listed = set(re.findall(r"\]\(([^)]+\.md)\)", (docs / "llms.txt").read_text(encoding="utf-8")))
     generated = {"index.md", "changelog.md", "contributing.md"}
-    pages = {
-        str(path.relative_to(docs)) for path in DOCUMENTS if path.is_relative_to(docs) and path.name not in generated
-    }
-    assert listed == {str(path.relative_to(docs)) for path in pages}
+    pages = {path for path in DOCUMENTS if path.is_relative_to(docs) and path.name not in generated}
+    assert listed == {path.relative_to(docs).as_posix() for path in pages}
 
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_diagram_of_the_rooms_names_every_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The rooms", 1)[1].split("\n## ", 1)[0]
+    rooms = {path.parent.name for path in (ROOT / "airflow_provider_segmind").glob("*/__init__.py")}
+    assert {name for name in rooms if not re.search(rf"\b{name}\b", text)} == set()
