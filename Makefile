@@ -90,7 +90,7 @@ ui: setup ## the tab and the gallery in a real browser
 screenshots: setup ## the documentation's pictures of the UI, taken by its tests
 	@SCREENSHOTS="$(CURDIR)/docs/images" $(BIN)/python -m pytest -m ui tests/ui/test_screenshots.py $(ARGS)
 
-matrix: setup ## the tests on every Airflow; whole runs go into the README's table
+matrix: setup ## the tests on every Airflow; whole runs go into the table of docs/reference/versions.md
 	@$(MATRIX) --pythons "$(PYTHONS)" $(if $(FAST),--fast) --keep $(ARGS)
 
 matrix-ends: setup ## the fast tests on the oldest Airflow and one in the middle

@@ -1,4 +1,4 @@
-"""Settings of the documentation: ``make docs`` builds it, and takes every warning for an error."""
+"""Settings of the documentation: ``make docs`` builds it and treats every warning as an error."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ if TYPE_CHECKING:
 from airflow_provider_segmind import __version__
 
 DOCS = Path(__file__).parent
-# The API pages import Airflow, which writes its configuration into its home.
+# The reference imports Airflow, which writes its configuration into its home.
 os.environ["AIRFLOW_HOME"] = str(DOCS / "_build" / "airflow")
 ROOT = DOCS.parent
 REPOSITORY = "https://github.com/segmind/airflow-provider-segmind"
-#: Pages that only include a file of the repository, by that file.
-INCLUDED = {ROOT / "README.md": "readme.md", ROOT / "CHANGELOG.md": "changelog.md"}
+#: Files of the repository that have a page of their own here -> that page.
+INCLUDED = {
+    ROOT / "README.md": "index.md",
+    ROOT / "CHANGELOG.md": "changelog.md",
+    ROOT / "CONTRIBUTING.md": "contributing.md",
+}
 
 project = "airflow-provider-segmind"
 version = release = __version__
 copyright = "the authors of airflow-provider-segmind"
 language = "en"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
+html_extra_path = ["llms.txt"]
 
 autodoc_default_options = {"show-inheritance": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
@@ -37,17 +42,19 @@ python_maximum_signature_line_length = 100
 html_theme = "shibuya"
 html_title = f"{project} {version}"
 html_theme_options = {"github_url": REPOSITORY, "accent_color": "violet"}
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_show_sourcelink = False
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
-    app.connect("source-read", lambda app, name, text: _lead_home(text, DOCS / name))
-    app.connect("include-read", lambda app, path, name, text: _lead_home(text, DOCS / path))
+    """Connect the handlers. Sphinx calls this."""
+    app.connect("source-read", lambda app, name, text: _rewrite_links(text, DOCS / f"{name}.md"))
+    app.connect("include-read", lambda app, path, name, text: _rewrite_links(text, DOCS / path))
 
 
-def _lead_home(text: list[str], source: Path) -> None:
-    """Links between the repository's files, as its host shows them, become links between pages or to the host."""
+def _rewrite_links(text: list[str], source: Path) -> None:
+    """Turn links between the repository's files into links between pages, or into links to the repository's host."""
 
     source = source.resolve()
     page = DOCS if source in INCLUDED else source.parent
@@ -62,7 +69,7 @@ def _lead_home(text: list[str], source: Path) -> None:
             kind = "tree" if target.is_dir() else "blob"
             path = f"{REPOSITORY}/{kind}/main/{target.relative_to(ROOT).as_posix()}"
         else:
-            return found[0]  # the builder complains
+            return found[0]  # the builder reports it
         return f"]({path}{found['rest']})"
 
     text[0] = re.sub(r"\]\((?P<path>[^)#:\s]+)(?P<rest>[^):]*)\)", link, text[0])

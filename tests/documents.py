@@ -1,4 +1,4 @@
-"""README.md and the pages of docs/, block by block, and what proves a command that they show."""
+"""The blocks of code in README.md and the pages of docs/, and checks of the commands that they show."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that a first line such as ``# dags/thumbnails.py`` says the block is."""
+        """The name of the file that the block is, from a first line such as ``# dags/thumbnails.py``."""
         found = re.match(r"# ([\w./-]+\.py)\n", self.text)
         return found[1] if found else None
 
@@ -60,7 +60,7 @@ class Block:
 
 
 def blocks_of(document: Path) -> list[Block]:
-    """Every block of a document but the directives of the generator, which it checks itself."""
+    """Return every block of a document except directives of Sphinx, which checks them itself."""
     text = document.read_text(encoding="utf-8")
     found = [
         Block(document, text.count("\n", 0, fence.start()) + 1, fence["language"].strip(), fence["text"])
@@ -83,37 +83,37 @@ def of(*languages: str) -> list[Block]:
 
 
 def alone() -> list[Block]:
-    """The blocks of Python that are no file of a project."""
+    """Return the blocks of Python that are not a file of a project."""
     return [block for block in of("python") if not (block.file and block.document in PROJECTS)]
 
 
 def commands() -> list[Any]:
-    """Every command line, as a parameter of a test."""
+    """Return every command line, as a parameter of a test."""
     found = []
     for block in of("bash"):
         text = block.text.replace("\\\n", "  ")
         for number, line in enumerate(text.splitlines(), block.line + 1):
-            words = shlex.split(line, comments=True)
-            if words:
+            parts = shlex.split(line, comments=True)
+            if parts:
                 where = f"{block.document.relative_to(ROOT)} line {number}"
-                found.append(pytest.param(words, id=f"{where}: {line.strip()[:50]}"))
+                found.append(pytest.param(parts, id=f"{where}: {line.strip()[:50]}"))
     return found
 
 
-# --- what proves a command --------------------------------------------------------------------------------------
+# --- checks of a command ----------------------------------------------------------------------------------------
 
 
-def check_make(words: list[str]) -> None:
-    """The targets are there, and the variables are read."""
+def check_make(parts: list[str]) -> None:
+    """Check that the targets exist and the variables are read."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     known = set(re.findall(r"^([\w-]+):(?!=)", makefile, re.M))
-    assert {word for word in words if "=" not in word} <= known
-    variables = {word.partition("=")[0] for word in words if "=" in word}
+    assert {word for word in parts if "=" not in word} <= known
+    variables = {word.partition("=")[0] for word in parts if "=" in word}
     assert all(re.search(rf"\$\({variable}\)|\b{variable}\b", makefile) for variable in variables)
 
 
 def check_requirement(text: str) -> None:
-    """Ours with extras that there are, or one that the development set-up has, too."""
+    """Check that it is ours with extras that exist, or that the development set-up has it."""
     requirement = Requirement(text)
     if requirement.name == NAME:
         assert requirement.extras <= set(PYPROJECT["project"]["optional-dependencies"])
@@ -122,7 +122,7 @@ def check_requirement(text: str) -> None:
 
 
 def check_environment(assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that Airflow or the hook reads, with a value that they understand."""
+    """Check that Airflow or the hook reads the variable, and accepts the value."""
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
     name, _, value = assignment.partition("=")
@@ -147,12 +147,12 @@ def check_environment(assignment: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_emulator(arguments: list[str], folder: Path) -> None:
-    """It starts with these arguments, and answers; the port is a free one."""
+    """Check that it starts with these arguments, and responds; the port is a free one."""
     import httpx
 
-    words = shlex.split(re.sub(r"--port[= ]\d+", "--port 0", shlex.join(arguments)))
+    parts = shlex.split(re.sub(r"--port[= ]\d+", "--port 0", shlex.join(arguments)))
     program = (sys.executable, "-m", "airflow_provider_segmind.emulator")
-    with started(*words, cwd=folder, env=environment(folder), program=program) as emulator:
+    with started(*parts, cwd=folder, env=environment(folder), program=program) as emulator:
         url = emulator.match(r"^Segmind emulator on (http://\S+)")[1]
         response = httpx.get(f"{url}/v1/get-user-credits", trust_env=False)
         assert response.status_code == 401  # no key was sent
@@ -160,7 +160,7 @@ def check_emulator(arguments: list[str], folder: Path) -> None:
 
 
 def check_curl(address: str, emulator: Emulator) -> None:
-    """The emulator knows this address."""
+    """Check that the emulator serves this address."""
     import httpx
 
     there = re.sub(r"http://127\.0\.0\.1:\d+", emulator.url, address)
@@ -169,16 +169,16 @@ def check_curl(address: str, emulator: Emulator) -> None:
 
 
 def check_airflow(arguments: list[str]) -> None:
-    """Airflow's own parser takes it, with every option spelt out."""
+    """Check that Airflow's own parser accepts it, with every option in full."""
     _, complaint = read_by_airflow(arguments)
-    assert not complaint, f"airflow does not take {' '.join(arguments)}:\n{complaint}"
+    assert not complaint, f"airflow does not accept {' '.join(arguments)}:\n{complaint}"
     reported, _ = read_by_airflow([*arguments, "--help"])
     options = {word.partition("=")[0] for word in arguments if word.startswith("--")}
     assert options <= set(re.findall(r"--[\w-]+", reported))
 
 
 def read_by_airflow(arguments: list[str]) -> tuple[str, str]:
-    """What Airflow's parser writes to stdout and to stderr: both are empty where it takes the arguments."""
+    """Return what Airflow's parser writes to stdout and to stderr: both are empty if it accepts the arguments."""
     from airflow.cli.cli_parser import get_parser
 
     out, err = io.StringIO(), io.StringIO()

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from tests.matrix.results import KEPT, README, read_report, table
+from tests.matrix.results import KEPT, PAGE, read_report, table
 from tests.matrix.versions import AIRFLOWS, FAST, PYTHONS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -18,8 +18,8 @@ def _number(minor):
     return tuple(map(int, minor.split(".")))
 
 
-def test_the_readme_has_the_table_of_the_kept_runs():
-    assert table(json.loads(KEPT.read_text())) in README.read_text()
+def test_the_table_of_the_page_is_that_of_the_runs():
+    assert table(json.loads(KEPT.read_text())) in PAGE.read_text()
 
 
 def test_a_missing_run_is_shown_as_not_run():

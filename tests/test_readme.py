@@ -1,10 +1,10 @@
 """
-Everything that README.md and the pages of docs/ show is run: what they say in code, works.
+Run every block of code in README.md and the pages of docs/.
 
-A block's text is run as it stands, but for what leads out of the test: public URLs of pictures become pictures of the
+A block's text is run as it stands, except what leads out of the test: public URLs of images become images of the
 emulator, ``file:///tmp/`` a folder of the test, port numbers a free port, request ids one that the emulator knows.
-Buckets that it names are made on a local S3 server, with a picture under every key and in every folder;
-``file:///tmp/pictures`` has one, too. A page that ends in ``pytest`` is a project: its files (first line: their name)
+Buckets that it names are made on a local S3 server, with an image under every key and in every folder;
+``file:///tmp/photos`` has one, too. A page that ends in ``pytest`` is a project: its files (first line: their name)
 are written, and pytest runs there.
 """
 
@@ -52,7 +52,7 @@ def test_every_block_has_a_language_that_is_tested() -> None:
 def localised(
     segmind_emulator: Emulator, s3_server: str, monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
 ) -> Any:
-    """Turns a block's text into one that needs nothing but this machine."""
+    """Return a function that turns a block's text into one that needs only this machine."""
     import boto3
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -79,8 +79,8 @@ def localised(
             key = f"{key}cat.jpg" if key.endswith("/") or not key else key
             if key.endswith((".jpg", ".jpeg", ".png", ".webp")) and "{" not in key:
                 s3.put_object(Bucket=bucket, Key=key, Body=(photos / "cat.jpg").read_bytes())
-        (tmp_path / "files" / "pictures").mkdir(parents=True, exist_ok=True)
-        shutil.copy(photos / "cat.jpg", tmp_path / "files" / "pictures")
+        (tmp_path / "files" / "photos").mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / "cat.jpg", tmp_path / "files" / "photos")
         image = segmind_emulator.add_image(photos / "cat.jpg")
         text = re.sub(r"https?://[^\"'\s]+\.(?:jpe?g|png|webp)", image, text)
         if REQUEST_ID.search(text):
@@ -96,7 +96,7 @@ def localised(
 def test_dag(
     block: Block, localised: Any, airflow_db: Path, quick_polls: None, tmp_path: Path, segmind_emulator: Emulator
 ) -> None:
-    """Parsed as a DAG file, run, and what it returns has the keys that the README's JSON shows."""
+    """Parsed as a DAG file, run, and what it returns has the keys that the page's JSON shows."""
     from tests.task_runner import run_tasks
 
     file = tmp_path / "readme_dag.py"
@@ -123,13 +123,13 @@ def test_dag(
 
 
 def shown_results(document: Path) -> list[dict[str, Any]]:
-    """The results of tasks that a page shows as JSON."""
+    """Return the results of tasks that a page shows as JSON."""
     shown = [json.loads(block.text) for block in of("json") if block.document == document]
     return [item for item in shown if isinstance(item, dict) and {"request_id", "outputs"} <= set(item)]
 
 
 def keys(value: Any) -> Any:
-    """The shape of a JSON value: its keys, all the way down."""
+    """Return the shape of a JSON value: its keys at every level."""
     if isinstance(value, dict):
         return {key: keys(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -139,7 +139,7 @@ def keys(value: Any) -> Any:
 
 @pytest.mark.parametrize("block", [block for block in alone() if block.is_test and not block.is_dag], ids=str)
 def test_test(block: Block, request: pytest.FixtureRequest, localised: Any) -> None:
-    """A block of tests: each of them, with the fixtures that it names."""
+    """Run each test of a block with the fixtures that it names."""
     names: dict[str, Any] = {"__name__": "readme"}
     exec(compile(localised(block.text), str(block), "exec"), names)
     tests = [value for name, value in names.items() if name.startswith("test_")]
@@ -160,7 +160,7 @@ def test_other_python(block: Block | None, localised: Any, airflow_db: Path) -> 
 @pytest.mark.e2e  # a reader's own project runs its Airflow in a process of its own
 @pytest.mark.parametrize("page", PROJECTS, ids=lambda page: page.stem)
 def test_project(page: Path, tmp_path: Path) -> None:
-    """The files of a page in a folder of their own, and pytest in it, as a reader would: every test passes."""
+    """Write the files of a page into a folder and run pytest there, as a reader does: every test passes."""
     files = {block.file: block.text for block in of("python") if block.document == page and block.file}
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def test_data_can_be_read() -> None:
 @needs_airflow_sdk
 @pytest.mark.parametrize("block", of("sql"), ids=str)
 def test_query(block: Block) -> None:
-    """A query of the catalogue: its tables and columns are there."""
+    """Run a query on the catalogue: its tables and columns exist."""
     from dags_examples.upscale_catalogue import CREATE_TABLE
 
     connection = sqlite3.connect(":memory:")
@@ -206,9 +206,9 @@ def test_query(block: Block) -> None:
 # --- commands ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", commands())
+@pytest.mark.parametrize("command", commands())
 def test_command(
-    words: list[str],
+    command: list[str],
     monkeypatch: pytest.MonkeyPatch,
     airflow_db: Path,
     segmind_emulator: Emulator,
@@ -216,7 +216,7 @@ def test_command(
     tmp_path: Path,
     photos: Path,
 ) -> None:
-    match words:
+    match command:
         case ["make", *targets]:
             documents.check_make(targets)
         case ["pip", "install", *packages]:
@@ -226,6 +226,10 @@ def test_command(
             documents.check_environment(assignment, monkeypatch)
         case ["python", "-m", module, *arguments] if module == "airflow_provider_segmind.emulator":
             documents.check_emulator(arguments, tmp_path)
+        case ["git", "clone", address]:
+            assert address in set(documents.PYPROJECT["project"]["urls"].values())
+        case ["cd", folder]:
+            assert folder == documents.NAME
         case ["curl", address]:
             documents.check_curl(address, segmind_emulator)
         case ["python", "-m", "airflow_provider_segmind", *arguments]:
@@ -237,22 +241,22 @@ def test_command(
         case ["pytest"]:
             assert PROJECTS  # test_project runs it
         case _:
-            pytest.fail(f"no check for this command: {words}")
+            pytest.fail(f"no check for this command: {command}")
 
 
-# --- words ------------------------------------------------------------------------------------------------------
+# --- text -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
-    """Files that are there; the headings in them are checked by make docs."""
+    """The files exist; make docs checks the headings in them."""
     text = documents.FENCE.sub("", document.read_text(encoding="utf-8"))
     local = [target for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in target]
     assert [target for target in local if not (document.parent / target).exists()] == []
 
 
-def test_the_errors_are_as_the_table_says() -> None:
-    """Every error class that is named exists, and is tried again or not as the table says."""
+def test_named_errors_exist_and_are_retried_as_stated() -> None:
+    """Every error class that is named exists, and is retried or not as a table states."""
     from airflow_provider_segmind import exceptions
 
     for document in DOCUMENTS:
@@ -269,3 +273,32 @@ def test_every_class_that_is_named_exists() -> None:
     for document in DOCUMENTS:
         named = set(re.findall(r"`(Segmind\w+)\b", document.read_text(encoding="utf-8")))
         assert {name for name in named if f"class {name}" not in source} == set(), document
+
+
+def test_the_files_that_how_it_works_names_exist() -> None:
+    """Each heading names the file in which its subject is implemented."""
+    text = (ROOT / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    package = ROOT / "airflow_provider_segmind"
+    named = re.findall(r"`([a-z_]+/[a-z_]+\.py)`", text)
+    assert {"execution/engine.py", "execution/record.py", "polling/schedule.py", "polling/rate_limiter.py"} <= set(
+        named
+    )
+    assert [name for name in named if not (package / name).is_file()] == []
+
+
+def test_the_index_for_language_models_names_every_page() -> None:
+    docs = ROOT / "docs"
+    listed = set(re.findall(r"\]\(([^)]+\.md)\)", (docs / "llms.txt").read_text(encoding="utf-8")))
+    generated = {"index.md", "changelog.md", "contributing.md"}
+    pages = {path for path in DOCUMENTS if path.is_relative_to(docs) and path.name not in generated}
+    assert listed == {path.relative_to(docs).as_posix() for path in pages}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_diagram_of_the_rooms_names_every_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The rooms", 1)[1].split("\n## ", 1)[0]
+    rooms = {path.parent.name for path in (ROOT / "airflow_provider_segmind").glob("*/__init__.py")}
+    assert {name for name in rooms if not re.search(rf"\b{name}\b", text)} == set()

@@ -4,8 +4,8 @@ The route that serves previews, read-only. The API server imports it at the firs
 The dependencies of Airflow's own API authenticate the user and check the permission to read this DAG's XComs. A request
 names a task instance, never an address: the address comes from that task's XCom. Since any task may push any XCom, a
 file is served only if it is a preview that was made in this DAG, and the one that the XCom names
-(``protocol/preview_reference.py``). Everything else is "not found", without a reason: the reason goes to the server's log only,
-so that a client cannot use it to explore the storage.
+(``protocol/preview_reference.py``). Everything else is "not found", without a reason: the reason goes to the server's
+log only, so that a client cannot use it to explore the storage.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-Draws ``life-of-a-request.svg`` beside it: ``make diagram``. Plain SVG, with colours for light and for dark pages.
+Draw ``life-of-a-request.svg`` beside it: ``make diagram``. Plain SVG, with colours for light and for dark pages.
 
-Columns are who does something, and time goes down. A test compares the picture with what this file draws.
+A column is an actor, and time goes down. A test compares the image with what this file draws.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ WORKER, LEDGER, TRIGGERER, SEGMIND = 140, 388, 592, 772
 TOP, BOTTOM = 92, 814  # of the lines that go down
 
 DESCRIPTION = (
-    "A task submits once, notes it in the ledger, is deferred while the triggerer looks, stores the output and hands "
-    "it over; a next try goes on from what the ledger knows."
+    "A task submits once, records it in the ledger, is deferred while the triggerer polls, stores the output and "
+    "returns the result; a next try continues from what the ledger has."
 )
 STYLE = """
   svg { font-family: system-ui, -apple-system, "Segoe UI", "Liberation Sans", Arial, sans-serif; font-size: 14px;
@@ -35,27 +35,27 @@ STYLE = """
   .again { fill: var(--again-card); stroke: var(--again); }
   .life { stroke: var(--line); stroke-dasharray: 2 5; }
   .arrow { stroke: var(--ink); stroke-width: 1.5; fill: none; }
-  .look { stroke: var(--faint); stroke-width: 1.2; stroke-dasharray: 4 3; fill: none; }
+  .poll { stroke: var(--faint); stroke-width: 1.2; stroke-dasharray: 4 3; fill: none; }
   .turn { stroke: var(--again); stroke-width: 1.8; fill: none; }
   .hour { stroke: var(--faint); stroke-width: 1.5; fill: none; }
   .halo { stroke: var(--page); stroke-width: 5px; paint-order: stroke; stroke-linejoin: round; }
   text { fill: var(--ink); } .title { font-size: 21px; font-weight: 600; } .who { font-weight: 600; font-size: 15px; }
   .small { font-size: 12.5px; fill: var(--faint); } .next { font-size: 12.5px; fill: var(--again); }
   .paid { font-size: 12.5px; fill: var(--money); font-weight: 600; }
-  .head { fill: var(--ink); } .head-look { fill: var(--faint); } .head-turn { fill: var(--again); }
+  .head { fill: var(--ink); } .head-poll { fill: var(--faint); } .head-turn { fill: var(--again); }
   .coin { fill: var(--coin); stroke: #8a5a00; } .coin-sign { fill: #5f3d00; font-weight: 700; font-size: 12px; }
 """
 
 
 class Drawing:
-    """Collects the pieces of the picture, in the order in which they are painted."""
+    """Collect the parts of the image, in the order in which they are painted."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
 
-    def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "middle") -> None:
+    def text(self, x: float, y: float, label: str, kind: str = "", anchor: str = "middle") -> None:
         """Write a line; ``y`` is where its letters stand."""
-        self.parts.append(f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>')
+        self.parts.append(f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(label)}</text>')
 
     def box(self, middle: float, top: float, width: float, lines: list[str], kind: str = "card") -> None:
         """Draw a box with a line in ink and further ones below it, smaller."""
@@ -63,8 +63,8 @@ class Drawing:
         self.parts.append(
             f'<rect class="{kind}" x="{middle - width / 2:g}" y="{top:g}" width="{width:g}" height="{height}" rx="8"/>'
         )
-        for number, words in enumerate(lines):
-            self.text(middle, top + 23 + 18 * number, words, "small" if number else "")
+        for number, label in enumerate(lines):
+            self.text(middle, top + 23 + 18 * number, label, "small" if number else "")
 
     def line(self, points: Sequence[tuple[float, float]], kind: str = "arrow", head: str = "head") -> None:
         """Draw a line through points, with an arrow's head at its end unless ``head`` is empty."""
@@ -78,14 +78,14 @@ class Drawing:
         self.text(x, y + 4.3, "$", "coin-sign")
 
     def station(self, y: float, name: str, then: list[str]) -> None:
-        """Draw what the ledger knows from here on, and what a next try does with it."""
+        """Draw what the ledger has from here on, and what a next try does with it."""
         self.box(LEDGER, y, 118, [name], "again")
-        for number, words in enumerate(then):
-            self.text(LEDGER, y + 54 + 16 * number, words, "next halo")
+        for number, label in enumerate(then):
+            self.text(LEDGER, y + 54 + 16 * number, label, "next halo")
 
 
 def draw() -> str:
-    """Return the picture."""
+    """Return the image as SVG."""
     drawing = Drawing()
     frame(drawing)
     submit(drawing)
@@ -95,7 +95,7 @@ def draw() -> str:
     heads = "".join(
         f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
         f'orient="auto-start-reverse"><path class="{name}" d="M0 0L10 5L0 10z"/></marker>'
-        for name in ("head", "head-look", "head-turn")
+        for name in ("head", "head-poll", "head-turn")
     )
     return "\n".join(
         [
@@ -110,7 +110,7 @@ def draw() -> str:
 
 
 def frame(drawing: Drawing) -> None:
-    """The page, the columns and their names."""
+    """Draw the page, the columns and their names."""
     drawing.parts.append(f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="14"/>')
     drawing.text(28, 40, "The life of a request", "title", "start")
     for middle, who, what in (
@@ -125,25 +125,25 @@ def frame(drawing: Drawing) -> None:
 
 
 def submit(drawing: Drawing) -> None:
-    """From the picture to the request id."""
-    drawing.box(WORKER, 108, 220, ["read and prove the picture", "upload it, unless it is a URL"])
+    """Draw the part from the input to the request id."""
+    drawing.box(WORKER, 108, 220, ["read and verify the image", "upload it, unless it is a URL"])
     drawing.line([(WORKER, 162), (WORKER, 266)])
     drawing.line([(WORKER, 200), (LEDGER - 59, 200)])
-    drawing.station(182, "intended", ["dies here → the next try looks", "in the request history first"])
+    drawing.station(182, "intended", ["dies here → the next try", "searches the history first"])
     drawing.text(235, 193, "before it is sent", "small halo")
-    drawing.box(WORKER, 266, 220, ["submit", "never twice blindly"])
+    drawing.box(WORKER, 266, 220, ["submit", "never repeated blindly"])
     drawing.coin(WORKER + 110, 266)
     drawing.line([(WORKER + 110, 284), (SEGMIND - 60, 284)])
     drawing.text(LEDGER + 134, 277, "one POST", "small halo")
     drawing.box(SEGMIND, 266, 120, ["QUEUED"])
-    drawing.line([(SEGMIND, 302), (SEGMIND, 312), (WORKER + 110, 312)], "look", "head-look")
+    drawing.line([(SEGMIND, 302), (SEGMIND, 312), (WORKER + 110, 312)], "poll", "head-poll")
     drawing.text(LEDGER + 134, 328, "request id", "small halo")
     drawing.line([(WORKER + 60, 320), (WORKER + 60, 348), (LEDGER - 59, 348)])
-    drawing.station(334, "request id", ["dies here → the next try", "attaches to the request"])
+    drawing.station(334, "request id", ["dies here → the next try", "reattaches to the request"])
 
 
 def wait(drawing: Drawing) -> None:
-    """The deferral, the looks and the two ends of a request."""
+    """Draw the deferral, the polls and the two ends of a request."""
     drawing.line([(SEGMIND, 302), (SEGMIND, 340)])
     drawing.parts.append(f'<rect class="card" x="{SEGMIND - 60}" y="340" width="120" height="110" rx="8"/>')
     drawing.text(SEGMIND, 400, "PROCESSING")
@@ -151,38 +151,38 @@ def wait(drawing: Drawing) -> None:
     drawing.line([(LEDGER - 59, 360), (LEDGER - 86, 360), (LEDGER - 86, 436), (WORKER + 110, 436)], "turn", "head-turn")
     drawing.box(WORKER, 424, 220, ["deferred", "no worker is held"])
     drawing.line([(WORKER + 110, 451), (TRIGGERER - 66, 451)])
-    drawing.box(TRIGGERER, 424, 132, ["looks when it", "is worth it; GETs", "cost nothing"])
+    drawing.box(TRIGGERER, 424, 132, ["polls", "when it is useful;", "GETs are free"])
     for y in (434, 444):
-        drawing.line([(TRIGGERER + 66, y), (SEGMIND - 60, y)], "look", "head-look")
+        drawing.line([(TRIGGERER + 66, y), (SEGMIND - 60, y)], "poll", "head-poll")
     drawing.line([(SEGMIND, 450), (SEGMIND, 482)])
     drawing.box(SEGMIND, 482, 120, ["COMPLETED"], "good")
     drawing.coin(SEGMIND + 60, 482)
-    drawing.line([(TRIGGERER + 66, 488), (SEGMIND - 60, 494)], "look", "head-look")
+    drawing.line([(TRIGGERER + 66, 488), (SEGMIND - 60, 494)], "poll", "head-poll")
     drawing.line([(SEGMIND + 60, 400), (SEGMIND + 76, 400), (SEGMIND + 76, 567), (SEGMIND + 60, 567)])
     drawing.box(SEGMIND, 540, 120, ["FAILED", "not charged"], "bad")
-    drawing.text(SEGMIND - 86, 563, "the task fails, and says why", "small halo", "end")
-    drawing.text(SEGMIND - 86, 579, "and what to change", "small halo", "end")
+    drawing.text(SEGMIND - 86, 563, "the task fails with the reason", "small halo", "end")
+    drawing.text(SEGMIND - 86, 579, "and the next step", "small halo", "end")
     drawing.line([(TRIGGERER - 30, 496), (TRIGGERER - 30, 528), (WORKER, 528), (WORKER, 614)])
     drawing.text(WORKER + 122, 521, "event", "small halo", "start")
 
 
 def deliver(drawing: Drawing) -> None:
-    """From the output to XCom."""
-    drawing.box(WORKER, 614, 220, ["fetch the output, prove it", "without the key"])
+    """Draw the part from the output to the XCom."""
+    drawing.box(WORKER, 614, 220, ["download and verify", "the output, without the key"])
     fetched = [(SEGMIND - 60, 512), (SEGMIND - 76, 512), (SEGMIND - 76, 652), (WORKER + 110, 652)]
-    drawing.line(fetched, "look", "head-look")
+    drawing.line(fetched, "poll", "head-poll")
     drawing.text(TRIGGERER - 20, 645, "output", "small halo")
     drawing.line([(WORKER, 562), (LEDGER - 59, 562)])
-    drawing.station(548, "result", ["dies here → the next try", "asks nobody, and stores it"])
+    drawing.station(548, "result", ["dies here → the next try", "stores it without a poll"])
     drawing.line([(WORKER, 668), (WORKER, 692)])
     drawing.line([(LEDGER - 59, 574), (LEDGER - 90, 574), (LEDGER - 90, 630), (WORKER + 110, 630)], "turn", "head-turn")
     drawing.box(WORKER, 692, 220, ["store it in your bucket", "a whole object, or none"])
     drawing.line([(WORKER, 746), (WORKER, 770)])
     drawing.box(WORKER, 770, 220, ["XCom: a small JSON"])
     drawing.line([(WORKER + 110, 788), (LEDGER - 59, 788)])
-    drawing.station(770, "handed over", [])
-    drawing.text(LEDGER + 70, 784, "the next try hands over the same;", "next halo", "start")
-    drawing.text(LEDGER + 70, 800, "after a clear it starts fresh", "next halo", "start")
+    drawing.station(770, "delivered", [])
+    drawing.text(LEDGER + 70, 784, "the next try returns the same;", "next halo", "start")
+    drawing.text(LEDGER + 70, 800, "after a success, a clear submits", "next halo", "start")
     hour = SEGMIND + 120
     drawing.line([(hour - 8, 284), (hour, 284), (hour, 690), (hour - 8, 690)], "hour", "")
     drawing.parts.append(
@@ -190,16 +190,16 @@ def deliver(drawing: Drawing) -> None:
         "Segmind keeps the record for one hour</text>"
     )
     drawing.text(hour, 708, "after the hour the ledger or the", "small halo", "end")
-    drawing.text(hour, 724, "request history knows the output", "small halo", "end")
+    drawing.text(hour, 724, "request history has the output", "small halo", "end")
 
 
 def legend(drawing: Drawing) -> None:
-    """What the signs mean."""
+    """Draw the legend."""
     drawing.line([(28, 838), (WIDTH - 28, 838)], "life", "")
     drawing.coin(40, 868)
     drawing.text(56, 873, "where money is spent: billed once, on completion", "paid", "start")
     drawing.parts.append('<rect class="again" x="490" y="858" width="20" height="20" rx="5"/>')
-    drawing.text(518, 873, "where a retry, a clear or a killed process goes on", "next", "start")
+    drawing.text(518, 873, "where a retry, a clear or a killed process continues", "next", "start")
 
 
 if __name__ == "__main__":

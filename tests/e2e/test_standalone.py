@@ -195,7 +195,7 @@ def check_connection_form(standalone: Standalone) -> None:
     assert form["hook_name"] == "Segmind"
     fields = form["standard_fields"]
     assert fields["password"]["title"] == "API key"
-    assert fields["host"]["title"] == "Gateway address"
+    assert fields["host"]["title"] == "Gateway URL"
     assert all(fields[name]["hidden"] for name in ("login", "port", "url_schema"))
     assert not fields["password"]["hidden"]
     assert {"upload_url", "read_timeout", "output_hosts", "allow_http"} <= set(form["extra_fields"])

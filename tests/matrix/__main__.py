@@ -4,7 +4,7 @@ Run the tests on every Airflow: ``make matrix``.
     python -m tests.matrix [--versions "2.11 3.0"] [--pythons "3.11 3.12"] [--fast] [--keep] [arguments of pytest]
     python -m tests.matrix --pin
 
-``--keep`` writes the results to ``docs/matrix.json`` and the README's table.
+With ``--keep`` the results go into ``docs/matrix.json`` and the table of ``docs/reference/versions.md``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("--versions", default=" ".join(AIRFLOWS), help='such as "2.11 3.0" (default: all)')
     parser.add_argument("--pythons", default="3.11", help='such as "3.11 3.12" (default: 3.11)')
     parser.add_argument("--fast", action="store_true", help="run the subset that takes a few minutes")
-    parser.add_argument("--keep", action="store_true", help="write the results to docs/matrix.json and the README")
+    parser.add_argument("--keep", action="store_true", help="write the results into docs/")
     parser.add_argument("--pin", action="store_true", help="update the constraints instead")
     options, further = parser.parse_known_args()
     if unknown := set(options.versions.split()) - set(AIRFLOWS):

@@ -1,4 +1,4 @@
-"""The results of the matrix, kept in ``docs/matrix.json`` and shown as a table in the README."""
+"""The results of the matrix, kept in ``docs/matrix.json`` and shown as a table in docs/reference/versions.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tests.matrix.versions import AIRFLOWS, PYTHONS, ROOT
 
 KEPT = ROOT / "docs" / "matrix.json"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reference" / "versions.md"
 _TABLE = re.compile(r"(?<=<!-- matrix -->\n).*?(?=<!-- /matrix -->)", re.DOTALL)
 
 
@@ -24,11 +24,11 @@ def read_report(junit: Path) -> dict[str, int]:
 
 
 def keep(airflow: str, python: str, run: dict[str, Any]) -> None:
-    """Write a run's result to the file and to the README."""
+    """Write the result of a run to the file and to the page."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     kept.setdefault(airflow, {})[python] = run
     KEPT.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
-    README.write_text(_TABLE.sub(lambda _: table(kept), README.read_text()))
+    PAGE.write_text(_TABLE.sub(lambda _: table(kept), PAGE.read_text()))
 
 
 def table(kept: dict[str, Any]) -> str:
