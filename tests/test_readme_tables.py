@@ -9,12 +9,12 @@ import re
 import pytest
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
 from airflow_provider_segmind.operators.segmind import (
     SegmindBatchOperator,
     SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
+    SegmindRunModelOperator,
 )
 from airflow_provider_segmind.protocol.events import ERRORS
 from airflow_provider_segmind.protocol.models import MODELS

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +25,6 @@ if TYPE_CHECKING:
 
 #: The part of the bar that is filled at most before the request completes: Segmind reports no progress.
 _MAX_SHARE = 0.95
-#: Seconds between two lines of a wait if stderr is not a terminal.
-REPORT_INTERVAL = 60.0
 
 
 class _ExpectedTimeBar(BarColumn):
@@ -52,7 +46,6 @@ def wait(hook: SegmindHook, watch: Watch) -> Result:
     :raises SegmindError: the request failed, is not known, or took too long.
     """
     model, limit = MODELS.get(watch.model), watch.deadline - watch.submitted_at
-    status = "submitted"
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -61,51 +54,18 @@ def wait(hook: SegmindHook, watch: Watch) -> Result:
         TextColumn(f"of {limit:.0f} s at most", markup=False),
     )
     with Progress(*columns, console=ERR, transient=True, disable=not ERR.is_terminal) as progress:
-        bar = progress.add_task(status, total=model.expected_seconds if model else None)
+        bar = progress.add_task("submitted", total=model.expected_seconds if model else None)
 
-        def show(state: RequestState) -> None:
-            nonlocal status
-            status = state.lower()
-            progress.update(bar, description=status)
+        def show(state: RequestState, seconds: float) -> None:
+            progress.update(bar, description=state.lower())
             if not ERR.is_terminal:
-                report(status, to=ERR)
+                report(f"{state.lower()}, {seconds:.0f} s of {limit:.0f} s", to=ERR)
 
-        def line() -> str:
-            return f"{status}, {time.time() - watch.submitted_at:.0f} s of {limit:.0f} s"
-
-        with _repeated(line, every=None if ERR.is_terminal else REPORT_INTERVAL):
-            event = read_event(
-                wait_for_request(hook, replace(watch, on_state=show)).payload(), request_id=watch.request_id
-            )
+        event = wait_for_request(hook, replace(watch, on_progress=show))
+    event = read_event(event.payload(), request_id=watch.request_id)
     if isinstance(event, CompletedEvent):
         return event.result
     return hook.get_result(event.request_id, model=watch.model)
-
-
-@contextmanager
-def _repeated(line: Callable[[], str], *, every: float | None) -> Iterator[None]:
-    """
-    Report a line again and again while the body runs.
-
-    :param line: returns the line.
-    :param every: seconds between two lines; None for no lines.
-    """
-    if every is None:
-        yield
-        return
-    ended = threading.Event()
-
-    def repeat() -> None:
-        while not ended.wait(every):
-            report(line(), to=ERR)
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def uri_of(path: str) -> str:

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
@@ -28,7 +29,7 @@ from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.jitter import spread
 from airflow_provider_segmind.lineage import TaskLineage, task_lineage
 from airflow_provider_segmind.polling.drivers import wait_for_request, with_learned_durations
-from airflow_provider_segmind.polling.loop import Watch
+from airflow_provider_segmind.polling.loop import PROGRESS, Watch
 from airflow_provider_segmind.protocol.events import Event, TimeoutEvent, read_any_event
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
 from airflow_provider_segmind.protocol.redaction import redacted
@@ -254,7 +255,7 @@ class RequestTask:
             expected_duration=wait.expected_duration,
             queue_timeout=wait.queue_timeout,
             inline=prepared.body.get("base64") is True,
-            on_state=self._log_state,
+            on_progress=partial(self._log_progress, deadline - found.submitted_at),
         )
 
     def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
@@ -303,8 +304,8 @@ class RequestTask:
     def _shown_parameters(self) -> dict[str, Any]:
         return dict(redacted(_body_of(self._arguments)))
 
-    def _log_state(self, state: RequestState) -> None:
-        log.info("Segmind request %s (%s) is %s", self.request_id, self._arguments.model, state)
+    def _log_progress(self, limit: float, state: RequestState, seconds: float) -> None:
+        log.info(PROGRESS, self.request_id, self._arguments.model, state, seconds, limit)
 
 
 def lineage_of(arguments: RequestArguments, value: Mapping[str, Any]) -> TaskLineage:

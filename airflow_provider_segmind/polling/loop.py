@@ -54,6 +54,12 @@ class Pause:
     deadline: float
 
 
+#: The log line of a task that waits: request id, model, state, seconds since the submit, and their limit.
+PROGRESS = "Segmind request %s (%s) is %s, %.0f s of %.0f s"
+#: Seconds between two reports of the progress of a request whose state does not change.
+PROGRESS_INTERVAL = 60.0
+_OPEN = (RequestState.QUEUED, RequestState.PROCESSING)
+
 Step = Pause | calls.Call[Any]
 
 
@@ -94,6 +100,23 @@ class Refusals:
         return seconds < self.timeout
 
 
+@dataclass
+class _Progress:
+    """When the progress of a request is reported."""
+
+    watch: Watch
+    state: RequestState | None = None
+    reported_at: float = 0.0
+
+    def update(self, state: RequestState, now: float) -> None:
+        """Report a new state, and the same one again after a minute; the end is reported by the event."""
+        is_new = state is not self.state
+        self.state = state
+        if state in _OPEN and (is_new or now - self.reported_at >= PROGRESS_INTERVAL):
+            self.reported_at = now
+            self.watch.on_progress(state, now - self.watch.submitted_at)
+
+
 @dataclass(frozen=True)
 class Watch:
     """
@@ -110,7 +133,8 @@ class Watch:
     :param not_before: earliest time of the first poll (epoch seconds; default 0).
     :param poll_error_timeout: seconds for which polls may be refused (default 60), see :class:`Refusals`.
     :param inline: the output was requested inside the body (base64), so the loop does not fetch it (default False).
-    :param on_state: called with each new state of the request.
+    :param on_progress: called with the state and the seconds since the submit: when the state changes, and every minute
+        while it does not. Not called for the end, which the event reports.
     :param durations: what this process has learned of the model; a completed request adds its own duration.
     """
 
@@ -124,7 +148,7 @@ class Watch:
     not_before: float = 0.0
     poll_error_timeout: float = 60.0
     inline: bool = False
-    on_state: Callable[[RequestState], None] = field(default=lambda state: None, repr=False)
+    on_progress: Callable[[RequestState, float], None] = field(default=lambda state, seconds: None, repr=False)
     durations: Durations = field(default_factory=Durations, repr=False, compare=False)
 
     def schedule(self, now: float) -> PollSchedule:
@@ -152,6 +176,7 @@ class Watch:
         """
         state: RequestState | None = None
         trouble, failures, refusals = None, 0, Refusals(self.poll_error_timeout)
+        progress = _Progress(self)
         now = clock()
         pause = max(self.first_poll(now), self.not_before - now)
         while True:
@@ -161,9 +186,7 @@ class Watch:
             now = clock()
             try:
                 status = yield calls.get_status(self.request_id)
-                if status.state is not state:
-                    state = status.state
-                    self.on_state(state)
+                progress.update(state := status.state, clock())
                 if state is RequestState.FAILED:
                     return FailedEvent(request_id=self.request_id, error=status.failure().to_dict())
                 if state is RequestState.COMPLETED and self.inline:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from airflow_provider_segmind import __version__
-from airflow_provider_segmind.cli import progress
 from airflow_provider_segmind.cli.arguments import commands
 from airflow_provider_segmind.cli.parameters import parameters_of
+from airflow_provider_segmind.polling import loop
 from airflow_provider_segmind.protocol.models import MODELS
 from tests.airflow_versions import needs_provider_commands
 from tests.cli.terminal import ROOT, airflow, call, environment
@@ -161,7 +161,7 @@ def test_the_announced_path_has_no_placeholder(run, here, typed, output):
 
 @pytest.mark.segmind_emulator(latency=1.5)
 def test_a_long_wait_is_reported(run, monkeypatch):
-    monkeypatch.setattr(progress, "REPORT_INTERVAL", 0.4)  # seconds, not a minute
+    monkeypatch.setattr(loop, "PROGRESS_INTERVAL", 0.4)  # seconds, not a minute
     done = run("run", "esrgan", "cat.jpg", "--timeout", "60")
     assert done.code == 0, done.err
     assert re.search(r"^(queued|processing), \d s of 60 s$", done.err, re.M)

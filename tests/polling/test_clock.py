@@ -148,7 +148,7 @@ def test_a_wait_uses_the_steady_clock(airflow_db, segmind_emulator, monkeypatch)
     segmind_emulator.faults.add("submit", "stuck")
     real, step = time.time, 0.0
 
-    def set_back(state):
+    def set_back(state, seconds):
         nonlocal step
         step = -TWO_HOURS
 
@@ -156,7 +156,7 @@ def test_a_wait_uses_the_steady_clock(airflow_db, segmind_emulator, monkeypatch)
         request_id = hook.submit("echo-model", {"prompt": "x"}).request_id
         monkeypatch.setattr(clocks, "time", SimpleNamespace(time=lambda: real() + step, monotonic=time.monotonic))
         now, began = real(), time.monotonic()
-        event = wait_for_request(hook, Watch(request_id, "echo-model", now, now + 1.5, 0.25, on_state=set_back))
+        event = wait_for_request(hook, Watch(request_id, "echo-model", now, now + 1.5, 0.25, on_progress=set_back))
     assert step
     assert event.kind == "timeout"
     assert time.monotonic() - began < 30

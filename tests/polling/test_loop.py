@@ -31,7 +31,12 @@ class Driver:
     def __init__(self, script, *, timeout=600.0, started=NOW, now=NOW, **watch):
         self.now, self.script, self.pauses, self.calls, self.states = now, list(script), [], [], []
         self.watch = Watch(
-            ID, watch.pop("model", "esrgan"), started, started + timeout, on_state=self.states.append, **watch
+            ID,
+            watch.pop("model", "esrgan"),
+            started,
+            started + timeout,
+            on_progress=lambda state, seconds: self.states.append(state),
+            **watch,
         )
 
     def run(self):
@@ -65,7 +70,7 @@ def test_queued_processing_completed():
     assert payload["kind"] == "completed"
     assert payload["result"]["output"].startswith("https://")
     assert driver.calls == ["get_status", "get_status", "get_status", "get_result"]
-    assert driver.states == ["QUEUED", "PROCESSING", "COMPLETED"]
+    assert driver.states == ["QUEUED", "PROCESSING"]
 
 
 def test_a_base64_output_is_left_to_the_task():
