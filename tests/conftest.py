@@ -68,8 +68,8 @@ def photos() -> Path:
 @pytest.fixture
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look after a quarter of a second: the emulator is done at once, and knows nothing of the models' real pace."""
-    from airflow_provider_segmind.protocol.models import MODELS
     from airflow_provider_segmind.polling import schedule
+    from airflow_provider_segmind.protocol.models import MODELS
 
     monkeypatch.setattr(schedule, "_FIRST", schedule.SHORTEST)
     for parameters in MODELS.values():

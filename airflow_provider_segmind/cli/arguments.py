@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from airflow_provider_segmind.cli.parameters import options
 from airflow_provider_segmind.emulator import __main__ as emulator
+from airflow_provider_segmind.protocol.models import MODELS
 
 #: ``ArgumentParser.add_argument``, or what makes an ``Arg`` of Airflow's.
 Add = Callable[..., Any]
@@ -75,7 +76,7 @@ def _models(add: Add) -> None:
 
 
 def _run(add: Add) -> None:
-    add("model", metavar="MODEL", help="slug: esrgan, nomos-upscaler, bria-increase-resolution, or any other")
+    add("model", metavar="MODEL", help=f"slug: {', '.join(MODELS)}, or any other")
     add("picture", metavar="PICTURE", nargs="?", help="a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg")
     for slug, parameter in options().values():
         add(parameter.flag, **parameter.option(slug))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,18 +89,3 @@ def options() -> dict[str, tuple[str, Parameter]]:
         for parameter in parameters_of(model)
         if parameter.default is not None
     }
-
-
-def format_for(slug: str, extension: str) -> Mapping[str, str]:
-    """
-    Return the parameter that makes a model write the format that a file's ending names, if it has one.
-
-    :param slug: the model.
-    :param ending: of the file, without a dot, in lower case.
-    """
-    wanted = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(extension, (extension,))
-    for parameter in parameters_of(MODELS[slug]) if slug in MODELS else ():
-        for value in wanted:
-            if value in parameter.choices:
-                return {parameter.name: value}
-    return {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.cli.console import ERR, hook_for, report, whose
 from airflow_provider_segmind.cli.main import UsageError
-from airflow_provider_segmind.cli.parameters import format_for, options
+from airflow_provider_segmind.cli.parameters import options
 from airflow_provider_segmind.cli.progress import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import (
     SegmindError,
@@ -21,9 +21,9 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestFailedError,
 )
 from airflow_provider_segmind.polling.loop import Watch
-from airflow_provider_segmind.protocol.content_types import data_uri
-from airflow_provider_segmind.protocol.models import MODELS, check_slug, request_body
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.data_uris import data_uri
+from airflow_provider_segmind.protocol.models import MODELS, check_slug, format_for, request_body
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
 from airflow_provider_segmind.storage.paths import object_path, probe
@@ -159,7 +159,7 @@ def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
             near = difflib.get_close_matches(model, MODELS, 1) if model not in MODELS else []
             hint = f" (did you mean {near[0]}?)" if near else "; parameters of other models go by -p NAME=VALUE"
             raise UsageError(f"{parameter.flag} is a parameter of {slug}, not of {model}{hint}")
-    wanted = format_for(model, Path(args.output).suffix[1:].lower()) if args.output else {}
+    wanted = format_for(model, Path(args.output).suffix.lower()) if args.output else {}
     return {**wanted, **dict(args.parameters), **given}
 
 

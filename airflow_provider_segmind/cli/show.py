@@ -11,7 +11,7 @@ from rich.table import Table
 from airflow_provider_segmind.cli.console import OUT, hook_for, report, whose
 from airflow_provider_segmind.cli.main import UsageError
 from airflow_provider_segmind.cli.parameters import parameters_of
-from airflow_provider_segmind.protocol.models import MODEL_PAGE, MODELS
+from airflow_provider_segmind.protocol.models import MODELS, model_page
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def models(args: argparse.Namespace) -> None:
     OUT.print(table)
     for slug, model in MODELS.items():
         pace = f", {model.expected_seconds:g} s a request" if model.expected_seconds else ""
-        report(f"{slug}: {model.title}, {MODEL_PAGE.format(slug=slug)}{pace}")
+        report(f"{slug}: {model.title}, {model_page(slug)}{pace}")
     report(f"Any other model runs by its slug: {args.program} run SLUG -p name=value -o FILE")
 
 

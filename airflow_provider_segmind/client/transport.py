@@ -12,7 +12,9 @@ import httpx
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.protocol.calls import Call
-from airflow_provider_segmind.protocol.settings import ConnectionSettings, is_loopback, origin
+from airflow_provider_segmind.protocol.hosts import is_loopback
+from airflow_provider_segmind.protocol.settings import ConnectionSettings
+from airflow_provider_segmind.protocol.urls import origin
 
 USER_AGENT = f"airflow-provider-segmind/{__version__}"
 HEADERS = {"user-agent": USER_AGENT, "accept": "application/json, */*;q=0.5"}

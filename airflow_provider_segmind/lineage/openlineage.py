@@ -14,8 +14,8 @@ from airflow.providers.common.compat.openlineage.facet import (
 from airflow.providers.openlineage.extractors import OperatorLineage
 from attrs import define
 
-from airflow_provider_segmind.lineage.addresses import bare, dataset_name
 from airflow_provider_segmind.lineage.task_lineage import TaskLineage
+from airflow_provider_segmind.protocol.urls import canonical_uri, dataset_name
 
 #: So many inputs or outputs are named one by one; of more, the folders. Airflow's hook lineage stops there, too.
 MOST = 100
@@ -82,7 +82,7 @@ def lineage_of(made: TaskLineage) -> OperatorLineage[Any, Any]:
 
 def _named(uris: list[str]) -> list[str]:
     """Return the URIs, or the folders in which they lie where they are too many."""
-    found = list(dict.fromkeys(bare(uri) for uri in uris))
+    found = list(dict.fromkeys(canonical_uri(uri) for uri in uris))
     if len(found) > MOST:
         found = list(dict.fromkeys(uri.rpartition("/")[0] + "/" for uri in found))[:MOST]
     return found
@@ -95,7 +95,7 @@ def _outputs(made: TaskLineage) -> list[OutputDataset]:
         ]
     sizes: dict[str, list[int]] = {}
     for found in made.images:
-        sizes.setdefault(bare(found["uri"]).rpartition("/")[0] + "/", []).append(found["bytes"])
+        sizes.setdefault(canonical_uri(found["uri"]).rpartition("/")[0] + "/", []).append(found["bytes"])
     return [
         OutputDataset(*dataset_name(folder), outputFacets={"outputStatistics": _statistics(*found)})
         for folder, found in sizes.items()

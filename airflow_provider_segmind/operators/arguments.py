@@ -26,9 +26,10 @@ from airflow_provider_segmind.operators.common import (
     serves_previews,
     takes_our_retry_policy,
 )
-from airflow_provider_segmind.protocol.models import check_known, decode_base64, request_body
+from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.models import check_known, request_body
 from airflow_provider_segmind.protocol.redaction import redacted
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.retry_policy import SegmindRetryPolicy
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import check_placeholders, placeholders

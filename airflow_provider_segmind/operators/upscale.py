@@ -11,7 +11,7 @@ from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Prepared, Transport, submitted_before
 from airflow_provider_segmind.operators.common import check_numbers, check_uris
 from airflow_provider_segmind.operators.run_model import SegmindRunModelOperator
-from airflow_provider_segmind.protocol.content_types import data_uri
+from airflow_provider_segmind.protocol.data_uris import data_uri
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.models import (
     BriaIncreaseResolutionParameters,

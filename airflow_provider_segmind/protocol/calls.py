@@ -22,6 +22,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol.models import check_slug
 from airflow_provider_segmind.protocol.responses import Response, error_for, number, text_of
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.wire import (
     REQUEST_ID,
     Credits,
@@ -32,7 +33,6 @@ from airflow_provider_segmind.protocol.wire import (
     Result,
     SubmittedRequest,
     SyncResult,
-    is_url,
     read_history,
     read_metrics,
     read_result,

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_segmind.protocol.identity import KEY_LENGTH, canonical
+from airflow_provider_segmind.protocol.identity import KEY_LENGTH, canonical_parameters
 from airflow_provider_segmind.protocol.wire import HistoryRow, Metrics, OutputFile, RequestState, Result
 
 #: Seconds by which two clocks may differ where no ``Date`` header has told the difference.
@@ -181,7 +181,7 @@ def _created_or_0(row: HistoryRow) -> float:
 
 def key_of_inputs(parameters: Mapping[str, Any], *, upload: bool = False) -> str:
     """Return what identifies inputs, as the wire may change them: a number that came back as text is the same."""
-    plain = {"image from": "upload" if upload else "body", **_plain(canonical(parameters))}
+    plain = {"image from": "upload" if upload else "body", **_plain(canonical_parameters(parameters))}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 

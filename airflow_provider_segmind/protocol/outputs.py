@@ -10,8 +10,9 @@ from typing import Any
 
 from airflow_provider_segmind.exceptions import SegmindMissingOutputError
 from airflow_provider_segmind.protocol.content_types import HEAD, content_type, type_of_name
-from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.wire import Result, is_url
+from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.urls import is_url
+from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.protocol.workflow_outputs import free_name, read_named
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")  # for a file's name

@@ -11,7 +11,7 @@ import json
 import re
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -21,14 +21,14 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestFailedError,
     SegmindUnknownStatusError,
 )
-from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.responses import number, parse_json, text_of, timestamp
 from airflow_provider_segmind.protocol.status import failed_class
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.workflow_outputs import read_named, without_long
 
 #: A request id goes into a URL's path, so it must be a plain word. Segmind's are UUIDs.
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_SPACE = re.compile(r"\s")
 _DEFAULT_TYPE = "application/octet-stream"
 
 Number = Annotated[float | None, BeforeValidator(number)]
@@ -191,17 +191,6 @@ def _absolute(base_url: str, path: str | None) -> str | None:
     except ValueError:
         return None
     return url if is_url(url) else None
-
-
-def is_url(value: Any) -> bool:
-    """Tell whether this is an absolute http(s) URL."""
-    if not isinstance(value, str) or len(value) > 8192 or _SPACE.search(value):
-        return False
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
 
 
 def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:

@@ -20,7 +20,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindOutputError,
     SegmindStorageError,
 )
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_imposter
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_not_announced
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.outputs import OutputFile, output_files
 from airflow_provider_segmind.storage.limits import MAX_BYTES
@@ -172,7 +172,7 @@ def _inspect(
     if not is_image(head):
         if must_be_image:
             raise SegmindOutputError(f"it is no picture: {claimed or 'no content type'}, beginning with {head[:16]!r}")
-        if is_imposter(head, announced := source.announced or claimed):
+        if is_not_announced(head, announced := source.announced or claimed):
             raise SegmindOutputError(f"it is no {announced}: {claimed}, beginning with {head[:60]!r}")
         return content_type(head) or claimed or "application/octet-stream", (None, None)
     try:

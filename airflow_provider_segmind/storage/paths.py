@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.compat import attach_filesystem, connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError, SegmindStorageError
+from airflow_provider_segmind.protocol.urls import canonical_scheme
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 #: Said of what goes wrong in a store before anything was submitted.
 NOT_SENT = "Nothing was sent yet; check the storage and its connection."
-_EXTRAS = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "gcs": "gcs"}
-#: Schemes of the same store.
-_SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
+#: Scheme -> extra of this package that installs its provider.
+_EXTRAS = {"s3": "s3", "gs": "gcs"}
 #: What a store says where trying again would not help.
 _REFUSALS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
@@ -50,7 +50,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     except AirflowNotFoundException as error:
         raise SegmindConfigError(f"{uri!r:.200}: {error}", next_step="Add the connection of the storage.") from error
     except (ValueError, ImportError, NotImplementedError) as error:
-        extra = _EXTRAS.get(scheme)
+        extra = _EXTRAS.get(canonical_scheme(scheme))
         hint = f'pip install "airflow-provider-segmind[{extra}]"' if extra else "install the provider for this scheme"
         raise SegmindConfigError(f"{scheme}:// cannot be used here: {error}", next_step=f"Try: {hint}") from error
     return path
@@ -111,7 +111,7 @@ def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
 
 
 def _identity(path: ObjectStoragePath) -> tuple[str, str, str]:
-    scheme = _SCHEMES.get(path.protocol, path.protocol)
+    scheme = canonical_scheme(path.protocol)
     host = str(
         getattr(path.fs, "endpoint_url", None) or (getattr(path.fs, "client_kwargs", None) or {}).get("endpoint_url")
     )

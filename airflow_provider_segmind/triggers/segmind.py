@@ -16,7 +16,7 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.polling.drivers import steady_clock
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
-from airflow_provider_segmind.protocol.models import MODEL_PAGE
+from airflow_provider_segmind.protocol.models import model_page
 from airflow_provider_segmind.protocol.wire import RequestState, Result
 
 #: Where Airflow looks for what a task returned; importing the name would load the models and SQLAlchemy.
@@ -217,5 +217,5 @@ class SegmindRequestTrigger(BaseTrigger):
             "Its result can be fetched by its id for one hour from the submit.",
             self.request_id,
             self.model,
-            MODEL_PAGE.format(slug=self.model),
+            model_page(self.model),
         )

@@ -309,5 +309,5 @@ def test_a_timestamp_that_cannot_be_read_is_not_a_reset(stamp):
 
 
 def test_redirects_are_refused():
-    with pytest.raises(SegmindMalformedResponseError, match="the key is not sent there"):
+    with pytest.raises(SegmindMalformedResponseError, match="the API key is not sent there"):
         calls.get_credits().parse(response(302, b"", location="https://elsewhere.example/"))

@@ -171,22 +171,22 @@ def test_every_row_goes_to_one_want_that_it_can_be_and_no_want_goes_without(soug
     assert len(chosen) == best
 
 
-# --- what a later row proves ----------------------------------------------------------------------------------------
+# --- what a later row shows ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("skew", "at", "proven"),
+    ("skew", "at", "absent"),
     [
         (0.0, ABSENCE_MARGIN + 1, True),
         (0.0, ABSENCE_MARGIN - 1, False),  # the POST leaves within some seconds, and takes its time
         (-15.0, ABSENCE_MARGIN - 14, True),
         (15.0, ABSENCE_MARGIN + 14, False),
-        (None, 3600.0, False),  # without the clocks' difference nothing is proven
+        (None, 3600.0, False),  # if the clocks' difference is unknown, nothing shows absence
     ],
 )
-def test_a_later_row_shows_that_a_submit_was_never_accepted(skew, at, verified):
+def test_a_later_row_shows_that_a_submit_was_never_accepted(skew, at, absent):
     rows = [row(at=at, parameters={"prompt": "of somebody else"})]
-    assert shows_absence(Sought(BODY, NOW, skew=skew), rows) is verified
+    assert shows_absence(Sought(BODY, NOW, skew=skew), rows) is absent
     assert ABSENCE_MARGIN > POST_WITHIN
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindForbiddenHostError
 from airflow_provider_segmind.protocol.calls import Service
-from airflow_provider_segmind.protocol.hosts import check_addresses, check_name, next_hop
-from airflow_provider_segmind.protocol.settings import connection_settings, is_public
+from airflow_provider_segmind.protocol.hosts import check_addresses, check_name, is_public, next_hop
+from airflow_provider_segmind.protocol.settings import connection_settings
 
 KEY = "SG_0123456789abcdef"
 

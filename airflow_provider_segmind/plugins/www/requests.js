@@ -1,13 +1,9 @@
 // What a task instance says about its request: which model, how it stands, what went in and came out.
 
 import { isObject, list, number, webUrl } from "./common.js";
+// The slug by the operator's name, generated from the table of models. A subclass is recognized by its result.
+import { MODEL_OF } from "./models.js";
 
-/** Operators by the name that Airflow keeps; a subclass is known by what it hands on. */
-const MODEL_OF = {
-  SegmindEsrganOperator: "esrgan",
-  SegmindNomosUpscalerOperator: "nomos-upscaler",
-  SegmindBriaIncreaseResolutionOperator: "bria-increase-resolution",
-};
 const OTHERS = ["SegmindRunModelOperator", "SegmindRunWorkflowOperator", "SegmindBatchOperator", "SegmindRequestSensor",
   "SegmindToObjectStorageOperator", "@task.segmind"];
 /** The same as Airflow's API filters them: by the class. */
