@@ -177,7 +177,7 @@ def test_a_redirect_into_a_private_network_is_refused(location):
 
 def test_a_name_that_leads_home_is_refused(segmind_emulator):
     """This machine's own name does not say where it leads: only its addresses do."""
-    with pytest.raises(SegmindForbiddenHostError, match="leads to"):
+    with pytest.raises(SegmindForbiddenHostError, match="resolves to"):
         fetch(settings_for(segmind_emulator.url), f"https://{socket.gethostname()}:1/a.png")
 
 

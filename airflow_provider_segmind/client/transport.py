@@ -81,10 +81,10 @@ def timeout(settings: ConnectionSettings) -> httpx.Timeout:
     return httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout)
 
 
-def unresponded(call: Call[Any], error: Exception) -> SegmindError:
-    """Return our error for a request that got no answer."""
+def unresponded(call: Call[Any], error: Exception, settings: ConnectionSettings) -> SegmindError:
+    """Return our error for a call that got no response. Only httpx's errors show that nothing was sent."""
     sent = not isinstance(error, (*_NOT_SENT, httpx.InvalidURL))
-    return call.unresponded(reason(error), sent=sent)
+    return call.unresponded(reason(error), address=settings.base_url(call.service), sent=sent)
 
 
 def reason(error: Exception) -> str:

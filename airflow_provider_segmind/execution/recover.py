@@ -174,6 +174,21 @@ def recalled(segmind: Segmind, gone: SegmindRequestExpiredError, *, model: str) 
     ) from gone
 
 
+def fetch_result(segmind: Segmind, request_id: str, model: str) -> Result:
+    """
+    Return the result of a completed request: by its record, or by the request history if the record has expired.
+
+    :param segmind: Segmind, for the model and a key.
+    :param request_id: the request.
+    :param model: slug of its model, for the result.
+    :raises SegmindError: as :func:`recalled`.
+    """
+    try:
+        return segmind.result(request_id)
+    except SegmindRequestExpiredError as error:
+        return recalled(segmind, error, model=model)
+
+
 def still_on_its_way(gone: SegmindRequestExpiredError, next_step: str = _ASKED_AGAIN) -> SegmindRequestExpiredError:
     """Return the error for a request whose record is gone, and which the history still calls pending."""
     return SegmindRequestExpiredError(

@@ -124,9 +124,11 @@ class SegmindHook(BaseHook):
     def _environment_values(self) -> dict[str, Any]:
         key = os.environ.get(ENVIRONMENT_KEY, "")
         if not key:
+            missing = f"there is no {self._where}, and " if self.segmind_conn_id else ""
             raise SegmindConfigError(
-                f"there is no {self._where}, and {ENVIRONMENT_KEY} is not set",
-                next_step="Add a connection of type segmind with the API key as its password.",
+                f"{missing}{ENVIRONMENT_KEY} is not set",
+                next_step="Add a connection: airflow connections add "
+                f"{self.segmind_conn_id or self.default_conn_name} --conn-type segmind --conn-password YOUR_API_KEY",
             )
         if self.segmind_conn_id is not None:
             self.log.info("No %s: using the key in %s", self._where, ENVIRONMENT_KEY)
@@ -137,7 +139,9 @@ class SegmindHook(BaseHook):
             self.log.warning("%s has unknown extras: %s (known: %s)", self._where, unknown, sorted(EXTRAS))
         known = {name: value for name, value in values.items() if name not in unknown}
         if not known.get("api_key"):
-            raise SegmindConfigError(f"{self._where} has no password: it takes the API key")
+            raise SegmindConfigError(
+                f"{self._where} has no password", next_step="Set its password to the API key of your Segmind account."
+            )
         return connection_settings(known, where=self._where)
 
     def get_conn(self) -> SegmindClient:

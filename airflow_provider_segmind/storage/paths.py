@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 NOT_SENT = "Nothing was sent yet; check the storage and its connection."
 #: Scheme -> extra of this package that installs its provider.
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
-#: What a store says where trying again would not help.
-_REFUSALS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+#: Errors of a storage that a retry does not change, besides FileNotFoundError.
+_REFUSALS = (NotADirectoryError, IsADirectoryError, PermissionError)
+_CHECK_PATH = "Nothing was sent and nothing was billed. Check the path, and that every worker may use it."
 
 
 def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
@@ -99,10 +101,22 @@ def refused_early(what: str, path: ObjectStoragePath) -> Iterator[None]:
         yield
     except (SegmindConfigError, SegmindStorageError):
         raise
+    except FileNotFoundError as error:
+        raise SegmindConfigError(f"{what} {path}{_host_of(path)}: {_missing(what)}", next_step=_CHECK_PATH) from error
     except _REFUSALS as error:
-        raise SegmindConfigError(f"{what} {path}: {type(error).__name__}: {error}") from error
+        reason = error.strerror or str(error) or type(error).__name__
+        raise SegmindConfigError(f"{what} {path}{_host_of(path)}: {reason}", next_step=_CHECK_PATH) from error
     except Exception as error:
         raise SegmindStorageError(f"{what} {path}: {type(error).__name__}: {error}", next_step=NOT_SENT) from error
+
+
+def _missing(what: str) -> str:
+    return "its folder or bucket does not exist" if what == "destination" else "it does not exist"
+
+
+def _host_of(path: ObjectStoragePath) -> str:
+    """Return the name of this machine for a message about a local path: another worker may have other files."""
+    return f" on host {socket.gethostname()}" if canonical_scheme(path.protocol) == "file" else ""
 
 
 def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:

@@ -94,7 +94,10 @@ def test_a_connection_goes_before_the_environment(connection, monkeypatch, mode)
 @both
 @pytest.mark.parametrize("conn_id", ["segmind_default", None])
 def test_no_key_anywhere_reports_what_to_do(airflow_db, mode, conn_id):
-    with pytest.raises(SegmindConfigError, match="SEGMIND_API_KEY is not set.*Add a connection of type segmind"):
+    with pytest.raises(
+        SegmindConfigError,
+        match="SEGMIND_API_KEY is not set.*airflow connections add segmind_default --conn-type segmind",
+    ):
         read(SegmindHook(conn_id), mode)
 
 
@@ -235,7 +238,7 @@ def test_test_connection_with_a_bad_key(connection, segmind_emulator):
     works, reported = connection(host=segmind_emulator.url, password="not-a-key").test_connection()
     assert not works
     assert "refused the API key" in reported
-    assert "password of the connection" in reported
+    assert "connection's password" in reported
 
 
 def test_test_connection_with_a_bad_host(connection):

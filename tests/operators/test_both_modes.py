@@ -81,7 +81,7 @@ CASES = {
     ),
     "no credits": Case(emulator={"credits": 0.0}, state="failed", reports=("Not enough Segmind credits",), billed=0),
     "not allowed": Case(
-        faults=[("submit", "status:403", None)], state="failed", reports=("may not do that",), billed=0
+        faults=[("submit", "status:403", None)], state="failed", reports=("no permission for this call",), billed=0
     ),
     "retired": Case(faults=[("submit", "status:410", None)], state="failed", reports=("retired",), billed=0),
     "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", reports=("CUDA error",), billed=0),
@@ -97,7 +97,7 @@ CASES = {
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        reports=("The answer to a submit was lost", "the request history did not answer", "esrgan at 20"),
+        reports=("The response to a submit was lost", "the request history did not answer", "esrgan at 20"),
         tries=2,  # the next try searches again
     ),
     "not a picture": Case(faults=[("output", "html", None)], state="failed", reports=("cannot be",)),

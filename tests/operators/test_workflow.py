@@ -102,7 +102,7 @@ def test_a_lost_response_that_the_history_does_not_show_asks_a_person(airflow_db
     run = run_workflow(deferrable, inputs={"prompt": "x"}, lost_submit_wait=0.0)
     assert run.state == "failed"
     assert run.task("flow").try_number == 2  # the next try searches again
-    assert "The answer to a submit was lost" in run.log
+    assert "The response to a submit was lost" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
 
 

@@ -68,10 +68,10 @@ def test_money_rule():
     for cls in ERRORS.values():
         assert submit.may_replay(cls("")) is (cls in allowed), cls
         assert poll.may_replay(cls("")) is cls.default_retryable, cls
-    assert isinstance(submit.unresponded("read time-out", sent=True), SegmindUnknownOutcomeError)
-    assert isinstance(submit.unresponded("refused", sent=False), SegmindConnectionError)
-    assert isinstance(poll.unresponded("read time-out", sent=True), SegmindConnectionError)
-    assert not submit.may_replay(submit.unresponded("", sent=True))
+    assert isinstance(submit.unresponded("read time-out", address="https://g", sent=True), SegmindUnknownOutcomeError)
+    assert isinstance(submit.unresponded("refused", address="https://g", sent=False), SegmindConnectionError)
+    assert isinstance(poll.unresponded("read time-out", address="https://g", sent=True), SegmindConnectionError)
+    assert not submit.may_replay(submit.unresponded("", address="https://g", sent=True))
 
 
 def test_submit():
@@ -86,7 +86,7 @@ def test_a_submit_without_a_request_id_reports_so_and_is_not_sent_again(body):
         call.parse(response(200, body))
     assert not caught.value.retryable
     assert not call.may_replay(caught.value)
-    assert "second bill" in str(caught.value)
+    assert "billed again" in str(caught.value)
 
 
 def test_status():

@@ -121,7 +121,7 @@ def test_what_nobody_knows_fails_for_good(airflow_db, segmind_emulator, mode):
     run = wait_for("00000000-0000-4000-8000-000000000000", mode)
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
-    assert "Segmind does not know this request (any more)" in run.log
+    assert "Segmind has no record of this request" in run.log
     assert "the request history does not know its output either" in run.log
     assert run.log.count("does not know its output either") >= 3, "a new id is not known everywhere at once"
 

@@ -163,7 +163,7 @@ def test_a_failure_in_the_errors_own_words(poll: Look, task: str) -> None:
     for part in (
         "The request ran and failed",
         "unexpected end of data",
-        "What to do: Failed work is not charged.",
+        "What to do: A failed request is not billed.",
         "Request id",
     ):
         assert part in reported
