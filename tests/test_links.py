@@ -78,8 +78,8 @@ def test_only_addresses_are_links():
     assert SegmindModelLink().get_link(SimpleNamespace(), ti_key=ODD) == ""
 
 
-def test_links_are_reported_apart_by_their_class():
-    """As an operator does that has nothing to show yet."""
+def test_links_are_distinguished_by_their_class():
+    """As in an operator that has no output yet."""
     assert SegmindTabLink() in BEFORE_THE_OUTPUT
     assert SegmindOutputLink() not in BEFORE_THE_OUTPUT
 

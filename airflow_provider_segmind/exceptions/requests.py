@@ -47,7 +47,8 @@ class SegmindOutputError(SegmindError):
     what = "The output cannot be stored"
     advice = (
         "The request was billed and Segmind keeps its output for a while: inspect it by its request id. "
-        "To submit again, which is billed again, set durable=False and clear the task; in a batch, remove its line from the manifest."
+        "To submit again, which is billed again, set durable=False and clear the task; in a batch, remove its line "
+        "from the manifest."
     )
 
 

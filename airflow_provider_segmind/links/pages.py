@@ -75,7 +75,7 @@ class SegmindTabLink(_LinkIntoAirflow):
 class SegmindPageLink(_LinkIntoAirflow):
     """The same as a full page, also for users who may not see plugins' tabs (FAB's Viewer and User)."""
 
-    name = "Before and after, as a page"
+    name = "Before and after (full page)"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the page's address within Airflow; empty on Airflow 2, which does not serve such pages."""

@@ -2,7 +2,7 @@
 Links on a task instance to pages outside Airflow: the model's page, the output, and the stored object.
 
 Airflow 3 writes them when a task ends, defers or fails. The web server of Airflow 2 computes them, so links that need
-the result are there once the task has ended. There is no link to a request: Segmind documents no page for one. The
+the result are there once the task has ended. No link leads to a request: Segmind documents no page for one. The
 request id is in the XCom and in the log.
 """
 
@@ -42,7 +42,7 @@ class SegmindModelLink(BaseOperatorLink):
 class SegmindOutputLink(BaseOperatorLink):
     """The output at Segmind, for as long as Segmind keeps it; empty until there is one."""
 
-    name = "Upscaled picture"
+    name = "Output at Segmind"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the output."""

@@ -134,7 +134,7 @@ def _announces_failed(call: Call[Any], response: Response) -> bool:
 
 
 def _path_id(request_id: str) -> str:
-    """Return the id for a path. No address is taken from a response, so the key is sent only to the connection's hosts."""
+    """Return the id, validated for a path. No address comes from a response: the key goes to our hosts only."""
     if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
         raise SegmindConfigError(
             f"{str(request_id)[:60]!r} is not a Segmind request id: use the id from a task's log or XCom"

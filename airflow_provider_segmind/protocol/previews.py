@@ -1,9 +1,9 @@
 """
-Previews as data: what a small picture beside a stored object is called, how XCom refers to it, and how it is known.
+Previews as data: the name of the small image beside a stored object, its reference in XCom, and its verification.
 
-Pure. Who reads a preview (the API server) gets its address from an XCom, and any task may push any XCom. So the
-address alone proves nothing: the reference names the content by its SHA-256, and the content names the DAG that it
-was made in. Neither needs a secret; docs/security.md says what that proves and what it does not.
+Pure. The API server reads a preview from an address in an XCom, and any task may push any XCom. So the address alone
+is not trusted: the reference names the content by its SHA-256, and the content names the DAG that it was made in.
+Neither needs a secret; docs/security.md states what this protects against.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 class Reference(BaseModel):
     """
-    One preview, as it stands in XCom and in the sidecar: ``stored[n]["preview"]["before" or "after"]``.
+    One preview, as XCom and the sidecar refer to it: ``stored[n]["preview"]["before" or "after"]``.
 
-    :param uri: where it lies: beside the object, under the object's name and an ending of its own.
+    :param uri: its address: beside the object, with the object's name and another extension.
     :param width: pixels.
     :param height: pixels.
     :param bytes: its size.
@@ -53,12 +53,12 @@ def name_of(name: str, which: Which) -> str:
 
 
 def is_preview(name: str) -> bool:
-    """Tell whether a name is that of a preview: it is no picture to be upscaled."""
+    """Return whether a name is that of a preview, which is not an input to upscale."""
     return name.endswith(tuple(_EXTENSIONS.values()))
 
 
 def moved(previews: Any, uri: str) -> dict[str, Any] | None:
-    """Return the references of an object that is reached by this URI now; None where there are none."""
+    """Return the references of an object's previews for the object's present URI; None if there are none."""
     if not isinstance(previews, Mapping):
         return None
     return {
@@ -69,11 +69,11 @@ def moved(previews: Any, uri: str) -> dict[str, Any] | None:
 
 def reference_in(value: Any, n: int, which: Which) -> Reference | None:
     """
-    Return the preview that a task's XCom refers to; None where there is none, or where it is not one of ours.
+    Return the preview that a task's XCom refers to; None if there is none, or if it is not one of ours.
 
-    :param value: what the task returned.
-    :param n: which of its stored objects, from 0.
-    :param which: the input's preview, or the output's.
+    :param value: the task's return value.
+    :param n: number of the stored object, from 0.
+    :param which: ``before`` for the input's preview, ``after`` for the output's.
     """
     try:
         stored = value["stored"][n]
@@ -86,7 +86,7 @@ def reference_in(value: Any, n: int, which: Which) -> Reference | None:
 
 
 def marker(dag_id: str) -> bytes:
-    """Return what a preview says of itself, as the XMP packet in its file: who made it, and in which DAG."""
+    """Return the XMP packet in a preview's file, which names this package and the DAG that it was made in."""
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:segmind="urn:airflow-provider-segmind:preview:1" '
@@ -96,9 +96,9 @@ def marker(dag_id: str) -> bytes:
 
 def is_genuine(content: bytes, reference: Reference, dag_id: str) -> bool:
     """
-    Tell whether this is the very file that the reference names, a small WebP picture, and made in this DAG.
+    Return whether this is exactly the file that the reference names, a small WebP image, and made in this DAG.
 
-    Only the container is read, never the pixels: a picture that was made to break a decoder is not decoded here.
+    Only the container is read, never the pixels: an image that was made to break a decoder is not decoded here.
     """
     if len(content) != reference.bytes or hashlib.sha256(content).hexdigest() != reference.sha256:
         return False
@@ -116,7 +116,7 @@ def is_genuine(content: bytes, reference: Reference, dag_id: str) -> bool:
 
 
 def _chunks(content: bytes) -> dict[bytes, bytes] | None:
-    """Return the chunks of a WebP file by their names; None for anything else, and for one byte too many."""
+    """Return the chunks of a WebP file by their names; None for anything else, also with one byte too many."""
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or int.from_bytes(content[4:8], "little") != len(content) - 8:
         return None
     found: dict[bytes, bytes] = {}

@@ -311,7 +311,7 @@ def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | N
     tab = f"dags/{dag_id}/runs/{run_id}/tasks/{task_id}{mapped}/plugin/segmind-upscaled"
     return {
         "Before and after": tab if HAS_TABS else None,
-        "Before and after, as a page": f"segmind/view.html?{ids}",
+        "Before and after (full page)": f"segmind/view.html?{ids}",
     }
 
 
@@ -319,7 +319,7 @@ def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | N
 def test_links_while_deferred(site: Site, run: Any) -> None:
     dag = "previews_wait"
     model = {"Segmind model": "https://www.segmind.com/models/bria-increase-resolution"}
-    nothing_yet = {"Upscaled picture": None, "Stored object": None}
+    nothing_yet = {"Output at Segmind": None, "Stored object": None}
     for task, index in (("mapped", 0), ("mapped", 1), ("single", -1)):
         # Written one by one, a moment after the state.
         site.airflow.wait("the last link", lambda at=(task, index): links(site, dag, *at)["Segmind model"], seconds=60)
@@ -334,7 +334,7 @@ def test_links_after_success(site: Site, run: Any) -> None:
         assert found == {
             **into_airflow("shown", "mapped", index),
             "Segmind model": MODEL,
-            "Upscaled picture": output,
+            "Output at Segmind": output,
             "Stored object": None,  # a file has no console
         }
     mine = links(site, "shown", "by_mine", -1)
@@ -342,14 +342,14 @@ def test_links_after_success(site: Site, run: Any) -> None:
     stored = links(site, "shown", "to_bucket", -1)
     assert {name: stored[name] for name in into_airflow("shown", "x", -1)} == into_airflow("shown", "to_bucket", -1)
     assert stored["Stored object"] is None  # another store than AWS, by its endpoint
-    assert (stored["Upscaled picture"] or "").startswith(site.airflow.emulator_url)
+    assert (stored["Output at Segmind"] or "").startswith(site.airflow.emulator_url)
 
 
 @pytest.mark.e2e
 def test_links_after_failure(site: Site, run: Any) -> None:
     dag = "previews_fail"
     model = {"Segmind model": "https://www.segmind.com/models/nomos-upscaler"}
-    nothing = {"Upscaled picture": None, "Stored object": None}
+    nothing = {"Output at Segmind": None, "Stored object": None}
     for task, index in (("deferred", -1), ("here", 0)):
         assert links(site, dag, task, index) == {**into_airflow(dag, task, index), **model, **nothing}
 

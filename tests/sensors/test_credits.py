@@ -80,7 +80,7 @@ def test_the_time_is_up(airflow_db, segmind_emulator, mode, soft_fail):
     assert run.states() == {"wait": ["skipped" if soft_fail else "failed"]}
     assert run.task("wait").try_number == 1
     if not soft_fail:
-        assert "the balance is 3 credits after 0.7 s, at_least asks for 50" in run.log
+        assert "the balance is 3 credits after 0.7 s, but at_least requires 50" in run.log
     assert segmind_emulator.stats.credits_reads <= 6
 
 
@@ -153,7 +153,7 @@ def test_check_credits_lets_through(airflow_db, segmind_emulator):
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"credits": 3.0}, "the balance is 3 credits, at_least asks for 99"), ({"balance_record": False}, "is 0 credits")],
+    [({"credits": 3.0}, "the balance is 3 credits, but at_least requires 99"), ({"balance_record": False}, "is 0 credits")],
 )
 def test_check_credits_fails_for_good(airflow_db, segmind_emulator, settings, reports):
     segmind_emulator.reset(**settings)
