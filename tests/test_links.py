@@ -1,4 +1,4 @@
-"""Where links lead, apart from a running Airflow: see tests/plugins/test_preview_route.py for that."""
+"""The addresses of links. In a running Airflow they are tested by tests/plugins/test_preview_route.py."""
 
 from __future__ import annotations
 

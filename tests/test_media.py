@@ -1,4 +1,4 @@
-"""Videos, sounds and other formats are stored like pictures: by what they are; an error page is none of them."""
+"""Videos, audio and other formats are stored like images, by their content; an error page is refused."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_every_extension_is_read_back():
         kind: kind for kind in EXTENSIONS
     }
     assert type_of_name("https://x.y/a.JPEG") == "image/jpeg"
-    assert type_of_name("https://x.y/no-ending") is None
+    assert type_of_name("https://x.y/no-extension") is None
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def _absolute(base_url: str, path: str | None) -> str | None:
 def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:
     """Return a status; raise SegmindUnknownStatusError if it is unknown, SegmindMalformedResponseError if missing."""
     if not isinstance(value, str):
-        raise SegmindMalformedResponseError("it has no status", status=status, request_id=request_id)
+        raise SegmindMalformedResponseError("the response has no status", status=status, request_id=request_id)
     try:
         return RequestState(value.upper())
     except ValueError:
@@ -232,7 +232,7 @@ def read_result(body: dict[str, Any], *, request_id: str, model: str) -> Result:
     inline = output if isinstance(output, str) and output.strip() and not is_url(output) else None
     if not outputs and inline is None:
         shown = "missing" if output is None else f"an unusable {type(output).__name__}"
-        raise SegmindMissingOutputError(f"its output is {shown}", request_id=request_id)
+        raise SegmindMissingOutputError(f"the output is {shown}", request_id=request_id)
     url = None if inline else (output if is_url(output) else outputs[0].url)
     return Result(
         request_id=request_id,

@@ -207,7 +207,7 @@ def test_a_history_without_a_list_did_not_response(connection, mode):
             async with hook:
                 await hook.aget_history()
 
-        with hook, pytest.raises(SegmindMalformedResponseError, match="the history is"):
+        with hook, pytest.raises(SegmindMalformedResponseError, match="the request history is not a list"):
             hook.get_history() if mode == "sync" else asyncio.run(run())
 
 
