@@ -23,7 +23,7 @@ def _image_source(value: str) -> str:
             raise ValueError("the data URI does not hold valid base64")
         return value
     raise ValueError(
-        "must be an http(s) URL or a base64 data URI; for a file or an object in a bucket use input_path instead"
+        "must be an http(s) URL or a base64 data URI; pass a file or an object in a bucket as input_path="
     )
 
 

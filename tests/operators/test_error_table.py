@@ -25,7 +25,7 @@ ROWS = [
     (406, "scale must be 2, 4 or 8", 1, 1, ("Segmind refused the request (HTTP 406)", "scale must be 2, 4 or 8")),
     (410, "Model retired", 1, 1, ("has retired this model (HTTP 410)", "successor")),
     (422, "bad body", 1, 1, ("Segmind refused the request (HTTP 422)", "bad body")),
-    (500, "boom", 2, 6, ("internal error (HTTP 500)", "suspect that parameter")),
+    (500, "boom", 2, 6, ("internal error (HTTP 500)", "check the parameters")),
     (502, "<html>Bad Gateway</html>", 2, 6, ("gateway is unavailable (HTTP 502)", "retry later")),
     (503, "busy", 2, 6, ("gateway is unavailable (HTTP 503)", "retry later")),
     (504, "late", 2, 6, ("gateway is unavailable (HTTP 504)", "retry later")),
