@@ -22,9 +22,7 @@ def _image_source(value: str) -> str:
         if decode_base64(value) is None:
             raise ValueError("the data URI does not hold valid base64")
         return value
-    raise ValueError(
-        "must be an http(s) URL or a base64 data URI; pass a file or an object in a bucket as input_path="
-    )
+    raise ValueError("must be an http(s) URL or a base64 data URI; pass a file or an object in a bucket as input_path=")
 
 
 def _image_source_or_base64(value: str) -> str:
