@@ -1,4 +1,4 @@
-"""SegmindRetryPolicy: the error tree decides whether Airflow tries a task again, and when (Airflow 3.3)."""
+"""SegmindRetryPolicy: the error decides whether and when Airflow retries a task (Airflow 3.3)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 class SegmindRetryPolicy(RetryPolicy):
     """
-    Retry what may pass, when it may pass; fail at once what cannot succeed on a retry.
+    Retry errors that may be temporary; fail the task at once for the others.
 
-    A permanent error fails with its reason. A rate limit is retried at its reset. Missing credits and spend limits
-    fail, or are retried after ``wait_for_credits``. Everything else that may pass (gateway, server, time-out,
-    storage) is retried with the task's own delay; errors that are not ours are left to the task. The number of
-    retries stays the task's. The upscaling operators use it when the author of the DAG sets no policy; compose it
-    with others by ``ChainRetryPolicy``. Before Airflow 3.3 it has no effect: there permanent errors fail a task at
-    once, missing credits too, and all others are left to its ``retries`` and their delay.
+    A permanent error fails the task with its message. A rate limit is retried at its reset. Missing credits and spend
+    limits fail the task, or are retried after ``wait_for_credits``. Other temporary errors (gateway, server, timeout,
+    storage) are retried with the task's own delay. Errors of other packages get the task's default. The number of
+    retries is always the task's own.
 
-    :param wait_for_credits: how long to wait for a top-up before a retry; default: fail.
+    The upscaling operators use this policy if the author of the DAG sets none; combine it with others by
+    ``ChainRetryPolicy``. Before Airflow 3.3 it has no effect: permanent errors and missing credits fail a task at once,
+    and all other errors follow its ``retries`` and their delay.
+
+    :param wait_for_credits: time until a retry after missing credits (default: fail instead).
     """
 
     def __init__(self, wait_for_credits: timedelta | None = None) -> None:
@@ -41,7 +43,7 @@ class SegmindRetryPolicy(RetryPolicy):
         max_tries: int,
         context: Context | None = None,
     ) -> RetryDecision:
-        """Decide about one failure."""
+        """Return the decision about one failure."""
         error = exception if isinstance(exception, SegmindError) else exception.__cause__
         if not isinstance(error, SegmindError):
             return RetryDecision.default()
@@ -61,7 +63,7 @@ class SegmindRetryPolicy(RetryPolicy):
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> SegmindRetryPolicy:
-        """Rebuild what :meth:`serialize` wrote."""
+        """Return the policy that :meth:`serialize` wrote."""
         wait = data.get("wait_for_credits")
         return cls(None if wait is None else timedelta(seconds=wait))
 

@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 from airflow_provider_segmind.exceptions import SegmindError, SegmindRequestError, SegmindResponseError
 from airflow_provider_segmind.get_provider_info import get_provider_info
 from airflow_provider_segmind.protocol.events import ERRORS
-from airflow_provider_segmind.protocol.models import MODEL_PAGE, MODELS
+from airflow_provider_segmind.protocol.models import MODELS, model_page
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 #: Branches of the error tree that are never raised themselves.
@@ -48,7 +48,7 @@ def models() -> str:
     """Return the table of the models' parameters."""
     rows = []
     for slug, model in MODELS.items():
-        first = f"[`{slug}`]({MODEL_PAGE.format(slug=slug)})"
+        first = f"[`{slug}`]({model_page(slug)})"
         for name, field in model.model_fields.items():
             default = "required" if field.is_required() else f"`{str(field.default).lower()}`"
             rows.append((first, f"`{name}`", default, allowed(field, takes_base64=model.takes_base64)))

@@ -178,7 +178,7 @@ def test_a_redirect_into_a_private_network_is_refused(location):
 
 def test_a_name_of_this_machine_is_refused(segmind_emulator):
     """Only the addresses of the machine's own name show that it is local."""
-    with pytest.raises(SegmindForbiddenHostError, match="leads to"):
+    with pytest.raises(SegmindForbiddenHostError, match="resolves to"):
         fetch(settings_for(segmind_emulator.url), f"https://{socket.gethostname()}:1/a.png")
 
 

@@ -1,4 +1,4 @@
-"""The error tree: whole, readable, and the same after a journey through JSON or pickle."""
+"""The error tree: complete, readable, and unchanged after JSON or pickle."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from airflow_provider_segmind.protocol.events import ERRORS, error_from_dict
 
 @pytest.mark.parametrize("cls", ERRORS.values(), ids=ERRORS.keys())
 def test_every_error_survives_json_and_pickle(cls):
-    error = cls("the words", status=418, request_id="r-1", next_step="Do this.", retryable=True)
+    error = cls("the message", status=418, request_id="r-1", next_step="Do this.", retryable=True)
     for copy in (error_from_dict(json.loads(json.dumps(error.to_dict()))), pickle.loads(pickle.dumps(error))):
         assert type(copy) is cls
-        assert (copy.detail, copy.status, copy.request_id) == ("the words", 418, "r-1")
+        assert (copy.detail, copy.status, copy.request_id) == ("the message", 418, "r-1")
         assert (copy.next_step, copy.retryable) == ("Do this.", True)
         assert str(copy) == str(error)
 
 
 @pytest.mark.parametrize("cls", ERRORS.values(), ids=ERRORS.keys())
-def test_every_message_has_the_vendors_words_the_request_and_the_next_step(cls):
-    text = str(cls("vendor words", status=499, request_id="r-7"))
-    assert "vendor words" in text
+def test_every_message_has_the_vendors_message_the_request_and_the_next_step(cls):
+    text = str(cls("vendor message", status=499, request_id="r-7"))
+    assert "vendor message" in text
     assert "r-7" in text
     assert "HTTP 499" in text
     assert cls.advice in text
@@ -49,7 +49,7 @@ def test_a_long_detail_is_cut_in_the_message_but_kept():
     assert len(error.detail) == 5000
 
 
-def test_a_rate_limit_knows_how_long_to_wait():
+def test_a_rate_limit_has_the_seconds_to_wait():
     reset = datetime(2026, 8, 1, 10, 1, tzinfo=UTC)
     assert SegmindRateLimitedError(reset_at=reset).wait_seconds(reset.timestamp() - 20) == 20
     assert SegmindRateLimitedError(reset_at=reset).wait_seconds(reset.timestamp() + 20) == 0

@@ -1,4 +1,4 @@
-"""Where links lead, apart from a running Airflow: see tests/plugins/test_preview_route.py for that."""
+"""The addresses of links. In a running Airflow they are tested by tests/plugins/test_preview_route.py."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def test_only_addresses_are_links():
     assert SegmindModelLink().get_link(SimpleNamespace(), ti_key=ODD) == ""
 
 
-def test_links_are_reported_apart_by_their_class():
-    """As an operator does that has nothing to show yet."""
+def test_links_are_distinguished_by_their_class():
+    """As in an operator that has no output yet."""
     assert SegmindTabLink() in BEFORE_THE_OUTPUT
     assert SegmindOutputLink() not in BEFORE_THE_OUTPUT
 

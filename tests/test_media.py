@@ -1,4 +1,4 @@
-"""Videos, sounds and other formats are stored like pictures: by what they are; an error page is none of them."""
+"""Videos, audio and other formats are stored like images, by their content; an error page is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 
 from airflow_provider_segmind.exceptions import SegmindOutputError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_imposter, type_of_name
+from airflow_provider_segmind.protocol.content_types import (
+    EXTENSIONS,
+    HEAD,
+    content_type,
+    is_not_announced,
+    type_of_name,
+)
 from airflow_provider_segmind.protocol.wire import OutputFile, Result
 from airflow_provider_segmind.storage import store_result
 
@@ -65,7 +71,7 @@ def test_first_bytes(name):
     content, kind = SAMPLES[name]
     assert content_type(content[:HEAD]) == kind
     assert EXTENSIONS[kind]
-    assert not is_imposter(content, kind)
+    assert not is_not_announced(content, kind)
 
 
 @pytest.mark.parametrize("text", [b"BMW is a car", b"plain words", b"", b"RIFF", b"....moo"])
@@ -78,7 +84,7 @@ def test_every_extension_is_read_back():
         kind: kind for kind in EXTENSIONS
     }
     assert type_of_name("https://x.y/a.JPEG") == "image/jpeg"
-    assert type_of_name("https://x.y/no-ending") is None
+    assert type_of_name("https://x.y/no-extension") is None
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ def decide(error, policy=None):
 
 @pytest.mark.parametrize("cls", ERRORS.values(), ids=ERRORS.keys())
 def test_every_error_has_its_decision(cls):
-    decision = decide(cls("vendor words", request_id="r-1"))
+    decision = decide(cls("vendor message", request_id="r-1"))
     assert decision.action is (RetryAction.RETRY if cls.default_retryable else RetryAction.FAIL)
-    assert "vendor words" in decision.reason
+    assert "vendor message" in decision.reason
     assert decision.retry_delay is None
 
 

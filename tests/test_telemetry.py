@@ -220,7 +220,7 @@ def test_what_goes_wrong(statsd, exporter, segmind_emulator, quick_polls, quick_
     if request_id:
         assert lines(run) == [(request_id, outcome)]
     else:
-        assert run.log.count("Segmind request without an id (esrgan) lost: The answer to a submit was lost") == 1
+        assert run.log.count("Segmind request without an id (esrgan) lost: The response to a submit was lost") == 1
     metrics = statsd.read()
     assert counted(metrics) == {("esrgan", outcome): 1}
     assert len(metrics) == 1

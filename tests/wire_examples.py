@@ -1,4 +1,4 @@
-"""The example answers under tests/wire, as the client's :class:`Answer`."""
+"""The example responses under tests/wire, as :class:`Response`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def wire_body(name: str) -> Any:
 
 
 def wire_response(name: str, **headers: str) -> Response:
-    """Return an example as an answer, with more headers if given."""
+    """Return an example as a response, with more headers if given."""
     example = json.loads((WIRE / f"{name}.json").read_text())
     body = example["body"]
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
@@ -25,6 +25,6 @@ def wire_response(name: str, **headers: str) -> Response:
 
 
 def response(status: int, body: Any = None, **headers: str) -> Response:
-    """Build an answer of your own; bytes are taken as they are."""
+    """Return a response with any status and body; bytes are not encoded."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)

@@ -11,9 +11,6 @@ from typing import Any
 
 from airflow_provider_segmind.protocol.models import MODELS, ModelParameters
 
-#: Names of one format: as an extension, and as a value of a model's parameter.
-_JPEG = ("jpg", "jpeg")
-
 
 @dataclass(frozen=True)
 class Parameter:
@@ -118,32 +115,3 @@ def options() -> dict[str, tuple[str, Parameter]]:
         for parameter in parameters_of(model)
         if parameter.default is not None
     }
-
-
-def _format_parameter(slug: str) -> Parameter | None:
-    return next((one for one in parameters_of(MODELS[slug]) if one.is_format), None) if slug in MODELS else None
-
-
-def format_for(slug: str, extension: str) -> dict[str, str]:
-    """
-    Return the parameter that makes a model write the format of a file's extension; empty if the model has none.
-
-    :param slug: the model.
-    :param extension: of the file, without a dot, in lower case.
-    """
-    parameter = _format_parameter(slug)
-    names = (extension, *_JPEG) if extension in _JPEG else (extension,)  # a model may know only one name of JPEG
-    value = next((name for name in names if parameter and name in parameter.choices), None)
-    return {parameter.name: value} if parameter and value else {}
-
-
-def extension_of(slug: str, parameters: dict[str, Any]) -> str | None:
-    """
-    Return the extension of the output (without a dot), or None if the parameters do not determine it.
-
-    :param slug: the model.
-    :param parameters: all its parameters.
-    """
-    parameter = _format_parameter(slug)
-    value = parameters.get(parameter.name) if parameter else None
-    return _JPEG[0] if value in _JPEG else value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.cli.console import ERR, account_of, open_hook, report
 from airflow_provider_segmind.cli.main import UsageError
-from airflow_provider_segmind.cli.parameters import extension_of, format_for, options
+from airflow_provider_segmind.cli.parameters import options
 from airflow_provider_segmind.cli.progress import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import (
     SegmindError,
@@ -23,9 +23,9 @@ from airflow_provider_segmind.exceptions import (
     SegmindUnknownModelError,
 )
 from airflow_provider_segmind.polling.loop import Watch
-from airflow_provider_segmind.protocol.content_types import data_uri
-from airflow_provider_segmind.protocol.models import MODELS, check_slug, request_body
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.data_uris import data_uri
+from airflow_provider_segmind.protocol.models import MODELS, check_slug, format_for, request_body, requested_extension
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
 from airflow_provider_segmind.storage.paths import object_path, probe
@@ -71,10 +71,10 @@ class Plan:
     def output(self) -> str:
         """Where the output will be stored, as text; what only Segmind decides is in capitals."""
         uri = self.destination + ("{stem}.{ext}" if self.destination.endswith("/") else "")
-        extension = extension_of(self.model, self.parameters)
+        extension = (requested_extension(self.parameters) or "")[1:]
         names = {"stem": self.stem, "model": self.model, "request_id": "REQUEST-ID", "ext": extension or "EXTENSION"}
         text = fill(uri, names).removeprefix("file://")
-        unknown = "{ext}" in uri and extension is None
+        unknown = "{ext}" in uri and not extension
         return f"{text} (EXTENSION: the format of the output, for example png)" if unknown else text
 
     def lines(self) -> Iterator[str]:
@@ -221,7 +221,7 @@ def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
             near = _near(model)
             hint = f" (did you mean {near}?)" if near else "; give parameters of other models with -p NAME=VALUE"
             raise UsageError(f"{parameter.flag} is a parameter of {slug}, not of {model}{hint}")
-    wanted = format_for(model, Path(args.output).suffix[1:].lower()) if args.output else {}
+    wanted = format_for(model, Path(args.output).suffix.lower()) if args.output else {}
     return {**wanted, **dict(args.parameters), **given}
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from airflow_provider_segmind.cli.console import OUT, account_of, open_hook, report, report_json
 from airflow_provider_segmind.cli.main import UsageError
 from airflow_provider_segmind.cli.parameters import parameters_of
-from airflow_provider_segmind.protocol.models import MODEL_PAGE, MODELS
+from airflow_provider_segmind.protocol.models import MODELS, model_page
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +54,7 @@ def models(args: argparse.Namespace) -> None:
     OUT.print(table)
     for slug, model in MODELS.items():
         duration = f", about {model.expected_seconds:g} s a request" if model.expected_seconds else ""
-        report(f"{slug}: {model.title}, {MODEL_PAGE.format(slug=slug)}{duration}")
+        report(f"{slug}: {model.title}, {model_page(slug)}{duration}")
     report(f"Any other model runs by its slug: {args.program} run SLUG -p name=value -o FILE")
 
 
@@ -63,7 +63,7 @@ def _model(slug: str) -> dict[str, Any]:
     return {
         "model": slug,
         "title": model.title,
-        "page": MODEL_PAGE.format(slug=slug),
+        "page": model_page(slug),
         "expected_seconds": model.expected_seconds,
         "parameters": [parameter.to_dict() for parameter in parameters_of(model)],
     }

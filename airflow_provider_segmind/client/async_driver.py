@@ -15,7 +15,6 @@ from airflow_provider_segmind.client.driver import Driver
 from airflow_provider_segmind.client.transport import (
     HEADERS,
     client_options,
-    reason,
     ssl_context,
     trusts_env,
     unresponded,
@@ -82,7 +81,7 @@ class AsyncSegmindClient(Driver):
             async with self._free.request(**request, proxy=self.settings.proxy, allow_redirects=False) as response:
                 return self._response(response.status, response.raw_headers, await response.read(), began=began)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise call.unresponded(reason(error), sent=True) from error
+            raise unresponded(call, error, self.settings) from error
 
     async def _send_paid(self, call: Call[Any]) -> Response:
         if self._paid is None:
@@ -91,7 +90,7 @@ class AsyncSegmindClient(Driver):
         try:
             response = await self._paid.request(**self._request(call))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unresponded(call, error) from error
+            raise unresponded(call, error, self.settings) from error
         return self._response(response.status_code, response.headers.raw, response.content, began=began)
 
     def _session(self) -> aiohttp.ClientSession:

@@ -114,7 +114,7 @@ class SegmindClient(Driver):
         try:
             response = self._http.request(**self._request(call))
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise unresponded(call, error) from error
+            raise unresponded(call, error, self.settings) from error
         return call.parse(self._response(response.status_code, response.headers.raw, response.content, began=began))
 
     def connect(self) -> None:
@@ -131,7 +131,7 @@ class SegmindClient(Driver):
         try:
             response = self._http.head(self.settings.gateway)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise SegmindConnectionError(f"connect: {reason(error)}") from error
+            raise SegmindConnectionError(f"connect to {self.settings.gateway}: {reason(error)}") from error
         self._response(response.status_code, response.headers.raw, b"", began=began)
 
     def download(

@@ -12,7 +12,9 @@ import httpx
 from airflow_provider_segmind import __version__
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.protocol.calls import Call
-from airflow_provider_segmind.protocol.settings import ConnectionSettings, is_loopback, origin
+from airflow_provider_segmind.protocol.hosts import is_loopback
+from airflow_provider_segmind.protocol.settings import ConnectionSettings
+from airflow_provider_segmind.protocol.urls import origin
 
 USER_AGENT = f"airflow-provider-segmind/{__version__}"
 HEADERS = {"user-agent": USER_AGENT, "accept": "application/json, */*;q=0.5"}
@@ -84,10 +86,10 @@ def timeout(settings: ConnectionSettings) -> httpx.Timeout:
     return httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout)
 
 
-def unresponded(call: Call[Any], error: Exception) -> SegmindError:
-    """Return our error for a call without a response."""
+def unresponded(call: Call[Any], error: Exception, settings: ConnectionSettings) -> SegmindError:
+    """Return our error for a call that got no response. Only httpx's errors show that nothing was sent."""
     sent = not isinstance(error, (*_NOT_SENT, httpx.InvalidURL))
-    return call.unresponded(reason(error), sent=sent)
+    return call.unresponded(reason(error), address=settings.base_url(call.service), sent=sent)
 
 
 def reason(error: Exception) -> str:

@@ -1,41 +1,41 @@
 """
-Every error of this package. Which HTTP status becomes which class: ``protocol/status.py``.
+Every error of this package. ``protocol/status.py`` maps each HTTP status to its class.
 
 ::
 
     SegmindError
-    ├── SegmindConfigError            connection or argument is wrong; nothing was sent
-    ├── SegmindConnectionError        no answer, and for a submit: certainly not accepted
-    ├── SegmindUnknownOutcomeError        a submit left, its answer did not arrive: it may be billed
-    ├── SegmindResponseError            the gateway answered, and the answer is an error
-    │   ├── SegmindInvalidRequestError        400, 405, 406 on a parameter, 422 on a submit
+    ├── SegmindConfigError                    the connection or an argument is wrong; nothing was sent
+    ├── SegmindConnectionError                no response; a submit was certainly not accepted
+    ├── SegmindUnknownOutcomeError            a submit was sent and its response was lost: it may be billed
+    ├── SegmindResponseError                  the gateway responded with an error
+    │   ├── SegmindInvalidRequestError        400, 405, 406 about a parameter, 422 on a submit
     │   ├── SegmindContentTypeError           406 / 415 "Invalid content type"
     │   ├── SegmindAuthError                  401
     │   ├── SegmindPermissionError            403
     │   ├── SegmindUnknownModelError          404 on a submit
-    │   ├── SegmindNotFoundError              404 on anything else
+    │   ├── SegmindNotFoundError              404 on any other call
     │   ├── SegmindRetiredModelError          410
     │   ├── SegmindInsufficientCreditsError   402, 406
-    │   │   └── SegmindSpendLimitError        406 that names a spend limit
-    │   ├── SegmindRateLimitedError           429, knows when to come back
+    │   │   └── SegmindSpendLimitError        406 about a spend limit
+    │   ├── SegmindRateLimitedError           429; has the time of the reset
     │   ├── SegmindServerError                500
     │   ├── SegmindGatewayError               502, 503, 504 and any other 5xx
-    │   └── SegmindMalformedResponseError       an answer that cannot be read as what was asked for
-    │       ├── SegmindUnknownStatusError     a status this version does not know
+    │   └── SegmindMalformedResponseError     the response cannot be read as a response to the call
+    │       ├── SegmindUnknownStatusError     a status that this version does not know
     │       └── SegmindMissingOutputError     COMPLETED without a usable output
-    ├── SegmindRequestError           about one request that was accepted
-    │   ├── SegmindRequestExpiredError        unknown, or past the hour that Segmind keeps it
-    │   ├── SegmindRequestFailedError         FAILED; not charged
+    ├── SegmindRequestError                   about one accepted request
+    │   ├── SegmindRequestExpiredError        unknown, or older than the hour for which Segmind keeps it
+    │   ├── SegmindRequestFailedError         FAILED; not billed
     │   │   └── SegmindContentBlockedError    FAILED because of its content
-    │   └── SegmindTimeoutError               not finished within our own deadline
-    ├── SegmindOutputError            the output is not what it should be (no picture, too small, too large)
-    │   ├── SegmindForbiddenHostError         an output's address that a worker must not read
-    │   └── SegmindDownloadError              the download broke, however often it was tried
-    ├── SegmindStorageError           the output could not be written to its destination
-    ├── SegmindBatchError             more of a batch failed than is allowed
-    └── SegmindEventError             a trigger's event that this version cannot read
+    │   └── SegmindTimeoutError               not finished before our deadline
+    ├── SegmindOutputError                    the output is not valid (not an image, too small, too large)
+    │   ├── SegmindForbiddenHostError         a worker must not read from the output's address
+    │   └── SegmindDownloadError              the download failed at every attempt
+    ├── SegmindStorageError                   a storage could not be read or written
+    ├── SegmindBatchError                     more requests of a batch failed than allowed
+    └── SegmindEventError                     this version cannot read a trigger's event
 
-``retryable`` answers one question: would the same call, made again later, have a chance?
+``retryable`` is True if the same call may succeed later.
 """
 
 from __future__ import annotations

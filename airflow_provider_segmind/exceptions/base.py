@@ -1,25 +1,25 @@
-"""What all errors have in common, and those of a call that got no answer."""
+"""The base of all errors, and the errors of a call that got no response."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-_SHOWN_DETAIL = 500  # characters of the vendor's words that fit in a message
+_SHOWN_DETAIL = 500  # characters of the detail in a message
 
 
 class SegmindError(Exception):
     """
     Base of all errors of this package.
 
-    :param detail: the vendor's own words, or ours where Segmind said nothing.
-    :param status: HTTP status of the answer, if there was one.
-    :param request_id: the Segmind request it is about, if one is known.
-    :param next_step: what to do about it; each class has a default.
-    :param retryable: overrides the class's answer to "has the same call a chance later?".
+    :param detail: the vendor's message, or ours if there is none.
+    :param status: HTTP status of the response, if there was one.
+    :param request_id: the Segmind request that the error is about, if known.
+    :param next_step: what the user can do (default: the class's ``advice``).
+    :param retryable: True if the same call may succeed later (default: the class's ``default_retryable``).
     """
 
-    what: ClassVar[str] = "Segmind call failed"
-    advice: ClassVar[str] = "See the detail above."
+    what: ClassVar[str] = "The call to Segmind failed"
+    advice: ClassVar[str] = "Check the task's log for the cause."
     default_retryable: ClassVar[bool] = False
 
     def __init__(
@@ -52,7 +52,7 @@ class SegmindError(Exception):
         return f"{text} {self.next_step}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the error as JSON, to travel in a trigger's event."""
+        """Return the error as JSON, for a trigger's event."""
         return {
             "type": type(self).__name__,
             "detail": self.detail[:4000],
@@ -64,25 +64,25 @@ class SegmindError(Exception):
 
 
 class SegmindConfigError(SegmindError, ValueError):
-    """The connection, an argument or an input picture is wrong; nothing was sent."""
+    """The connection, an argument or an input image is wrong; nothing was sent."""
 
-    what = "Segmind is not set up right"
-    advice = "Nothing was sent and nothing is billed; correct it and clear the task."
+    what = "Invalid configuration"
+    advice = "Nothing was sent and nothing was billed; correct it and run it again."
 
 
 class SegmindConnectionError(SegmindError):
-    """No answer came. A submit that ends so was certainly not accepted."""
+    """No response arrived. A submit that fails with this error was certainly not accepted."""
 
     what = "Segmind could not be reached"
-    advice = "Check the host of the connection and the way out of this machine; trying again is safe."
+    advice = "Check the connection's host and this machine's network and proxy; a retry is safe."
     default_retryable = True
 
 
 class SegmindUnknownOutcomeError(SegmindError):
-    """A submit left this machine and no readable answer came back: it may run and be billed."""
+    """A submit was sent and no readable response arrived: the request may run and be billed."""
 
-    what = "The answer to a submit was lost"
+    what = "The response to a submit was lost"
     advice = (
-        "Segmind may have accepted it, and has no idempotency key: look for it in the request history "
-        "before clearing the task, because a second submit is a second bill."
+        "Segmind may have accepted and billed the request, and has no idempotency key: search the request history "
+        "before you clear the task, because a second submit is billed again."
     )

@@ -1,4 +1,4 @@
-"""About one request that was accepted, its output, a batch of them, and the event that tells of it."""
+"""Errors of an accepted request, its output and storage, a batch of requests, and a trigger's event."""
 
 from __future__ import annotations
 
@@ -6,84 +6,85 @@ from airflow_provider_segmind.exceptions.base import SegmindError
 
 
 class SegmindRequestError(SegmindError):
-    """About one request that Segmind accepted."""
+    """Base of the errors of one request that Segmind accepted."""
 
 
 class SegmindRequestExpiredError(SegmindRequestError):
-    """The request id is unknown, or older than the hour for which Segmind keeps records (404)."""
+    """Segmind does not know the request id, or no longer keeps its record: it does so for one hour (404)."""
 
-    what = "Segmind does not know this request (any more)"
+    what = "Segmind has no record of this request"
     advice = (
-        "Records live for one hour: take the output from the request history or from storage; "
-        'to submit again, and pay again, clear the task with on_lost_submit="resubmit".'
+        "Segmind keeps records for one hour: take the output from the request history or from storage. "
+        'To submit again, which is billed again, set on_lost_submit="resubmit" and clear the task.'
     )
 
 
 class SegmindRequestFailedError(SegmindRequestError):
-    """The request ran and FAILED (HTTP 422). Failed work is not charged."""
+    """The request ran and FAILED (HTTP 422). A failed request is not billed."""
 
     what = "The request ran and failed"
-    advice = "Failed work is not charged. Change the input or the parameters before trying again."
+    advice = "A failed request is not billed. Change the input or the parameters before the next try."
 
 
 class SegmindContentBlockedError(SegmindRequestFailedError):
-    """FAILED because the content is not allowed; the same picture will be blocked again."""
+    """The request FAILED because its content is not allowed; the same image will be blocked again."""
 
     what = "Segmind blocked the content"
-    advice = "The same picture will be blocked again; it was not charged."
+    advice = "The same image will be blocked again; use another one. The request was not billed."
 
 
 class SegmindTimeoutError(SegmindRequestError):
-    """Not finished within our own deadline. The request goes on: Segmind has no cancel call."""
+    """The request did not finish before our deadline. It still runs: Segmind has no cancel call."""
 
     what = "The request did not finish in time"
-    advice = "It still runs and will be billed if it completes (there is no cancel call); consider a longer timeout."
+    advice = "It still runs and is billed if it completes (Segmind has no cancel call). Allow a longer timeout."
     default_retryable = True
 
 
 class SegmindOutputError(SegmindError):
-    """The output is not what it should be: no image, truncated, too small or too large."""
+    """The output is not valid: not an image, truncated, too small or too large."""
 
     what = "The output cannot be stored"
     advice = (
-        "The request was billed and its output is kept for a while: look at it by its request id. To request it again, "
-        "and pay again, clear the task with durable=False; of a batch, remove its line from the manifest."
+        "The request was billed and Segmind keeps its output for a while: inspect it by its request id. "
+        "To submit again, which is billed again, set durable=False and clear the task; in a batch, remove its line "
+        "from the manifest."
     )
 
 
 class SegmindForbiddenHostError(SegmindOutputError):
-    """An output's address leads where a worker must not read."""
+    """A worker must not read from the output's address."""
 
     what = "The output's address is not allowed"
-    advice = "If the host is yours, name it in the extra output_hosts of the connection."
+    advice = "If you trust the host, add it to the connection's extra output_hosts."
 
 
 class SegmindDownloadError(SegmindOutputError):
-    """The download broke, however often it was tried."""
+    """The download failed at every attempt."""
 
     what = "The output could not be downloaded"
-    advice = "The output outlives the request's record: trying again soon may work."
+    advice = "Segmind keeps outputs longer than the request's record: a retry may succeed."
     default_retryable = True
 
 
 class SegmindStorageError(SegmindError):
-    """The output is whole, but it could not be written where it should lie."""
+    """An input, an output or a folder could not be read or written in its storage."""
 
-    what = "The output could not be written to its destination"
-    advice = "Check the destination and its connection; the output is kept by Segmind for a while."
+    what = "The storage could not be read or written"
+    advice = "Check the path and its connection. Segmind keeps an output for a while, so a retry can still store it."
     default_retryable = True
 
 
 class SegmindEventError(SegmindError):
-    """A trigger's event that this version cannot read (fail closed)."""
+    """This version cannot read a trigger's event; the task fails rather than guess its meaning."""
 
     what = "The trigger's event cannot be read"
-    advice = "Triggerer and workers may run different versions of the provider; clear the task once they agree."
+    advice = "Install the same version of the provider on triggerer and workers, then clear the task."
 
 
 class SegmindBatchError(SegmindError):
-    """More of a batch failed than ``max_failures`` allows; the manifest says which, and why."""
+    """More requests of a batch failed than ``max_failures`` allows; the manifest names each with its reason."""
 
     what = "The batch has failed"
-    advice = "See the manifest; another try, or a clear, does only what is missing."
+    advice = "The manifest names each failure. A retry, or a clear, runs only what is missing."
     default_retryable = True

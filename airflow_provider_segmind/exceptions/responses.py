@@ -1,4 +1,4 @@
-"""The gateway answered, and the answer is an error. Which status is which: ``protocol/status.py``."""
+"""Errors that the gateway responds with. ``protocol/status.py`` maps each HTTP status to its class."""
 
 from __future__ import annotations
 
@@ -7,65 +7,65 @@ from typing import Any
 
 from airflow_provider_segmind.exceptions.base import SegmindError
 
-#: Seconds; limits are per minute, so one that claims to reset later is a mistake, and nobody should sleep on it.
+#: Seconds; limits are per minute, so a later reset is a mistake of the gateway and is ignored.
 _LONGEST_RESET = 3600.0
 
 
 class SegmindResponseError(SegmindError):
-    """The gateway answered, and the answer is an error."""
+    """Base of the errors that the gateway responds with."""
 
 
 class SegmindInvalidRequestError(SegmindResponseError):
-    """The request is malformed, or a parameter's value is refused (400, 405, 406, 422)."""
+    """The request is malformed, or a parameter's value is not allowed (400, 405, 406, 422)."""
 
     what = "Segmind refused the request"
-    advice = "Correct the parameter that it names; the same call will be refused again. Nothing is billed."
+    advice = "Correct the parameter that the message names; a retry is refused again. Nothing was billed."
 
 
 class SegmindContentTypeError(SegmindResponseError):
     """The content type is refused (406, 415)."""
 
     what = "Segmind refused the content type"
-    advice = "Something between here and Segmind changes headers: look at the proxy. Nothing is billed."
+    advice = "Check whether a proxy between this machine and Segmind changes headers. Nothing was billed."
 
 
 class SegmindAuthError(SegmindResponseError):
-    """The API key is missing or bad (401)."""
+    """The API key is missing or invalid (401)."""
 
     what = "Segmind refused the API key"
-    advice = "Put a valid key into the password of the connection; trying again with this one will not help."
+    advice = "Set a valid API key: the connection's password, or SEGMIND_API_KEY if no connection is used."
 
 
 class SegmindPermissionError(SegmindResponseError):
     """The account or team may not call this model (403)."""
 
-    what = "This account may not do that"
+    what = "The API key has no permission for this call"
     advice = "Ask the owner of the Segmind team for access to the model, or use another key."
 
 
 class SegmindUnknownModelError(SegmindResponseError):
-    """No model of this slug (404 on a submit)."""
+    """Segmind has no model with this slug (404 on a submit)."""
 
-    what = "Segmind knows no such model"
+    what = "Segmind does not know this model"
     advice = "Check the slug: it is the last part of the model page's address."
 
 
 class SegmindNotFoundError(SegmindResponseError):
-    """Nothing at this address (404 on a call that names neither a model nor a request)."""
+    """Segmind has nothing at this address (404 on a call that names neither a model nor a request)."""
 
-    what = "Segmind found nothing there"
-    advice = "Check the host of the connection and its extras upload_url and history_url."
+    what = "Segmind does not know this address"
+    advice = "Check the connection's host and its extras upload_url and history_url."
 
 
 class SegmindRetiredModelError(SegmindResponseError):
     """The model is retired (410)."""
 
     what = "Segmind has retired this model"
-    advice = "Choose its successor; trying again will not help."
+    advice = "Choose its successor; a retry fails again."
 
 
 class SegmindInsufficientCreditsError(SegmindResponseError):
-    """Not enough credits (406)."""
+    """The account has not enough credits (402, 406)."""
 
     what = "Not enough Segmind credits"
     advice = "Top up the account, then clear the task. Nothing was billed."
@@ -82,12 +82,12 @@ class SegmindRateLimitedError(SegmindResponseError):
     """
     Too many requests (429).
 
-    :param reset_at: when the window opens again (UTC), if the answer said so.
-    :param retry_after: seconds from the answer until then, if the answer said so.
+    :param reset_at: when the limit is reset (UTC), if the response states it.
+    :param retry_after: seconds from the response until the reset, if the response states it.
     """
 
     what = "Segmind's rate limit is reached"
-    advice = "The same call works after the reset. Nothing was billed."
+    advice = "Retry after the reset. Nothing was billed."
     default_retryable = True
 
     def __init__(
@@ -103,7 +103,7 @@ class SegmindRateLimitedError(SegmindResponseError):
         self.retry_after = retry_after
 
     def wait_seconds(self, now: float) -> float | None:
-        """Return the seconds from ``now`` (epoch seconds) until the reset, or None where it is not known."""
+        """Return the seconds from ``now`` (epoch seconds) until the reset, or None if it is unknown."""
         wait = self.retry_after
         if wait is None and self.reset_at is not None:
             wait = self.reset_at.timestamp() - now
@@ -120,40 +120,40 @@ class SegmindRateLimitedError(SegmindResponseError):
 
 
 class SegmindServerError(SegmindResponseError):
-    """Segmind failed inside (500)."""
+    """Segmind failed internally (500)."""
 
     what = "Segmind had an internal error"
-    advice = "Try again; if a parameter was just changed and it stays, suspect that parameter."
+    advice = "Retry. If it fails again, check the parameters that were changed last."
     default_retryable = True
 
 
 class SegmindGatewayError(SegmindResponseError):
-    """The gateway is in trouble or timed out (502, 503, 504)."""
+    """The gateway is unavailable or timed out (502, 503, 504)."""
 
-    what = "Segmind's gateway is in trouble"
-    advice = "It passes: trying again later works."
+    what = "Segmind's gateway is unavailable"
+    advice = "This is usually temporary: retry later."
     default_retryable = True
 
 
 class SegmindMalformedResponseError(SegmindResponseError):
-    """An answer that cannot be read as what was asked for."""
+    """The response cannot be read as a response to this call."""
 
-    what = "Segmind's answer cannot be read"
-    advice = "If it stays, check that the host of the connection is Segmind's gateway."
+    what = "Segmind's response cannot be read"
+    advice = "If it happens again, check that the connection's host is Segmind's gateway."
     default_retryable = True
 
 
 class SegmindUnknownStatusError(SegmindMalformedResponseError):
-    """A request's status that this version does not know: never taken for success, never polled for ever."""
+    """This version does not know the request's status; it is neither taken for success nor polled for ever."""
 
     what = "Segmind reports a status that this version of the provider does not know"
-    advice = "Look for a newer airflow-provider-segmind; the request itself may still run and be billed."
+    advice = "Install a newer airflow-provider-segmind. The request may still run and be billed."
     default_retryable = False
 
 
 class SegmindMissingOutputError(SegmindMalformedResponseError):
-    """COMPLETED, but without an output that can be used."""
+    """The request is COMPLETED, but has no usable output."""
 
     what = "Segmind reports COMPLETED without a usable output"
-    advice = "Report the request id to Segmind's support; the request may have been billed."
+    advice = "Report the request id to Segmind's support: the request may have been billed."
     default_retryable = False

@@ -15,7 +15,7 @@ from airflow_provider_segmind.execution.environment import Instance
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
-from airflow_provider_segmind.protocol.models import MODELS
+from airflow_provider_segmind.protocol.models import MODELS, requested_extension
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
 from airflow_provider_segmind.storage.paths import (
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 
 #: Stands for what is not known before the output is there.
 _LATER = {"request_id": "request", "ext": "bin"}
-#: Format of the output, as the models' pages name it -> extension.
-_EXTENSIONS = {"jpeg": "jpg", "jpg": "jpg", "png": "png", "webp": "webp"}
-#: What the three upscalers return.
-_UPSCALED = {".jpg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ class Destination:
         :param body: its parameters, which may state the output's format.
         :raises SegmindConfigError: it is, or may become, the same object.
         """
-        for path in self._candidates(self._name(fingerprint), _format(body)):
+        for path in self._candidates(self._name(fingerprint), requested_extension(body)):
             if is_same(path, source):
                 raise SegmindConfigError(
                     f"destination: {path} is the input itself, or may become it",
@@ -148,7 +144,7 @@ class Destination:
         """
         if self.options.on_existing == "overwrite":
             return None
-        for path in self._candidates(self._name(fingerprint), _format(body)):
+        for path in self._candidates(self._name(fingerprint), requested_extension(body)):
             if self.options.on_existing == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     same = "made from the same input with the same parameters"
@@ -169,11 +165,11 @@ class Destination:
         if not self._is_folder and "ext" not in placeholders(self.destination):
             yield self._path()
             return
-        known = self.model not in MODELS
-        possible = [extension[1:] for extension in EXTENSIONS.values() if known or extension in _UPSCALED]
-        for extension in dict.fromkeys([*filter(None, [asked]), *possible, *(["bin"] if known else [])]):
-            path = self._path(ext=extension)
-            yield path / f"{name}.{extension}" if self._is_folder else path
+        model = MODELS.get(self.model)
+        possible = model.output_extensions if model else (*EXTENSIONS.values(), ".bin")
+        for extension in dict.fromkeys([*filter(None, [asked]), *possible]):
+            path = self._path(ext=extension[1:])
+            yield path / f"{name}{extension}" if self._is_folder else path
 
     def probe(self) -> None:
         """Write a few bytes beside the target and delete them: a place that cannot be written costs no request."""
@@ -237,8 +233,3 @@ class Destination:
         if content is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise SegmindOutputError("the input has changed since it was submitted")
         return content
-
-
-def _format(body: Mapping[str, Any]) -> str | None:
-    """Return the extension that parameters ask for, without a dot; None where they ask for none."""
-    return _EXTENSIONS.get(str(body.get("output_format") or body.get("image_format")))

@@ -11,10 +11,9 @@ from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution.arguments import RequestArguments
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Prepared, submitted_before
-from airflow_provider_segmind.protocol.content_types import data_uri
+from airflow_provider_segmind.protocol.data_uris import data_uri, decode_base64
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
-from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.inputs import goes_inside, load_image, read_input
 from airflow_provider_segmind.storage.paths import object_path
 

@@ -14,7 +14,7 @@ from airflow_provider_segmind.lineage import TaskLineage, object_details, urls_i
 from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.redaction import redacted
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.names import stem_of
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.protocol.events import Event, read
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
-from airflow_provider_segmind.protocol.responses import with_masked_signature
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.redaction import with_masked_signatures
+from airflow_provider_segmind.protocol.urls import is_url
 
 #: Seconds of a rate limit's window: Segmind's limits are per minute.
 _WINDOW = 60.0
@@ -44,7 +44,7 @@ def _shown(value: Any) -> Any:
 
 def _short(value: str) -> str:
     if is_url(value):
-        value = with_masked_signature(value)
+        value = with_masked_signatures(value)
     return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} chars)"
 
 

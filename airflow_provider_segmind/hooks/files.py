@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from airflow_provider_segmind.protocol.content_types import data_uri
+from airflow_provider_segmind.protocol.data_uris import data_uri
 
 
 @contextmanager

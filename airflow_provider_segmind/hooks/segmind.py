@@ -117,9 +117,10 @@ class SegmindHook(BaseHook):
     def _environment_values(self) -> dict[str, Any]:
         key = os.environ.get(ENVIRONMENT_KEY, "")
         if not key:
+            missing = f"there is no {self._source}, and " if self.segmind_conn_id else ""
             raise SegmindConfigError(
-                f"there is no {self._source}, and {ENVIRONMENT_KEY} is not set",
-                next_step="Add a connection of type segmind with the API key as its password: airflow connections add "
+                f"{missing}{ENVIRONMENT_KEY} is not set",
+                next_step="Add a connection: airflow connections add "
                 f"{self.segmind_conn_id or self.default_conn_name} --conn-type segmind --conn-password YOUR_API_KEY",
             )
         if self.segmind_conn_id is not None:
@@ -132,7 +133,7 @@ class SegmindHook(BaseHook):
         known = {name: value for name, value in values.items() if name not in unknown}
         if not known.get("api_key"):
             raise SegmindConfigError(
-                f"{self._source} has no password", next_step="Set the password of the connection to the API key."
+                f"{self._source} has no password", next_step="Set its password to the API key of your Segmind account."
             )
         return connection_settings(known, where=self._source)
 

@@ -17,7 +17,8 @@ from airflow.providers.common.compat.sdk import Asset, AssetAlias, AssetAll, Ass
 
 from airflow_provider_segmind.compat import event_extra, hook_lineage_is_read
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.lineage.addresses import asset_uri, bare
+from airflow_provider_segmind.lineage.addresses import asset_uri
+from airflow_provider_segmind.protocol.urls import canonical_uri
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -119,7 +120,7 @@ def report_to_hook_lineage(hook: SegmindHook, lineage: TaskLineage) -> None:
     try:
         for uri in lineage.inputs:
             collector.add_input_asset(context=hook, uri=asset_uri(uri))
-        for uri in [bare(image["uri"]) for image in lineage.images] or lineage.output_urls:
+        for uri in [canonical_uri(image["uri"]) for image in lineage.images] or lineage.output_urls:
             collector.add_output_asset(context=hook, uri=asset_uri(uri))
     except ValueError as error:  # Airflow's own checks of an asset's URI
         log.warning("The hook lineage of this task is incomplete: %s", error)

@@ -14,8 +14,8 @@ from airflow.providers.common.compat.openlineage.facet import (
 from airflow.providers.openlineage.extractors import OperatorLineage
 from attrs import define
 
-from airflow_provider_segmind.lineage.addresses import bare, dataset_name
 from airflow_provider_segmind.lineage.task_lineage import TaskLineage
+from airflow_provider_segmind.protocol.urls import canonical_uri, dataset_name
 
 #: Inputs or outputs beyond this number are named by their folders. Airflow's hook lineage has the same limit.
 MAX_DATASETS = 100
@@ -82,7 +82,7 @@ def operator_lineage(lineage: TaskLineage) -> OperatorLineage[Any, Any]:
 
 def _named(uris: list[str]) -> list[str]:
     """Return the URIs, or their folders if they are more than ``MAX_DATASETS``."""
-    found = list(dict.fromkeys(bare(uri) for uri in uris))
+    found = list(dict.fromkeys(canonical_uri(uri) for uri in uris))
     if len(found) > MAX_DATASETS:
         found = list(dict.fromkeys(uri.rpartition("/")[0] + "/" for uri in found))[:MAX_DATASETS]
     return found
@@ -95,7 +95,7 @@ def _outputs(lineage: TaskLineage) -> list[OutputDataset]:
         ]
     sizes: dict[str, list[int]] = {}
     for found in lineage.images:
-        sizes.setdefault(bare(found["uri"]).rpartition("/")[0] + "/", []).append(found["bytes"])
+        sizes.setdefault(canonical_uri(found["uri"]).rpartition("/")[0] + "/", []).append(found["bytes"])
     return [
         OutputDataset(*dataset_name(folder), outputFacets={"outputStatistics": _statistics(*found)})
         for folder, found in sizes.items()

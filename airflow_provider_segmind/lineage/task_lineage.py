@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_segmind.lineage.addresses import bare, urls_in
+from airflow_provider_segmind.lineage.addresses import urls_in
 from airflow_provider_segmind.protocol.redaction import redacted
+from airflow_provider_segmind.protocol.urls import canonical_uri
 
 #: Details that belong to the object itself, not to its request.
 _OBJECT_FIELDS = ("uri", "bytes", "sha256", "content_type", "width", "height", "name")
@@ -96,7 +97,9 @@ def task_lineage(
     """
     model, request_id = str(value.get("model") or ""), value.get("request_id")
     shown, metrics = redacted(parameters), value.get("metrics") or {}
-    found = list(dict.fromkeys([*(bare(uri) for uri in inputs if uri and "://" in uri[:32]), *urls_in(parameters)]))
+    found = list(
+        dict.fromkeys([*(canonical_uri(uri) for uri in inputs if uri and "://" in uri[:32]), *urls_in(parameters)])
+    )
     images = [
         object_details(item, model, request_id, metrics.get("cost"), found, shown) for item in value.get("stored") or ()
     ]
@@ -108,6 +111,6 @@ def task_lineage(
         metrics=metrics,
         inputs=found,
         images=images,
-        output_urls=[] if images else [bare(url) for url in urls if url],
+        output_urls=[] if images else [canonical_uri(url) for url in urls if url],
         skipped=bool(value.get("skipped")),
     )

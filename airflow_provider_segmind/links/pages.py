@@ -1,10 +1,10 @@
 """
-Links on a task instance into Airflow: to before and after, as a tab and as a page.
+Links on a task instance to pages inside Airflow: before and after, as a tab and as a page.
 
-They follow from the ids of the task instance alone, so no process of a task writes them: from Airflow 3 on our plugin
-has the API server make them, for the operators of this package. A class that a user derives from them is not known
-there; its tasks write these two as they write the others. A page that this Airflow's UI does not have gets no link.
-They have no leading slash, so that they hold below a path in ``[api] base_url``, too.
+They follow from the ids of the task instance alone. From Airflow 3 on, the plugin makes the API server create them for
+the operators of this package, so tasks do not write them. The API server does not know a user's subclass of an
+operator, so its tasks write these two links like the others. A page that this version of Airflow does not have gets no
+link. The links have no leading slash, so that they also work below a path in ``[api] base_url``.
 """
 
 from __future__ import annotations
@@ -22,42 +22,43 @@ from airflow_provider_segmind.airflow_version import HAS_PAGES, HAS_TABS
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
 
-#: As the plugin registers its tab and its page.
+#: The names under which the plugin registers its tab and its page.
 _TAB, _PAGE = "segmind-upscaled", "segmind/view.html"
 _PACKAGE = __name__.partition(".")[0]
-#: The operators that have these links, by module: nothing of them is imported before the API server asks.
+#: The operators that have these links and no model of their own, and their modules.
 _OPERATORS = {
-    "operators.segmind": (
-        "SegmindRunModelOperator",
-        "SegmindRunWorkflowOperator",
-        "SegmindEsrganOperator",
-        "SegmindNomosUpscalerOperator",
-        "SegmindBriaIncreaseResolutionOperator",
-    ),
-    "decorators.segmind": ("_SegmindDecoratedOperator",),
-    "sensors.segmind": ("SegmindRequestSensor",),
-    "transfers.segmind_to_object_storage": ("SegmindToObjectStorageOperator",),
+    "SegmindRunModelOperator": "operators.segmind",
+    "SegmindRunWorkflowOperator": "operators.segmind",
+    "_SegmindDecoratedOperator": "decorators.segmind",
+    "SegmindRequestSensor": "sensors.segmind",
+    "SegmindToObjectStorageOperator": "transfers.segmind_to_object_storage",
 }
 
 
-_NAMES = [(f"{_PACKAGE}.{module}", name) for module, names in _OPERATORS.items() for name in names]
+@cache
+def _operator_names() -> list[tuple[str, str]]:
+    """Return module and name of each operator with these links. Airflow imports this module in every process."""
+    from airflow_provider_segmind.protocol.models import MODELS
+
+    typed = {model.operator: "operators.segmind" for model in MODELS.values()}
+    return [(f"{_PACKAGE}.{module}", name) for name, module in {**_OPERATORS, **typed}.items()]
 
 
 @cache
 def operators_with_pages() -> list[type[BaseOperator]]:
-    """Return the operators of this package that have these links."""
-    return [getattr(import_module(module), name) for module, name in _NAMES]
+    """Return the operators of this package that have these links; imports them."""
+    return [getattr(import_module(module), name) for module, name in _operator_names()]
 
 
 class _LinkIntoAirflow(BaseOperatorLink):
     @property
     def operators(self) -> list[type[BaseOperator]]:  # type: ignore[override]
-        """For whom the plugin has the API server make this link."""
+        """The operators for which the API server creates this link."""
         return operators_with_pages()
 
 
 class SegmindTabLink(_LinkIntoAirflow):
-    """The tab of this task instance that shows before and after."""
+    """The tab of a task instance that shows before and after."""
 
     name = "Before and after"
 
@@ -71,12 +72,12 @@ class SegmindTabLink(_LinkIntoAirflow):
 
 
 class SegmindPageLink(_LinkIntoAirflow):
-    """The same as a page of its own: for who may not see plugins' tabs (FAB's Viewer and User), and for more room."""
+    """The same as a full page, also for users who may not see plugins' tabs (FAB's Viewer and User)."""
 
-    name = "Before and after, as a page"
+    name = "Before and after (full page)"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the page's address within Airflow; empty on Airflow 2, which serves no pages of this kind."""
+        """Return the page's address within Airflow; empty on Airflow 2, which does not serve such pages."""
         if not HAS_PAGES:
             return ""
         ids = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
@@ -84,8 +85,8 @@ class SegmindPageLink(_LinkIntoAirflow):
 
 
 def written_by_tasks(operator: BaseOperator) -> Collection[BaseOperatorLink]:
-    """Return the links of an operator that a process of its tasks has to write."""
-    if not HAS_PAGES or (type(operator).__module__, type(operator).__name__) not in _NAMES:
+    """Return the links of an operator that its tasks have to write themselves."""
+    if not HAS_PAGES or (type(operator).__module__, type(operator).__name__) not in _operator_names():
         return operator.operator_extra_links
     return [link for link in operator.operator_extra_links if not isinstance(link, _LinkIntoAirflow)]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 WWW = Path(__file__).with_name("www")
@@ -66,7 +68,20 @@ class _PreviewRoute:
 def _site() -> ASGIApp:
     """Return the site."""
     from starlette.applications import Starlette
+    from starlette.responses import Response
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
-    return Starlette(routes=[Route("/preview", _PreviewRoute()), Mount("/", StaticFiles(directory=WWW))])
+    def models(request: Request) -> Response:
+        return Response(models_script(), media_type="text/javascript")
+
+    preview, script = Route("/preview", _PreviewRoute()), Route("/models.js", models)
+    return Starlette(routes=[preview, script, Mount("/", StaticFiles(directory=WWW))])
+
+
+def models_script() -> str:
+    """Return ``models.js``: the table of models as the pages need it, the slug of each typed operator."""
+    from airflow_provider_segmind.protocol.models import MODELS
+
+    slugs = {model.operator: slug for slug, model in MODELS.items()}
+    return f"export const MODEL_OF = {json.dumps(slugs, indent=2)};\n"

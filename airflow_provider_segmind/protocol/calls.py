@@ -1,5 +1,5 @@
 """
-A call is data: method, path, body, whether it may be replayed, and how to read every answer.
+A call is data: method, path, body, whether it may be replayed, and how to read each response.
 
 One function per operation of the API; :mod:`airflow_provider_segmind.client` sends any of them.
 """
@@ -22,6 +22,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol.models import check_slug
 from airflow_provider_segmind.protocol.responses import Response, error_for, number, text_of
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.wire import (
     REQUEST_ID,
     Credits,
@@ -32,7 +33,6 @@ from airflow_provider_segmind.protocol.wire import (
     Result,
     SubmittedRequest,
     SyncResult,
-    is_url,
     read_history,
     read_metrics,
     read_result,
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Service(StrEnum):
-    """Which of a connection's hosts a call goes to."""
+    """The host of a connection that a call goes to."""
 
     GATEWAY = "gateway"
     UPLOAD = "upload"
@@ -58,13 +58,13 @@ class Call(Generic[T]):
     :param name: the operation, for logs and errors.
     :param method: HTTP method.
     :param path: path below the service's host.
-    :param read: turns a 2xx answer (and a FAILED one) into the result, or raises.
-    :param about: what a 404 would mean: the model, the request or the account.
-    :param body: JSON body, if any.
-    :param query: query parameters, if any.
-    :param service: which host of the connection.
-    :param replayable: True where sending it twice costs nothing.
-    :param request_id: the request it asks about, if any.
+    :param read: turns a 2xx response (or one that reports FAILED) into the result, or raises.
+    :param about: what a 404 is about: the model, the request or the account.
+    :param body: JSON body, if there is one.
+    :param query: query parameters, if there are any.
+    :param service: the host of the connection (default: the gateway).
+    :param replayable: True if sending it twice costs nothing (default True).
+    :param request_id: the request that it is about, if there is one.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Call(Generic[T]):
     request_id: str | None = None
 
     def parse(self, response: Response) -> T:
-        """Read the answer: the result of a 2xx, else the error that the status means."""
+        """Return the result of a 2xx response; raise the error that any other status means."""
         if 200 <= response.status < 300:
             return self.read(response)
         if _announces_failed(self, response):
@@ -91,39 +91,41 @@ class Call(Generic[T]):
 
     def may_replay(self, error: SegmindError) -> bool:
         """
-        Return whether this call may be sent again after this error, without asking anybody.
+        Return whether this call may be sent again after an error, without a search in the request history.
 
-        The money rule: what costs nothing is replayed on any error that may pass; a submit only where Segmind cannot
-        have accepted it: nothing was sent, or a 429. After a 5xx response it may have: ``execution/engine.py`` asks the
-        request history first.
+        The money rule: a call that costs nothing is replayed after every retryable error. A submit is replayed only if
+        Segmind cannot have accepted it: nothing was sent, or the response was a 429. After a 5xx Segmind may have
+        accepted it, so ``execution/engine.py`` searches the request history first.
         """
         if self.replayable:
             return error.retryable
         return isinstance(error, SegmindConnectionError | SegmindRateLimitedError)
 
-    def unresponded(self, reason: str, *, sent: bool) -> SegmindError:
+    def unresponded(self, reason: str, *, address: str, sent: bool) -> SegmindError:
         """
-        Return the error for an answer that never came.
+        Return the error for a response that did not arrive.
 
-        :param reason: what the transport says.
-        :param sent: False where the request certainly did not reach the gateway.
+        :param reason: the transport's message.
+        :param address: where the call went.
+        :param sent: False if the call certainly did not reach the gateway.
         """
         cls = SegmindConnectionError if self.replayable or not sent else SegmindUnknownOutcomeError
-        return cls(f"{self.name}: {reason}", request_id=self.request_id)
+        return cls(f"{self.name} at {address}: {reason}", request_id=self.request_id)
 
 
-#: After a 5xx to what Segmind bills (seen: a 504 after acceptance).
+#: Next step after a 5xx to a call that Segmind bills (observed: a 504 after acceptance).
 _PERHAPS_BILLED = (
-    "{advice} Segmind may have accepted and billed it: check the request history before it is sent again. "
-    "The operators do that by themselves."
+    "{advice} Segmind may have accepted and billed the request: check the request history before you send it again. "
+    "The operators do that themselves."
 )
 
 
 def _announces_failed(call: Call[Any], response: Response) -> bool:
     """
-    Return whether a response reports FAILED: HTTP 422 with a body that says so (source: model pages).
+    Return whether a response reports FAILED: HTTP 422 with that status in its body (source: model pages).
 
-    The status alone does not: a firewall or a proxy may answer 422 too, and a request that FAILED is submitted again.
+    The HTTP status alone is not enough: a firewall or a proxy may also respond with 422, and a request that FAILED is
+    submitted again.
     """
     if call.about != "request" or not 400 <= response.status < 500:
         return False
@@ -132,21 +134,23 @@ def _announces_failed(call: Call[Any], response: Response) -> bool:
 
 
 def _path_id(request_id: str) -> str:
-    """Poll addresses are built from the request id, never taken from an answer: the key goes nowhere else."""
+    """Return the id, validated for a path. No address comes from a response: the key goes to our hosts only."""
     if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
-        raise SegmindConfigError(f"{str(request_id)[:60]!r} is no Segmind request id")
+        raise SegmindConfigError(
+            f"{str(request_id)[:60]!r} is not a Segmind request id: use the id from a task's log or XCom"
+        )
     return request_id
 
 
 def submit(slug: str, body: Mapping[str, Any], *, workflow: bool = False) -> Call[SubmittedRequest]:
-    """Submit a v2 request. Billable and not replayable: Segmind has no idempotency key."""
+    """Submit a v2 request. It is billed and not replayable: Segmind has no idempotency key."""
 
     def read(response: Response) -> SubmittedRequest:
         found = response.json()
         request_id = found.get("request_id") if isinstance(found, dict) else None
         if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
             raise SegmindMalformedResponseError(
-                f"the answer to a submit of {slug} has no request_id: {response.describe()}",
+                f"the response to a submit of {slug} has no request_id: {response.describe()}",
                 status=response.status,
                 next_step=SegmindUnknownOutcomeError.advice,
                 retryable=False,
@@ -159,7 +163,7 @@ def submit(slug: str, body: Mapping[str, Any], *, workflow: bool = False) -> Cal
 
 
 def get_status(request_id: str) -> Call[RequestStatus]:
-    """Ask where a request stands, without its output."""
+    """Get the status of a request, without its output."""
 
     def read(response: Response) -> RequestStatus:
         body = response.json_object("the status", request_id=request_id)
@@ -176,7 +180,7 @@ def get_status(request_id: str) -> Call[RequestStatus]:
 
 
 def get_result(request_id: str, *, model: str = "") -> Call[Result]:
-    """Fetch the final body of a request. FAILED raises; a request that is not finished is a malformed answer."""
+    """Get the result of a request. FAILED raises; an unfinished request is a malformed response."""
 
     def read(response: Response) -> Result:
         body = response.json_object("the result", request_id=request_id)
@@ -185,9 +189,9 @@ def get_result(request_id: str, *, model: str = "") -> Call[Result]:
             raise RequestStatus(request_id=request_id, state=state, error=text_of(body)).failure()
         if state is not RequestState.COMPLETED:
             raise SegmindMalformedResponseError(
-                f"the request is still {state}",
+                f"the request is not COMPLETED but {state}",
                 request_id=request_id,
-                next_step="Ask again when it is COMPLETED.",
+                next_step="Get the result again when the status is COMPLETED.",
             )
         return read_result(body, request_id=request_id, model=model)
 
@@ -196,11 +200,11 @@ def get_result(request_id: str, *, model: str = "") -> Call[Result]:
 
 
 def run_sync(slug: str, body: Mapping[str, Any]) -> Call[SyncResult]:
-    """Run a model with the blocking v1 call, which Segmind keeps in maintenance mode. Billable, not replayable."""
+    """Run a model with the blocking v1 call, which Segmind only maintains. It is billed and not replayable."""
 
     def read(response: Response) -> SyncResult:
         if not response.content:
-            raise SegmindMalformedResponseError("the answer has no content", status=response.status, retryable=False)
+            raise SegmindMalformedResponseError("the response has no content", status=response.status, retryable=False)
         header = response.headers.get
         return SyncResult(
             content=response.content,
@@ -216,27 +220,29 @@ def run_sync(slug: str, body: Mapping[str, Any]) -> Call[SyncResult]:
 
 
 def get_credits() -> Call[Credits]:
-    """Ask for the balance: runs no model, costs nothing, the cheapest proof that a key works."""
+    """Get the balance. It costs nothing, so it is also the cheapest check of a key."""
 
     def read(response: Response) -> Credits:
         body = response.json_object("the balance")
         if (paid := number(body.get("credits"))) is None:
-            raise SegmindMalformedResponseError(f"no balance in {response.describe()}", status=response.status)
+            raise SegmindMalformedResponseError(
+                f"the response has no balance: {response.describe()}", status=response.status
+            )
         return Credits.model_validate({**body, "credits": paid})
 
     return Call("get_credits", "GET", "/v1/get-user-credits", read)
 
 
 def upload(data_uris: Sequence[str]) -> Call[list[str]]:
-    """Upload files given as data URIs; returns their URLs in the same order. Costs nothing, so it is replayable."""
+    """Upload files given as data URIs, and get their URLs in the same order. It costs nothing, so it is replayable."""
 
     def read(response: Response) -> list[str]:
-        body = response.json_object("the answer to the upload")
-        # The documentation says "urls", the vendor's own SDK reads "file_urls".
+        body = response.json_object("the response to the upload")
+        # The documentation names "urls", the vendor's own SDK reads "file_urls".
         urls = body.get("file_urls") or body.get("urls")
         if not isinstance(urls, list) or len(urls) != len(data_uris) or not all(is_url(url) for url in urls):
             raise SegmindMalformedResponseError(
-                f"{len(data_uris)} file(s) were uploaded and the answer does not name as many URLs: "
+                f"{len(data_uris)} file(s) were uploaded, but the response does not have as many URLs: "
                 f"{response.describe()}",
                 status=response.status,
             )
@@ -257,7 +263,7 @@ def get_history(
     per_page: int = 20,
 ) -> Call[HistoryPage]:
     """
-    List the account's own requests, newest first, or look up one of any age.
+    List the account's requests, newest first, or get one request of any age.
 
     Dates are days; without them Segmind takes the last seven (source: SDK ``segmind`` 1.3.0).
     """
@@ -265,7 +271,9 @@ def get_history(
     def read(response: Response) -> HistoryPage:
         page = read_history(response.json())
         if page is None:
-            raise SegmindMalformedResponseError(f"the history is {response.describe()}", status=response.status)
+            raise SegmindMalformedResponseError(
+                f"the request history is not a list of requests: {response.describe()}", status=response.status
+            )
         return page
 
     path = "/inference-request/request-history"

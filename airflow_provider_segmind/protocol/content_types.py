@@ -1,11 +1,10 @@
-"""Formats of pictures, videos and sounds by their first bytes: the truth, whatever a header or a name claims."""
+"""Content types of images, videos and audio by their first bytes, which count more than a header or a name."""
 
 from __future__ import annotations
 
-import base64
 import re
 
-#: Content type -> file extension, for what the models take and give.
+#: Content type -> extension, for the inputs and outputs of the models.
 EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/png": ".png",
@@ -32,9 +31,9 @@ EXTENSIONS = {
     "text/plain": ".txt",
     "application/json": ".json",
 }
-#: What Pillow reads, so that it can be proved to be whole.
+#: Formats that Pillow reads, so that an image of theirs can be verified to be whole.
 _IMAGES = {"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"}
-HEAD = 256  # bytes that are enough for all that is asked here
+HEAD = 256  # bytes; enough for every check here
 
 _MAGIC = tuple(
     (re.compile(magic, re.DOTALL), kind)
@@ -45,7 +44,7 @@ _MAGIC = tuple(
         (rb"GIF8[79]a", "image/gif"),
         (rb"BM....\x00\x00\x00\x00", "image/bmp"),
         (rb"II\*\x00|MM\x00\*", "image/tiff"),
-        # ISO media: the brand after "ftyp" tells which kind (source: the register of brands at mp4ra.org).
+        # ISO media: the brand after "ftyp" identifies the kind (source: the register of brands at mp4ra.org).
         (rb"....ftypavi[fs]", "image/avif"),
         (rb"....ftyp(?:hei|hev|mif1|msf1)", "image/heic"),
         (rb"....ftypqt  |....(?:moov|wide)", "video/quicktime"),
@@ -67,34 +66,28 @@ _TEXT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[!?a-z]|[{\[]\s*[\"{\[\]}\d])", re
 
 
 def content_type(head: bytes) -> str | None:
-    """Return the content type that these first bytes show, or None."""
+    """Return the content type that these first bytes show, or None if they show none."""
     return next((kind for magic, kind in _MAGIC if magic.match(head)), None)
 
 
 def is_image(head: bytes) -> bool:
-    """Tell whether these first bytes begin a picture that Pillow can prove to be whole."""
+    """Return whether these first bytes begin an image that Pillow can verify to be whole."""
     return content_type(head) in _IMAGES
 
 
 def is_media(kind: str | None) -> bool:
-    """Tell whether a content type is that of a picture, a video or a sound."""
+    """Return whether a content type is that of an image, a video or audio."""
     return (kind or "").partition("/")[0].lower() in ("image", "video", "audio")
 
 
-def is_imposter(head: bytes, announced: str | None) -> bool:
-    """Tell whether nothing, a web page or JSON came in place of the medium that was announced."""
+def is_not_announced(head: bytes, announced: str | None) -> bool:
+    """Return whether the content is empty, a web page or JSON although an image, video or audio was announced."""
     if not is_media(announced) or announced == "image/svg+xml":
         return False
     return not head or (content_type(head) is None and _TEXT.match(head) is not None)
 
 
 def type_of_name(name: str) -> str | None:
-    """Return the content type that a file name or a URL's path claims by its ending, or None."""
+    """Return the content type that the extension of a file name or of a URL's path names, or None."""
     suffix = "." + name.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
     return next((kind for kind, extension in EXTENSIONS.items() if extension == suffix.replace("jpeg", "jpg")), None)
-
-
-def data_uri(content: bytes, guessed: str | None = None) -> str:
-    """Return the content as a data URI, with the type that its first bytes show, or the guessed one."""
-    kind = content_type(content[:HEAD]) or guessed or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

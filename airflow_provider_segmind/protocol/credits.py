@@ -1,4 +1,4 @@
-"""Balances: what a key without a balance record is told, and the event of a trigger that waits for a top-up."""
+"""Balances: accounts without one, balances that are too low, and the event of a trigger that waits for a top-up."""
 
 from __future__ import annotations
 
@@ -17,33 +17,39 @@ from airflow_provider_segmind.protocol.responses import number
 
 
 def has_no_balance(error: SegmindError) -> bool:
-    """Tell a key that works but has no balance record yet: it is answered 404 "No credits found for the user"."""
+    """Return whether a valid key has no balance yet: Segmind responds with 404 "No credits found for the user"."""
     return isinstance(error, SegmindResponseError) and error.status == 404 and "credits" in error.detail.lower()
 
 
 def least_of(at_least: Any) -> float:
-    """Return the balance that is asked for (credits); raise SegmindConfigError for what is no such number."""
+    """Return the required balance in credits; raise SegmindConfigError if it is not a number of 0 or more."""
     least = number(at_least)
     if least is None or least < 0:
-        raise SegmindConfigError(f"at_least must be a number of credits, 0 or more, not {at_least!r:.100}")
+        raise SegmindConfigError(f"at_least must be a number of credits, 0 or more (got {at_least!r:.100})")
     return least
 
 
 def too_low(balance: float | None, least: float, *, waited: float | None = None) -> SegmindInsufficientCreditsError:
-    """Return the error for a balance (credits; None where it is not known) that is too low, waited for or not."""
-    reported = "the balance is not known" if balance is None else f"the balance is {balance:g} credits"
+    """
+    Return the error for a balance that is too low.
+
+    :param balance: in credits; None if it is unknown.
+    :param least: the required balance in credits.
+    :param waited: seconds for which it was waited for; None (default) if it was not.
+    """
+    reported = "the balance is unknown" if balance is None else f"the balance is {balance:g} credits"
     after = "" if waited is None else f" after {waited:g} s"
     return SegmindInsufficientCreditsError(
-        f"{reported}{after}, at_least asks for {least:g}", next_step="Top up the account, then clear the task."
+        f"{reported}{after}, but at_least requires {least:g}", next_step="Top up the account, then clear the task."
     )
 
 
 class CreditsEvent(BaseModel):
     """
-    What the trigger saw at last.
+    The last balance that the trigger saw.
 
-    :param balance: in credits; None where it could not be read.
-    :param error: why waiting on makes no sense, if so.
+    :param balance: in credits; None if it could not be read.
+    :param error: the error that ended the wait, if there was one.
     """
 
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
@@ -55,7 +61,7 @@ class CreditsEvent(BaseModel):
 
 
 def read_credits_event(payload: Any) -> CreditsEvent:
-    """Read the trigger's event; raises SegmindEventError for anything else."""
+    """Return the trigger's event; raise SegmindEventError for anything else."""
     try:
         return CreditsEvent.model_validate(payload)
     except ValidationError as error:

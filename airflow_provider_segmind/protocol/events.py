@@ -1,8 +1,8 @@
 """
-What a trigger tells the task that it resumes: typed, versioned, and closed to anything else.
+A trigger's events: what it reports to the task that it resumes. Typed and versioned; anything else is an error.
 
-An event crosses processes through the metadata database, and after an upgrade it may come from another
-version: what cannot be read fails loudly, because an unknown outcome must never look like a success.
+An event crosses processes through the metadata database, and after an upgrade another version may have written it. An
+event that cannot be read fails the task, because an unknown outcome must never be taken for a success.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _all_classes(root: type[SegmindError]) -> dict[str, type[SegmindError]]:
     return found
 
 
-#: Every error by its name.
+#: Every error class by its name.
 ERRORS: dict[str, type[SegmindError]] = _all_classes(SegmindError)
 
 
 def error_from_dict(data: dict[str, Any]) -> SegmindError:
-    """Rebuild what :meth:`SegmindError.to_dict` wrote; an unknown type becomes a plain SegmindError."""
+    """Return the error that :meth:`SegmindError.to_dict` wrote; an unknown type becomes a plain SegmindError."""
     cls = ERRORS.get(str(data.get("type")), SegmindError)
     fields = {key: data.get(key) for key in ("status", "request_id", "next_step", "retryable")}
     if issubclass(cls, SegmindRateLimitedError):
@@ -54,7 +54,7 @@ class _Event(BaseModel):
 
     version: Literal[1] = VERSION
     request_id: str
-    #: Width and height of the input in pixels, where known: the resumed task has no other memory of it.
+    #: Width and height of the input in pixels, if known: the resumed task has no other source for it.
     input_size: tuple[int, int] | None = None
     #: What else the resumed task needs to know of its request: its key, and what the sidecar states.
     request_info: dict[str, Any] | None = None
@@ -65,14 +65,14 @@ class _Event(BaseModel):
 
 
 class CompletedEvent(_Event):
-    """COMPLETED, and here is the small result."""
+    """The request is COMPLETED; the event has its result."""
 
     kind: Literal["completed"] = "completed"
     result: Result
 
 
 class FetchEvent(_Event):
-    """COMPLETED with an output inside the body (base64): fetch it yourself, it does not fit in an event."""
+    """The request is COMPLETED with a base64 output, which does not fit into an event: the task fetches the result."""
 
     kind: Literal["fetch"] = "fetch"
 
@@ -85,28 +85,28 @@ class FailedEvent(_Event):
 
 
 class ExpiredEvent(_Event):
-    """Segmind does not know the request (any more)."""
+    """Segmind has no record of the request."""
 
     kind: Literal["expired"] = "expired"
     error: dict[str, Any]
 
 
 class TimeoutEvent(_Event):
-    """Not finished at our own deadline."""
+    """The request did not finish before our deadline."""
 
     kind: Literal["timeout"] = "timeout"
     error: dict[str, Any]
 
 
 class ErrorEvent(_Event):
-    """Something else that waiting will not mend: a refused key, a status that is not known, ..."""
+    """Another error that ends the wait: a refused key, an unknown status, ..."""
 
     kind: Literal["error"] = "error"
     error: dict[str, Any]
 
 
 class RateLimitEvent(BaseModel):
-    """A rate limit is over, or the task's time is: it is this task's turn to submit."""
+    """A rate limit or the task's own timeout has ended: the task submits now."""
 
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
@@ -125,26 +125,25 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(
 
 def read_any_event(payload: Any, *, request_id: str | None = None) -> Event:
     """
-    Read a trigger's event, whatever it reports.
+    Return a trigger's event, whatever it reports.
 
     :param payload: what the trigger fired.
-    :param request_id: the request that the task waits for, where it still knows: an event about another one is
-        refused.
+    :param request_id: the request that the task waits for, if known: an event about another request is refused.
     :raises SegmindEventError: the event is missing, of an unknown kind or version, or about another request.
     """
     event = read(_EVENTS, payload, request_id)
     if request_id and event.request_id != request_id:
-        raise SegmindEventError(f"it is about request {event.request_id:.60}", request_id=request_id)
+        raise SegmindEventError(f"it is about another request, {event.request_id:.60}", request_id=request_id)
     return event
 
 
 def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent | FetchEvent:
     """
-    Read a trigger's event that must mean COMPLETED.
+    Return a trigger's event that must mean COMPLETED.
 
     :return: one of the two events that mean COMPLETED.
     :raises SegmindEventError: see :func:`read_any_event`.
-    :raises SegmindError: what the event reports.
+    :raises SegmindError: the error that the event reports.
     """
     event = read_any_event(payload, request_id=request_id)
     if isinstance(event, CompletedEvent | FetchEvent):
@@ -153,12 +152,12 @@ def read_event(payload: Any, *, request_id: str | None = None) -> CompletedEvent
 
 
 def read_rate_limit_event(payload: Any) -> RateLimitEvent:
-    """Read the event of a gate; raises SegmindEventError for anything else."""
+    """Return the event of a rate limit's end; raise SegmindEventError for anything else."""
     return read(_RATE_LIMIT, payload, None)
 
 
 def read(adapter: TypeAdapter[T], payload: Any, request_id: str | None) -> T:
-    """Read a payload as one of our events; raise SegmindEventError for anything else."""
+    """Return a payload as one of our events; raise SegmindEventError for anything else."""
     try:
         return adapter.validate_python(payload)
     except ValidationError as error:
@@ -166,7 +165,7 @@ def read(adapter: TypeAdapter[T], payload: Any, request_id: str | None) -> T:
         raise SegmindEventError(f"{payload!r:.300} ({faults})", request_id=request_id) from None
 
 
-#: What is reported as an event of its own; every other error is an ErrorEvent.
+#: The errors with an event class of their own; every other error becomes an ErrorEvent.
 _KINDS: tuple[tuple[type[SegmindError], type[FailedEvent | ExpiredEvent | TimeoutEvent]], ...] = (
     (SegmindRequestFailedError, FailedEvent),
     (SegmindRequestExpiredError, ExpiredEvent),

@@ -1,10 +1,10 @@
 """
-What a row of the request history proves. Pure.
+What a row of the request history shows about a submit with an unknown outcome. Pure.
 
-A row is the submit of a want where model and parameters are exactly the wanted ones (Segmind lists the inputs as they
+A row is the submit of a want if its model and parameters are exactly the wanted ones (Segmind lists the inputs as they
 were sent; source: SDK ``segmind`` 1.3.0), it did not fail, and it is not older than the intent. That no row matches
-proves nothing by itself: rows appear late. A *later* row of the account proves it: rows appear in the order of their
-requests, so a submit from before it would be listed.
+does not show that the submit was never accepted, because rows appear late. A *later* row of the account does: rows
+appear in the order of their requests, so an earlier submit would be listed.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_segmind.protocol.identity import KEY_LENGTH, canonical
+from airflow_provider_segmind.protocol.identity import KEY_LENGTH, canonical_parameters
 from airflow_provider_segmind.protocol.wire import HistoryRow, Metrics, OutputFile, RequestState, Result
 
-#: Seconds by which two clocks may differ where no ``Date`` header has told the difference.
+#: Seconds by which two clocks may differ if no ``Date`` header has shown the difference.
 CLOCK_LIMIT = 120.0
-#: Seconds by which they may still differ where one has: it has whole seconds, and took a while to arrive.
+#: Seconds by which they may still differ if one has: it has whole seconds, and took some time to arrive.
 _KNOWN_CLOCK_LIMIT = 5.0
-#: Seconds by which the history is read further back until its clock is known.
+#: Seconds by which the history is read further back until the difference of the clocks is known.
 _UNKNOWN_CLOCK = 3600.0
 #: Seconds after an intent within which its POST leaves; later it is not sent (``may_leave`` in ``execution/ports.py``).
 POST_WITHIN = 5.0
-#: Seconds after the intent from which a row proves: the POST leaves within POST_WITHIN, may have to connect, and is
-#: listed in the order of its acceptance.
+#: Seconds after the intent from which another row shows absence: the POST leaves within POST_WITHIN, may have to
+#: connect, and is listed in the order of its acceptance.
 ABSENCE_MARGIN = POST_WITHIN + 20.0
 
 
 @dataclass(frozen=True)
 class Sought:
     """
-    A submit that is looked for.
+    A submit that is searched for in the history.
 
     :param body: its parameters as they were sent.
-    :param intended_at: when it was about to be sent (epoch seconds, our clock); None where that is not known.
+    :param intended_at: when it was about to be sent (epoch seconds, our clock); None if unknown.
     :param since: it, or one like it, may have been sent from then on (epoch seconds, the scheduler's clock); None for
         ``intended_at``.
-    :param skew: seconds by which Segmind's clock was ahead of ours; None where no response told.
-    :param upload: the bytes of an uploaded image whose address is not known: ``body`` has no ``image`` then.
-    :param sent: the key of what was sent, where that was noted: ``body`` may be sent in another way by now.
+    :param skew: seconds by which Segmind's clock was ahead of ours; None if no response has shown it.
+    :param upload: the bytes of an uploaded image whose address is unknown; ``body`` then has no ``image``.
+    :param sent: the key of the inputs that were sent, if it was recorded: ``body`` may be sent differently by now.
     """
 
     body: Mapping[str, Any] = field(repr=False)
@@ -64,33 +64,33 @@ class Sought:
         return min(moments) + (self.skew or 0.0)
 
     def distance(self, row: HistoryRow) -> float:
-        """Return how far a row is from what is looked for: the nearest to the intent; without one, the newest."""
+        """Return the distance of a row from this submit: by time from the intent, or the newest first without one."""
         at = _created_or_0(row)
         return -at if self.intended_at is None else abs(at - self.intended_at - (self.skew or 0.0))
 
     @property
     def read_from(self) -> float:
-        """The moment from which the history is read; before it responds, its clock may not be known."""
+        """The moment from which the history is read; its clock may be unknown before it responds."""
         return self.from_ if self.skew is not None else self.from_ - _UNKNOWN_CLOCK
 
     def heard(self, skew: float | None) -> Sought:
-        """Return the same where no intent told the skew, with what the history's own response told."""
+        """Return this submit with the skew that the history's response shows, unless the intent has shown one."""
         return replace(self, skew=skew) if self.intended_at is None else self
 
     @property
     def absent_from(self) -> float | None:
-        """The moment from which another row proves that it was never accepted; None where no row can prove that."""
+        """The moment from which another row shows that it was never accepted; None if no row can show that."""
         if self.intended_at is None or self.skew is None:
             return None
         return self.intended_at + self.skew + ABSENCE_MARGIN
 
     @property
     def key(self) -> str:
-        """What the inputs of a row have to be, exactly: with one parameter more or less it is another request."""
+        """The key that the inputs of a row must have: with one parameter more or less it is another request."""
         return self.sent or key_of_inputs(self.body, upload=self.upload is not None)
 
     def may_hide(self, row: HistoryRow) -> bool:
-        """Return whether a row does not say enough to rule out that it is this submit."""
+        """Return whether a row has too little information to rule out that it is this submit."""
         at = created(row)
         return row.parameters is None and (at is None or at >= self.from_)
 
@@ -109,15 +109,15 @@ def assign(
     refused: Collection[tuple[int, str]] = (),
 ) -> list[list[HistoryRow]]:
     """
-    Return for each submit the rows that it may take, best first, such that no row is the first of two.
+    Return for each submit the rows that it may be, best first, such that no row is the first of two.
 
     Of several wants with the same parameters the one with the latest intent chooses first: its choice is the smallest.
 
-    :param sought: what is looked for.
+    :param sought: the submits that are searched for.
     :param rows: the history, each request once.
     :param model: the slug of all.
-    :param taken: request ids that belong to somebody else already.
-    :param refused: numbers of submits with request ids that were found not to be theirs.
+    :param taken: request ids that already belong to other wants.
+    :param refused: pairs of a submit's number and a request id that is known not to be its own.
     """
     owned = set(taken)
     found: list[list[HistoryRow]] = [[] for _ in sought]
@@ -141,13 +141,13 @@ def assign(
 
 
 def shows_absence(sought: Sought, rows: Sequence[HistoryRow]) -> bool:
-    """Return whether a history, read to its end and without this submit, proves that it was never accepted."""
+    """Return whether a history, read to its end and without this submit, shows that it was never accepted."""
     since = sought.absent_from
     return since is not None and any((created(row) or 0.0) > since for row in rows)
 
 
 def created(row: HistoryRow) -> float | None:
-    """Return when a row's request was made (epoch seconds, Segmind's clock), where it says so."""
+    """Return when a row's request was made (epoch seconds, Segmind's clock), or None if the row has no time."""
     return _moment(row.created_at) if row.created_at else None
 
 
@@ -163,7 +163,7 @@ def older(row: HistoryRow, since: float) -> bool:
 
 
 def result_of_row(row: HistoryRow, *, model: str) -> Result | None:
-    """Return the result that a row of the history states, or None where it has no output."""
+    """Return the result in a row of the history, or None if the row has no output."""
     if row.output is None:
         return None
     return Result(
@@ -180,8 +180,8 @@ def _created_or_0(row: HistoryRow) -> float:
 
 
 def key_of_inputs(parameters: Mapping[str, Any], *, upload: bool = False) -> str:
-    """Return what identifies inputs, as the wire may change them: a number that came back as text is the same."""
-    plain = {"image from": "upload" if upload else "body", **_plain(canonical(parameters))}
+    """Return the key of inputs. Segmind may return a number as text, so both have the same key."""
+    plain = {"image from": "upload" if upload else "body", **_plain(canonical_parameters(parameters))}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]
 
 

@@ -1,85 +1,55 @@
 """
-The three upscalers' parameters exactly as their pages state them, and the open door for any other slug.
+The table of typed models: everything this package knows about each of the three upscalers.
 
-Sources: the model pages of ``esrgan``, ``nomos-upscaler`` and ``bria-increase-resolution``.
+Sources: the models' pages, and the vendor's public catalogue (August 2026) for ``expected_seconds`` and
+``usd_per_request``. Any other slug runs as well, with parameters that are not checked.
+
+To add a model, add its class here and to :data:`MODELS`, and its operator to ``operators/upscale.py``.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
+from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.protocol.content_types import is_image
-
-MODEL_PAGE = "https://www.segmind.com/models/{slug}"
+from airflow_provider_segmind.protocol.parameter_types import AS_NUMBER, ImageSource, ImageSourceOrBase64
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_HTTP_URL = re.compile(r"https?://[^\s/?#]+\S*", re.IGNORECASE)
-_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,", re.IGNORECASE)
 
 
-def decode_base64(text: str) -> bytes | None:
-    """Return the bytes of a data URI or of plain base64, or None where the text is neither."""
-    start = text.index(",") + 1 if _DATA_URI.match(text[:200]) else 0
-    try:
-        return base64.b64decode(text[start:], validate=True) or None
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _image_source(value: str) -> str:
-    if _HTTP_URL.fullmatch(value):
-        return value
-    if _DATA_URI.match(value[:200]):
-        if decode_base64(value) is None:
-            raise ValueError("the data URI does not hold valid base64")
-        return value
-    raise ValueError(
-        "must be an http(s) URL or a base64 data URI; a file or an object in a bucket goes through input_path="
-    )
-
-
-def _image_source_or_base64(value: str) -> str:
-    head = decode_base64(value[:64]) if len(value) >= 64 else None
-    if head is not None and is_image(head) and decode_base64(value) is not None:
-        return value
-    return _image_source(value)
-
-
-def _number(value: Any) -> Any:
-    """Take "2" for 2, as esrgan's own example sends it; but never True for 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not a boolean")  # noqa: TRY004  pydantic collects ValueError only
-    if isinstance(value, str) and re.fullmatch(r"\s*\d{1,9}\s*", value):
-        return int(value)
-    return value
-
-
-ImageSource = Annotated[str, AfterValidator(_image_source)]
-ImageSourceOrBase64 = Annotated[str, AfterValidator(_image_source_or_base64)]
+def model_page(slug: str) -> str:
+    """Return the address of a model's page."""
+    return f"https://www.segmind.com/models/{quote(slug, safe='')}"
 
 
 class ModelParameters(BaseModel):
     """
-    Parameters of one model; unknown names are refused.
+    One typed model: its parameters as fields, everything else about it as class attributes.
 
-    ``slug`` names the model in URLs, ``title`` to people. ``expected_seconds`` is the time per request that its
-    page states, if it states one. ``takes_base64`` tells whether its page says that ``image`` may be base64.
+    ``slug`` is the model's name in URLs, ``title`` its name for people, and ``operator`` the public name of its
+    operator. ``takes_base64`` is True if its page allows base64 in ``image``. ``expected_seconds`` (per request) and
+    ``usd_per_request`` are averages over all of Segmind's users. ``format_parameter`` is the parameter that chooses the
+    output's format, if there is one, and ``output_extensions`` are the extensions that its outputs may have.
+
+    Unknown parameters are refused.
     """
 
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, str_strip_whitespace=True)
 
     slug: ClassVar[str]
-    expected_seconds: ClassVar[float | None] = None
     title: ClassVar[str]
+    operator: ClassVar[str]
     takes_base64: ClassVar[bool] = False
+    expected_seconds: ClassVar[float | None]
+    usd_per_request: ClassVar[float]
+    format_parameter: ClassVar[str | None]
+    output_extensions: ClassVar[tuple[str, ...]] = (".jpg", ".png", ".webp")
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body of the submit: every parameter, defaults included."""
@@ -91,55 +61,93 @@ class EsrganParameters(ModelParameters):
 
     slug: ClassVar[str] = "esrgan"
     title: ClassVar[str] = "ESRGAN"
+    operator: ClassVar[str] = "SegmindEsrganOperator"
+    expected_seconds: ClassVar[float | None] = 4.93
+    usd_per_request: ClassVar[float] = 0.00466
+    format_parameter: ClassVar[str | None] = "output_format"
 
     image: ImageSource
-    scale: Annotated[Literal[2, 4, 8], BeforeValidator(_number)] = 2
+    scale: Annotated[Literal[2, 4, 8], AS_NUMBER] = 2
     output_format: Literal["jpeg", "png", "webp"] = "jpeg"
-    quality: Annotated[int, BeforeValidator(_number), Field(ge=10, le=100)] = 95
+    quality: Annotated[int, AS_NUMBER, Field(ge=10, le=100)] = 95
 
 
 class NomosUpscalerParameters(ModelParameters):
     """Nomos Image Upscaler 4k. Page: https://www.segmind.com/models/nomos-upscaler."""
 
-    # The page names a parameter "base64"; nothing in BaseModel is hidden by it.
     slug: ClassVar[str] = "nomos-upscaler"
     title: ClassVar[str] = "Nomos Image Upscaler 4k"
+    operator: ClassVar[str] = "SegmindNomosUpscalerOperator"
     takes_base64: ClassVar[bool] = True
+    expected_seconds: ClassVar[float | None] = 9.09
+    usd_per_request: ClassVar[float] = 0.01155
+    format_parameter: ClassVar[str | None] = "image_format"
 
     image: ImageSourceOrBase64
     image_format: Literal["png", "jpg", "jpeg", "webp"] = "png"
-    image_quality: Annotated[int, BeforeValidator(_number), Field(ge=1, le=100)] = 90
-    base64: bool = False
+    image_quality: Annotated[int, AS_NUMBER, Field(ge=1, le=100)] = 90
+    base64: bool = False  # the page's own name; it hides nothing of BaseModel
 
 
 class BriaIncreaseResolutionParameters(ModelParameters):
     """
     Bria Increase Resolution. Page: https://www.segmind.com/models/bria-increase-resolution.
 
-    The page gives ``image`` a sample URL as its default; it is required here, so that nobody pays for the sample.
+    The page gives ``image`` a sample URL as its default. It is required here, so that a forgotten argument does not
+    upscale the sample and bill it.
     """
 
     slug: ClassVar[str] = "bria-increase-resolution"
     title: ClassVar[str] = "Bria Increase Resolution"
-    expected_seconds: ClassVar[float | None] = 12.04
+    operator: ClassVar[str] = "SegmindBriaIncreaseResolutionOperator"
+    expected_seconds: ClassVar[float | None] = 12.52
+    usd_per_request: ClassVar[float] = 0.03676
+    format_parameter: ClassVar[str | None] = None
 
     image: ImageSource
-    desired_increase: Annotated[Literal[2, 4], BeforeValidator(_number)] = 4
+    desired_increase: Annotated[Literal[2, 4], AS_NUMBER] = 4
     preserve_alpha: bool = True
     visual_input_content_moderation: bool = False
     visual_output_content_moderation: bool = False
 
 
+#: The typed models by slug.
 MODELS: dict[str, type[ModelParameters]] = {
     model.slug: model for model in (EsrganParameters, NomosUpscalerParameters, BriaIncreaseResolutionParameters)
 }
+#: Name of a format, as the models' pages write it -> extension.
+_FORMATS = {extension[1:]: extension for model in MODELS.values() for extension in model.output_extensions} | {
+    "jpeg": ".jpg"
+}
+_FORMAT_PARAMETERS = tuple(model.format_parameter for model in MODELS.values() if model.format_parameter)
+
+
+def requested_extension(parameters: Mapping[str, Any]) -> str | None:
+    """Return the extension (``.png``) of the format that parameters request, or None if they request none."""
+    requested = next((parameters[name] for name in _FORMAT_PARAMETERS if parameters.get(name)), None)
+    return _FORMATS.get(str(requested))
+
+
+def format_for(slug: str, extension: str) -> dict[str, str]:
+    """
+    Return the parameter that makes a model write the format of an extension; empty if the model has none for it.
+
+    :param slug: the model.
+    :param extension: such as ``.jpg``, in lower case; ``.jpeg`` means the same format as ``.jpg``.
+    """
+    model = MODELS.get(slug)
+    if model is None or model.format_parameter is None:
+        return {}
+    names = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(extension[1:], (extension[1:],))
+    choices = get_args(model.model_fields[model.format_parameter].annotation)
+    return next(({model.format_parameter: name} for name in names if name in choices), {})
 
 
 def check_slug(slug: Any) -> str:
-    """Return the slug if it can stand in a URL's path; raise SegmindConfigError otherwise."""
+    """Return the slug if it can be used in a URL's path; raise SegmindConfigError otherwise."""
     if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
         raise SegmindConfigError(
-            f"{slug!r} is no model slug: expected the last part of a model page's address, such as 'esrgan'"
+            f"{slug!r:.100} is not a model slug: use the last part of the model page's address, such as 'esrgan'"
         )
     return slug
 
@@ -148,19 +156,19 @@ def request_body(slug: str, parameters: Mapping[str, Any], *, workflow: bool = F
     """
     Return the JSON body of a submit.
 
-    :param slug: the model. The three upscalers are checked against their pages; any other takes a free dict.
+    :param slug: the model. Parameters of the typed models are validated; any other model takes any dict.
     :param parameters: the model's parameters by name.
-    :param workflow: the slug names a PixelFlow workflow, which takes a free dict.
+    :param workflow: True if the slug is that of a PixelFlow workflow, which takes any dict (default False).
     :raises SegmindConfigError: a parameter is missing, unknown, of the wrong type or out of range.
     """
     model = None if workflow and check_slug(slug) else MODELS.get(check_slug(slug))
     if not isinstance(parameters, Mapping):
-        raise SegmindConfigError(f"parameters must be a dict of names and values, not {type(parameters).__name__}")
+        raise SegmindConfigError(f"`parameters` must be a dict of names and values (got {_short(parameters)})")
     if model is None:
         try:
             json.dumps(dict(parameters), allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise SegmindConfigError(f"parameters of {slug} cannot be sent as JSON: {error}") from None
+            raise SegmindConfigError(f"the parameters of {slug} cannot be sent as JSON: {error}") from None
         return dict(parameters)
     try:
         return model.model_validate(dict(parameters)).body()
@@ -170,11 +178,11 @@ def request_body(slug: str, parameters: Mapping[str, Any], *, workflow: bool = F
 
 def check_known(slug: str, parameters: Mapping[str, Any], *, pending: Iterable[str] = ()) -> None:
     """
-    Check the parameters that are final already, before the others are rendered.
+    Validate the parameters that are final already, before the others are rendered.
 
     :param slug: the model.
     :param parameters: the final parameters by name.
-    :param pending: names of parameters that will be rendered later; nothing is said about them.
+    :param pending: names of parameters that are rendered later; they are not checked.
     :raises SegmindConfigError: as :func:`request_body`.
     """
     model = MODELS.get(slug)
@@ -184,20 +192,20 @@ def check_known(slug: str, parameters: Mapping[str, Any], *, pending: Iterable[s
     try:
         model.model_validate({name: value for name, value in parameters.items() if name not in later})
     except ValidationError as error:
-        if reported := describe(slug, error, skip=later):
-            raise SegmindConfigError(reported) from None
+        if faults := describe(slug, error, skip=later):
+            raise SegmindConfigError(faults) from None
 
 
 def describe(slug: str, error: ValidationError, *, skip: Iterable[str] = ()) -> str:
-    """Say in words which parameters are wrong and what they take; '' where only ``skip`` is concerned."""
+    """Return which parameters are wrong and which values they take; '' if only parameters in ``skip`` are wrong."""
     later = set(skip)
-    reported = [
+    faults = [
         f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
         + ("" if fault["type"] == "missing" else f" (got {_short(fault['input'])})")
         for fault in error.errors(include_url=False)
         if not (fault["loc"] and fault["loc"][0] in later)
     ]
-    return f"parameters of {slug}: " + "; ".join(reported) if reported else ""
+    return f"parameters of {slug}: " + "; ".join(faults) if faults else ""
 
 
 def _short(value: Any) -> str:

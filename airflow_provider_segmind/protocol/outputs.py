@@ -1,4 +1,4 @@
-"""What of a result is to be stored: addresses to fetch from, and what came inside the answer."""
+"""The outputs of a result that are to be stored: URLs to download, and content inside the response."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 from airflow_provider_segmind.exceptions import SegmindMissingOutputError
 from airflow_provider_segmind.protocol.content_types import HEAD, content_type, type_of_name
-from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.wire import Result, is_url
+from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.urls import is_url
+from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.protocol.workflow_outputs import free_name, read_named
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]+")  # for a file's name
-_LONGEST_NAME = 80
+_MAX_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class OutputFile:
     One output.
 
     :param content: the URL to fetch it from, or the bytes themselves.
-    :param suffix: what tells its object from those of the other outputs.
-    :param announced: the content type that the answer or the URL claims.
-    :param text: the content type of a text of ours, which needs no proof.
+    :param suffix: appended to the object's name, so that each output has its own object.
+    :param announced: the content type that the response or the URL claims.
+    :param text: the content type of a text that we made, which is not verified.
     :param name: the output's name in its workflow.
     """
 
@@ -38,7 +39,7 @@ class OutputFile:
 
 
 def output_files(result: Result) -> list[OutputFile]:
-    """Return what is to be stored; raises SegmindMissingOutputError where there is nothing."""
+    """Return the outputs to store; raise SegmindMissingOutputError if there are none."""
     if result.named:
         return list(_named(result))
     types = {file.url: file.content_type for file in result.outputs}
@@ -57,7 +58,7 @@ def _named(result: Result) -> Iterator[OutputFile]:
     taken: dict[str, Any] = {}
     for name, value in (read_named(result.inline) or result.named).items():
         for item in value if isinstance(value, list) and all(map(is_url, value)) else [value]:
-            suffix = free_name("_" + (_UNFIT.sub("_", name).strip("_")[:_LONGEST_NAME] or "output"), taken)
+            suffix = free_name("_" + (_UNFIT.sub("_", name).strip("_")[:_MAX_NAME] or "output"), taken)
             taken[suffix] = item
             yield _source(item, suffix, name)
 
@@ -70,7 +71,7 @@ def _source(value: Any, suffix: str, name: str) -> OutputFile:
     if is_url(value):
         return OutputFile(value, suffix, type_of_name(value), name=name)
     content = decode_base64(value)
-    # Many a word is valid base64, too: it is a file only where a data URI or its first bytes say so.
+    # Many words are valid base64: the value is a file only if it is a data URI or its first bytes show a type.
     if content is not None and (value.startswith("data:") or content_type(content[:HEAD])):
         return OutputFile(content, suffix, name=name)
     return OutputFile(value.encode(), suffix, text="text/plain", name=name)

@@ -71,9 +71,9 @@ def reference_in(value: Any, n: int, which: Which) -> Reference | None:
     """
     Return the preview that a task's XCom refers to; None if there is none, or if the reference is not valid.
 
-    :param value: what the task returned.
-    :param n: which of its stored objects, from 0.
-    :param which: the input's preview, or the output's.
+    :param value: the task's return value.
+    :param n: number of the stored object, from 0.
+    :param which: ``before`` for the input's preview, ``after`` for the output's.
     """
     try:
         stored = value["stored"][n]

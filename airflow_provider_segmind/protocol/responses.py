@@ -1,7 +1,7 @@
 """
-One answer of the gateway, and how its error side is read: the vendor's words, the reset of a rate limit.
+One response of the gateway, and how its error is read: the vendor's message, the reset of a rate limit.
 
-Pure: an :class:`Answer` is a status, headers and bytes, from whatever client fetched them.
+Pure: a :class:`Response` is a status, headers and bytes, whichever client received them.
 """
 
 from __future__ import annotations
@@ -22,27 +22,24 @@ from airflow_provider_segmind.exceptions import (
     SegmindMalformedResponseError,
     SegmindRateLimitedError,
 )
+from airflow_provider_segmind.protocol.redaction import with_masked_signatures
 from airflow_provider_segmind.protocol.status import error_class
 
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-#: What makes a URL a secret: Segmind's words about an input may quote its presigned URL.
-_SIGNATURE = re.compile(
-    r"((?:[?&;]|%3F|%26)[\w-]*(?:signature|credential|token|sig)(?:=|%3D))[^&\s\"'<>)]+", re.IGNORECASE
-)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-_WORDS_KEPT = 2000  # characters; an error page can be long
+_MAX_MESSAGE = 2000  # characters; an error page can be long
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back: status, headers (lower-case names) and the whole body."""
+    """One HTTP response: status, headers (lower-case names) and the whole body."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
 
     def json(self) -> Any:
-        """Return the body as JSON, or None where it is not JSON."""
+        """Return the body's value as JSON, or None if it is not JSON."""
         return parse_json(self.content)
 
     def json_object(self, what: str, *, request_id: str | None = None) -> dict[str, Any]:
@@ -57,7 +54,7 @@ class Response:
         return body
 
     def describe(self) -> str:
-        """Name the body's type and size and show its beginning."""
+        """Return the body's size, content type and first characters, for an error message."""
         kind = self.headers.get("content-type", "no content type").split(";")[0]
         shown = clean(self.content[:120].decode("utf-8", "replace"))
         return f"{len(self.content)} bytes of {kind}" + (f" beginning with {shown!r}" if shown else "")
@@ -68,25 +65,20 @@ def _no_constant(name: str) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what the text says as JSON, or None where it is not JSON (NaN and Infinity are not)."""
+    """Return the value of a JSON text, or None if it is not JSON (NaN and Infinity are not)."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None
 
 
-def with_masked_signature(text: str) -> str:
-    """Return the text with what makes its URLs secrets masked."""
-    return _SIGNATURE.sub(r"\1***", text)
-
-
 def clean(text: str) -> str:
-    """Make vendor text fit for one line of a log: no tags, no signatures, no control characters, not too long."""
-    return " ".join(with_masked_signature(_CONTROL.sub(" ", _TAGS.sub(" ", text))).split())[:_WORDS_KEPT]
+    """Return a vendor's text as one line of a log: no tags, no signatures, no control characters, 2000 characters."""
+    return " ".join(with_masked_signatures(_CONTROL.sub(" ", _TAGS.sub(" ", text))).split())[:_MAX_MESSAGE]
 
 
 def text_of(body: Any, *, depth: int = 5) -> str:
-    """Find the vendor's words in an error body, whatever its shape; what lies deeper than ``depth`` is not read."""
+    """Return the vendor's message in an error body of any shape; levels deeper than ``depth`` are not read."""
     if depth == 0:
         return ""
     if isinstance(body, str):
@@ -102,7 +94,7 @@ def text_of(body: Any, *, depth: int = 5) -> str:
 
 
 def vendor_text(response: Response) -> str:
-    """Return what the vendor said in this error answer: JSON's ``error``, or the text of an HTML page."""
+    """Return the vendor's message in an error response: JSON's ``error``, or the text of an HTML page."""
     body = response.json()
     if body is not None:
         return text_of(body)
@@ -110,7 +102,7 @@ def vendor_text(response: Response) -> str:
 
 
 def timestamp(value: Any) -> datetime | None:
-    """Read a timestamp as vendors write them: ISO 8601, epoch seconds or milliseconds, or an HTTP date."""
+    """Return a timestamp as vendors write it: ISO 8601, epoch seconds or milliseconds, or an HTTP date; else None."""
     try:
         if isinstance(value, int | float) or re.fullmatch(r"\s*\d+(\.\d+)?\s*", str(value)):
             number = float(value)
@@ -127,12 +119,12 @@ def timestamp(value: Any) -> datetime | None:
         return None
 
 
-def _rate_limited(response: Response, words: str) -> SegmindRateLimitedError:
+def _rate_limited(response: Response, message: str) -> SegmindRateLimitedError:
     """
-    Read when the window opens again.
+    Return the error for a rate limit, with the moment of its reset.
 
-    The reset is a time on the server's clock, so the wait is counted from the answer's own Date where there
-    is one: a worker whose clock is wrong still waits the right time.
+    The reset is a time on the server's clock, so the wait is counted from the response's own ``Date`` header if it has
+    one: a worker whose clock is wrong still waits the right time.
     """
     reset_at = timestamp(response.headers.get("x-rate-limit-reset-at-utc"))
     sent_at = timestamp(response.headers.get("date"))
@@ -143,32 +135,31 @@ def _rate_limited(response: Response, words: str) -> SegmindRateLimitedError:
     elif header and reset_at is None:
         reset_at = timestamp(header)
     if retry_after is None and reset_at is not None and sent_at is not None:
-        # Date has whole seconds only: one more, so that the window is surely open.
+        # Date has whole seconds only: one second more, so that the limit has certainly been reset.
         retry_after = max(0.0, (reset_at - sent_at).total_seconds()) + 1.0
-    return SegmindRateLimitedError(words, status=response.status, reset_at=reset_at, retry_after=retry_after)
+    return SegmindRateLimitedError(message, status=response.status, reset_at=reset_at, retry_after=retry_after)
 
 
 def error_for(response: Response, *, about: str, request_id: str | None = None) -> SegmindError:
     """
-    Return the error that an answer outside 2xx means.
+    Return the error for a response outside 2xx.
 
-    :param about: what the call named: ``"model"``, ``"request"`` or ``"account"``.
+    :param about: what the call is about: ``"model"``, ``"request"`` or ``"account"``.
     """
-    words = vendor_text(response)
-    cls = error_class(response.status, words, about=about)
+    message = vendor_text(response)
+    cls = error_class(response.status, message, about=about)
     if cls is SegmindRateLimitedError:
-        error: SegmindError = _rate_limited(response, words)
+        error: SegmindError = _rate_limited(response, message)
         error.request_id = request_id
         return error
     if 300 <= response.status < 400:
-        words = (
-            f"it redirects to {clean(response.headers.get('location', 'nowhere'))[:200]}, and the key is not sent there"
-        )
-    return cls(words, status=response.status, request_id=request_id)
+        target = clean(response.headers.get("location", "an address that it does not name"))[:200]
+        message = f"the gateway redirects to {target}; the API key is not sent there"
+    return cls(message, status=response.status, request_id=request_id)
 
 
 def number(value: Any) -> float | None:
-    """Read a number out of JSON or a header; None for what is no finite number."""
+    """Return the number in a JSON value or a header, or None if it is not a finite number."""
     if isinstance(value, bool) or value is None:
         return None
     try:

@@ -1,10 +1,9 @@
 """
-What a connection means: which hosts, which key, which limits. Pure; where it comes from is the hook's matter.
+The settings of a connection: hosts, key, limits. Pure: the hook reads the connection itself.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -24,59 +23,13 @@ from pydantic import (
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.protocol.calls import Service
+from airflow_provider_segmind.protocol.hosts import is_loopback
+from airflow_provider_segmind.protocol.urls import origin
 
 GATEWAY = "https://api.segmind.com"
 UPLOAD = "https://workflows-api.segmind.com"
 HISTORY = "https://api.spotprod.segmind.com"
 OUTPUTS = "https://images.segmind.com"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether the host is this machine by its very name."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_public(address: str) -> bool:
-    """Tell whether the IP address belongs to the public internet, also when it hides in an IPv6 form."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = _embedded(ip)
-        if embedded is not None:
-            return is_public(str(embedded))
-        if ip not in _IPV6_GLOBAL:
-            return False
-    return ip.is_global and not ip.is_multicast
-
-
-#: The one IPv6 range from which public addresses are given out.
-_IPV6_GLOBAL = ipaddress.ip_network("2000::/3")
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for (mapped, 6to4, Teredo, NAT64, ISATAP), if any."""
-    isatap = (int(ip) >> 32) & 0xFDFFFFFF == 0x5EFE
-    if ip in _NAT64 or isatap:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-
-
-def origin(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return (
-        parts.scheme,
-        (parts.hostname or "").rstrip("."),
-        parts.port or (443 if parts.scheme == "https" else 80),
-    )
 
 
 def _base_url(value: Any) -> Any:
@@ -113,24 +66,24 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 class ConnectionSettings(BaseModel):
     """
-    One connection to Segmind, checked.
+    One validated connection to Segmind.
 
-    :param api_key: the key; it never shows in a repr or a log.
-    :param gateway: where models run.
-    :param upload_url: where inputs are uploaded; default: the vendor's host, or the gateway if that is another.
-    :param history_url: where requests are listed; default likewise.
-    :param connect_timeout: seconds to reach a host.
-    :param read_timeout: seconds between two pieces of an answer.
-    :param verify: check TLS certificates (true), don't (false), or check them with this CA file.
-    :param proxy: proxy for everything.
-    :param output_hosts: patterns of hosts from which outputs may come; default: any public https host.
-    :param allow_http: send the key over plain http to other machines too.
-    :param polls_per_minute: how many looks at requests all waits of a triggerer share; in a task that waits itself
-        it is the task's own. Default: as many as the schedule asks for.
+    :param api_key: the API key; no repr and no log contains it.
+    :param gateway: address of the API (default ``https://api.segmind.com``).
+    :param upload_url: address of the upload API (default: the vendor's, or the gateway if that is not the vendor's).
+    :param history_url: address of the request history (default likewise).
+    :param connect_timeout: seconds to connect to a host (default 10).
+    :param read_timeout: seconds between two parts of a response (default 60).
+    :param verify: verify TLS certificates (true, the default), do not (false), or verify them with this CA file.
+    :param proxy: HTTP proxy for all calls (default: the proxy of the environment).
+    :param output_hosts: patterns of the hosts that outputs may come from (default: any public https host).
+    :param allow_http: send the key over plain http to other machines as well (default false).
+    :param polls_per_minute: polls per minute that all waits of a triggerer share; a task that waits itself has this
+        number for itself (default: no limit beyond the poll schedule).
     :param poll_error_timeout: seconds for which polls of a submitted request may be refused (400, 401, 403, 404, …: a
-        deploy, a firewall, a proxy) before the wait ends with that error (default 60). What a 5xx, a 429 or a broken
-        connection says of a poll is tolerated until the task's own time-out.
-    :param min_remaining_credits: submit nothing while the balance is below this (credits); default: no check.
+        deploy, a firewall, a proxy) before the wait ends with that error (default 60). A 5xx, a 429 or a broken
+        connection is tolerated until the task's own timeout.
+    :param min_remaining_credits: submit nothing while the balance is below this many credits (default: no check).
     """
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
@@ -200,33 +153,33 @@ class ConnectionSettings(BaseModel):
 
     @property
     def outputs_url(self) -> str:
-        """The host of outputs whose URL in the history is a path only."""
+        """The host of the outputs whose URL in the history is only a path."""
         return OUTPUTS if origin(self.gateway) == origin(GATEWAY) else self.gateway
 
     def is_own(self, url: str) -> bool:
-        """Tell whether the URL points to the connection's own gateway."""
+        """Return whether a URL is at the connection's own gateway."""
         return origin(url) == origin(self.gateway)
 
-    def vouches_for(self, host: str) -> bool:
-        """Tell whether ``output_hosts`` names this very host: then even a private address is meant."""
+    def names_host(self, host: str) -> bool:
+        """Return whether ``output_hosts`` names exactly this host: then it may be a private address."""
         return host in self.output_hosts and "*" not in host
 
     def allows_output_host(self, host: str) -> bool:
-        """Tell whether an output may come from this host, as far as its name goes."""
+        """Return whether ``output_hosts`` allows an output from this host, by its name alone."""
         return not self.output_hosts or any(fnmatchcase(host, pattern) for pattern in self.output_hosts)
 
 
-#: Names that a connection's extra may hold.
+#: Names that the connection's extra may contain.
 EXTRAS = frozenset(ConnectionSettings.model_fields) - {"api_key", "gateway"}
 
 
 def connection_settings(values: Mapping[str, Any], *, where: str) -> ConnectionSettings:
     """
-    Check a connection's values.
+    Validate the values of a connection.
 
     :param values: fields of :class:`ConnectionSettings`.
-    :param where: how to name the connection in an error.
-    :raises SegmindConfigError: naming each wrong value, never the key.
+    :param where: the connection's name in an error.
+    :raises SegmindConfigError: it names each wrong value, never the key.
     """
     try:
         return ConnectionSettings.model_validate(dict(values))
@@ -239,7 +192,7 @@ def connection_settings(values: Mapping[str, Any], *, where: str) -> ConnectionS
 
 
 def values_of(conn: Any, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an Airflow connection says, by the names of our settings."""
+    """Return the values of an Airflow connection by the names of our settings."""
     host = (conn.host or "").strip()
     if host and conn.port:
         host = f"{host.rstrip('/')}:{conn.port}"

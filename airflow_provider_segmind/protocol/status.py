@@ -1,5 +1,5 @@
 """
-Which HTTP status means which error: one total table, and the places where the vendor's words decide.
+Which HTTP status means which error: one total table, and the cases in which the vendor's message decides.
 
 Sources: the model pages list 400, 401, 403, 404, 406, 429, 500, 502, 504; the other rows and the four
 meanings of 406 come from the vendor's documentation.
@@ -29,7 +29,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindUnknownModelError,
 )
 
-#: HTTP status -> class, for every call. What depends on the call or on the vendor's words is in error_for().
+#: HTTP status -> class, for every call. error_class() decides what depends on the call or on the vendor's message.
 STATUS_ERRORS: dict[int, type[SegmindError]] = {
     400: SegmindInvalidRequestError,
     401: SegmindAuthError,
@@ -60,29 +60,29 @@ _CONTENT_BLOCKED = re.compile(
 )
 
 
-def _class_for_406(words: str) -> type[SegmindError]:
-    """406 has four meanings, told apart by the vendor's words; without words it is the page's: credits."""
-    if _CONTENT_TYPE.search(words):
+def _class_for_406(message: str) -> type[SegmindError]:
+    """Return which of the four meanings a 406 has, by the vendor's message; without one it means credits."""
+    if _CONTENT_TYPE.search(message):
         return SegmindContentTypeError
-    if _SPEND_LIMIT.search(words):
+    if _SPEND_LIMIT.search(message):
         return SegmindSpendLimitError
-    if not words or _CREDITS.search(words):
+    if not message or _CREDITS.search(message):
         return SegmindInsufficientCreditsError
     return SegmindInvalidRequestError
 
 
-def error_class(status: int, words: str, *, about: str) -> type[SegmindError]:
+def error_class(status: int, message: str, *, about: str) -> type[SegmindError]:
     """
-    Return the class for an answer of ``status``. Total: every status has one.
+    Return the error class of a response. Total: every status has one.
 
-    :param status: HTTP status of the answer.
-    :param words: what the vendor said.
-    :param about: what the call named: ``"model"``, ``"request"`` or ``"account"``.
+    :param status: HTTP status of the response.
+    :param message: the vendor's message.
+    :param about: what the call is about: ``"model"``, ``"request"`` or ``"account"``.
     """
     if status == 404 and about != "account":
         return SegmindUnknownModelError if about == "model" else SegmindRequestExpiredError
     if status == 406:
-        return _class_for_406(words)
+        return _class_for_406(message)
     if status in STATUS_ERRORS:
         return STATUS_ERRORS[status]
     if status >= 500:
@@ -90,6 +90,6 @@ def error_class(status: int, words: str, *, about: str) -> type[SegmindError]:
     return SegmindInvalidRequestError if 400 <= status < 500 else SegmindMalformedResponseError
 
 
-def failed_class(words: str) -> type[SegmindRequestFailedError]:
-    """Content blocks are FAILED too, not a state of their own: only the words tell."""
-    return SegmindContentBlockedError if _CONTENT_BLOCKED.search(words) else SegmindRequestFailedError
+def failed_class(message: str) -> type[SegmindRequestFailedError]:
+    """Return the error class of a FAILED request: a content block differs by its message only."""
+    return SegmindContentBlockedError if _CONTENT_BLOCKED.search(message) else SegmindRequestFailedError

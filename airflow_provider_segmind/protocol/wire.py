@@ -1,8 +1,7 @@
 """
-What Segmind's answers say, as tolerant pydantic models: extra keys are ignored, oddities become None.
+Segmind's responses as tolerant pydantic models: extra keys are ignored, unusable values become None.
 
-Tolerance ends where money or truth begins: a submit without a request id, a status that is not known and a
-COMPLETED without an output are errors, never guesses.
+Three things are errors all the same: a submit without a request id, an unknown status, and COMPLETED without an output.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import re
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -21,14 +20,14 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestFailedError,
     SegmindUnknownStatusError,
 )
-from airflow_provider_segmind.protocol.models import decode_base64
+from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.responses import number, parse_json, text_of, timestamp
 from airflow_provider_segmind.protocol.status import failed_class
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.workflow_outputs import read_named, without_long
 
-#: A request id goes into a URL's path, so it must be a plain word. Segmind's are UUIDs.
+#: A request id is part of a URL's path, so other characters are refused. Segmind's ids are UUIDs.
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_SPACE = re.compile(r"\s")
 _DEFAULT_TYPE = "application/octet-stream"
 
 Number = Annotated[float | None, BeforeValidator(number)]
@@ -40,7 +39,7 @@ Size = Annotated[
 
 
 class Wire(BaseModel):
-    """Base of what is read from the wire."""
+    """Base of the models of Segmind's responses."""
 
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
@@ -55,7 +54,7 @@ class RequestState(StrEnum):
 
 
 class Metrics(Wire):
-    """Cost and balance in credits, times in seconds; each None where Segmind does not say."""
+    """Cost and balance in credits, times in seconds; each is None if Segmind does not state it."""
 
     cost: Number = None
     remaining_credits: Number = None
@@ -81,7 +80,7 @@ class SubmittedRequest(Wire):
 
 
 class RequestStatus(Wire):
-    """Where a request stands."""
+    """The status of a request."""
 
     request_id: str
     state: RequestState
@@ -90,16 +89,16 @@ class RequestStatus(Wire):
 
     def failure(self) -> SegmindRequestFailedError:
         """Return the error that this FAILED status means."""
-        return failed_class(self.error)(self.error or "no reason given", status=422, request_id=self.request_id)
+        return failed_class(self.error)(self.error or "Segmind gives no reason", status=422, request_id=self.request_id)
 
 
 class Result(Wire):
     """
     The final body of a request.
 
-    ``output`` is the URL of the (first) output, or None where the output is not a URL; then ``inline`` holds it
-    (base64 or text). ``inline`` never leaves the process: :meth:`to_xcom` drops it. ``named`` holds the outputs of a
-    PixelFlow workflow by name, with None in place of what is too long to be handed on.
+    ``output`` is the URL of the (first) output, or None if the output is not a URL: ``inline`` then has it as base64 or
+    text. ``inline`` never leaves the process: :meth:`to_xcom` drops it. ``named`` has the outputs of a PixelFlow
+    workflow by name, with None in place of values that are too long for XCom.
     """
 
     request_id: str
@@ -113,22 +112,22 @@ class Result(Wire):
 
     @property
     def fetchable(self) -> bool:
-        """True where the output lies at a URL; a base64 output has to be fetched with the body."""
+        """True if the output is at a URL; a base64 output has to be fetched with the body."""
         if self.named:
             return None not in self.named.values()
         return self.output is not None or bool(self.outputs)
 
     def inline_bytes(self) -> bytes | None:
-        """Return the bytes of a base64 output, or None where there is none."""
+        """Return the bytes of a base64 output, or None if there is none."""
         return decode_base64(self.inline) if self.inline else None
 
     def to_xcom(self) -> dict[str, Any]:
-        """Return the small JSON object that an upscaling task hands on."""
+        """Return the small JSON object that an upscaling task returns."""
         return self.model_dump(mode="json", exclude=None if self.named else {"named"})
 
 
 class SyncResult(Wire):
-    """What the blocking call answers: the picture itself, and its headers."""
+    """The response of the blocking call: the output itself, and its headers."""
 
     content: bytes = Field(repr=False)
     content_type: str = _DEFAULT_TYPE
@@ -155,7 +154,7 @@ class Credits(Wire):
 
 class HistoryRow(Wire):
     """
-    One row of the request history. Its shape is not documented: only ``request_id`` is relied on.
+    One row of the request history. Its shape is not documented, so only ``request_id`` is required.
 
     ``created_at`` is the earliest of the row's timestamps (ISO 8601, UTC).
     """
@@ -171,13 +170,13 @@ class HistoryRow(Wire):
 
 
 class HistoryPage(Wire):
-    """One page of the request history: each request once, and how many rows there were."""
+    """One page of the request history: each request once, and the number of its rows."""
 
     rows: list[HistoryRow] = Field(default_factory=list)
     raw: int = 0
 
     def with_absolute(self, base_url: str) -> HistoryPage:
-        """Return the page with absolute output URLs: some rows name a path only."""
+        """Return the page with absolute output URLs: some rows have only a path."""
         rows = [
             row.model_copy(update={"output": _absolute(base_url, row.output)}) if (row.output or "")[:1] == "/" else row
             for row in self.rows
@@ -193,21 +192,10 @@ def _absolute(base_url: str, path: str | None) -> str | None:
     return url if is_url(url) else None
 
 
-def is_url(value: Any) -> bool:
-    """Tell whether this is an absolute http(s) URL."""
-    if not isinstance(value, str) or len(value) > 8192 or _SPACE.search(value):
-        return False
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
-
-
 def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:
-    """Read a status; raise SegmindUnknownStatusError for one that is not known, and where there is none."""
+    """Return a status; raise SegmindUnknownStatusError if it is unknown, SegmindMalformedResponseError if missing."""
     if not isinstance(value, str):
-        raise SegmindMalformedResponseError("it names no status", status=status, request_id=request_id)
+        raise SegmindMalformedResponseError("the response has no status", status=status, request_id=request_id)
     try:
         return RequestState(value.upper())
     except ValueError:
@@ -215,13 +203,13 @@ def read_state(value: Any, *, request_id: str, status: int | None = None) -> Req
 
 
 def read_metrics(body: dict[str, Any]) -> Metrics:
-    """Read the metrics; what is missing or odd is None."""
+    """Return the metrics of a body; missing or unusable ones are None."""
     found = body.get("metrics")
     return Metrics.model_validate(found) if isinstance(found, dict) else Metrics()
 
 
 def read_outputs(body: dict[str, Any]) -> list[OutputFile]:
-    """Collect the output files that a COMPLETED body names, in order and without doubles."""
+    """Return the output files in a COMPLETED body, in order and without duplicates."""
     listed: list[Any] = []
     for key in ("images", "video", "videos", "audio", "audios"):
         value = body.get(key)
@@ -237,14 +225,14 @@ def read_outputs(body: dict[str, Any]) -> list[OutputFile]:
 
 
 def read_result(body: dict[str, Any], *, request_id: str, model: str) -> Result:
-    """Read a COMPLETED body; raise SegmindMissingOutputError where it has nothing to use."""
+    """Return the result in a COMPLETED body; raise SegmindMissingOutputError if it has no usable output."""
     output, outputs = body.get("output"), read_outputs(body)
     if named := read_named(output):
         return _read_named_result(body, named, outputs, request_id=request_id, model=model)
     inline = output if isinstance(output, str) and output.strip() and not is_url(output) else None
     if not outputs and inline is None:
         shown = "missing" if output is None else f"an unusable {type(output).__name__}"
-        raise SegmindMissingOutputError(f"its output is {shown}", request_id=request_id)
+        raise SegmindMissingOutputError(f"the output is {shown}", request_id=request_id)
     url = None if inline else (output if is_url(output) else outputs[0].url)
     return Result(
         request_id=request_id,
@@ -274,7 +262,7 @@ def _read_named_result(
 
 
 def read_history(body: Any, *, depth: int = 3) -> HistoryPage | None:
-    """Find the rows in a page of the history, whatever envelope they come in; None where there is no list of rows."""
+    """Return the rows in a page of the history, whatever their envelope is; None if it has no list of rows."""
     if isinstance(body, list):
         # A request with several outputs has a row for each of them (source: SDK segmind 1.3.0).
         rows = [row for item in body if (row := _history_row(item))]

@@ -8,15 +8,15 @@ from typing import Any
 
 from airflow_provider_segmind.protocol.responses import parse_json
 
-#: Characters; a longer value (a picture as base64) does not travel through XCom.
-_LONGEST = 4000
+#: Characters; a longer value (an image as base64) is not put into XCom.
+_MAX_VALUE = 4000
 
 
 def read_named(output: Any) -> dict[str, Any]:
     """
-    Return the outputs by name; none where this is no workflow's output.
+    Return the outputs by name; empty if this is not the output of a workflow.
 
-    A name that comes twice gets a number, a missing one is made up, and what is null is no output.
+    A name that occurs twice gets a number, a missing name becomes ``output``, and null values are left out.
     """
     items = parse_json(output) if isinstance(output, str) and output.lstrip().startswith("[") else output
     if not isinstance(items, list) or not all(isinstance(item, dict) and "value" in item for item in items):
@@ -31,7 +31,7 @@ def read_named(output: Any) -> dict[str, Any]:
 
 
 def free_name(name: str, taken: Mapping[str, Any]) -> str:
-    """Return the name, with a number if it is taken."""
+    """Return the name, with a number appended if it is taken."""
     number, free = 1, name
     while free in taken:
         free, number = f"{name}_{number}", number + 1
@@ -39,5 +39,5 @@ def free_name(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def without_long(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outputs with None in place of what is too long to be handed on."""
-    return {name: value if len(json.dumps(value)) <= _LONGEST else None for name, value in named.items()}
+    """Return the outputs with None in place of values that are too long for XCom."""
+    return {name: value if len(json.dumps(value)) <= _MAX_VALUE else None for name, value in named.items()}

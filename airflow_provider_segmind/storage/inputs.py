@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_segmind.compat import connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
 from airflow_provider_segmind.protocol.preview_reference import is_preview
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 from airflow_provider_segmind.storage.paths import object_path, refused_early, uncached_fs
 from airflow_provider_segmind.storage.verification import image_size

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.urls import is_url
 
 #: Placeholder -> what it is replaced by.
 PLACEHOLDERS = {

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from airflow_provider_segmind.exceptions import SegmindOutputError, SegmindStorageError
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_imposter
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_not_announced
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.outputs import OutputFile, output_files
 from airflow_provider_segmind.storage.limits import MAX_BYTES
@@ -167,7 +167,7 @@ def _inspect(
             raise SegmindOutputError(
                 f"it is not an image: {claimed or 'no content type'}, it begins with {head[:16]!r}"
             )
-        if is_imposter(head, announced := source.announced or claimed):
+        if is_not_announced(head, announced := source.announced or claimed):
             raise SegmindOutputError(f"it is not {announced}: {claimed}, beginning with {head[:60]!r}")
         return content_type(head) or claimed or "application/octet-stream", (None, None)
     try:

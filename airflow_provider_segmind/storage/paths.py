@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.compat import attach_filesystem, connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError, SegmindStorageError
+from airflow_provider_segmind.protocol.urls import canonical_scheme
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-#: Next step of an error of the storage before anything was submitted.
-NOT_SENT = "Nothing was submitted. Check the storage and its connection."
-_EXTRAS = {"s3": "s3", "s3a": "s3", "s3n": "s3", "gs": "gcs", "gcs": "gcs"}
-#: Other names of a scheme -> the name that is compared.
-_SCHEMES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "local": "file"}
-#: Errors of a filesystem that a retry does not change.
-_REFUSALS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+#: Said of what goes wrong in a store before anything was submitted.
+NOT_SENT = "Nothing was sent yet; check the storage and its connection."
+#: Scheme -> extra of this package that installs its provider.
+_EXTRAS = {"s3": "s3", "gs": "gcs"}
+#: Errors of a storage that a retry does not change, besides FileNotFoundError.
+_REFUSALS = (NotADirectoryError, IsADirectoryError, PermissionError)
+_CHECK_PATH = "Nothing was sent and nothing was billed. Check the path, and that every worker may use it."
 
 
 def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
@@ -53,7 +55,7 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     except AirflowNotFoundException as error:
         raise SegmindConfigError(f"{uri!r:.200}: {error}", next_step="Add the connection of the storage.") from error
     except (ValueError, ImportError, NotImplementedError) as error:
-        extra = _EXTRAS.get(scheme)
+        extra = _EXTRAS.get(canonical_scheme(scheme))
         hint = f'pip install "airflow-provider-segmind[{extra}]"' if extra else "install the provider for this scheme"
         raise SegmindConfigError(f"{scheme}:// cannot be used here: {error}", next_step=f"Try: {hint}") from error
     return path
@@ -104,10 +106,22 @@ def refused_early(what: str, path: ObjectStoragePath) -> Iterator[None]:
         yield
     except (SegmindConfigError, SegmindStorageError):
         raise
+    except FileNotFoundError as error:
+        raise SegmindConfigError(f"{what} {path}{_host_of(path)}: {_missing(what)}", next_step=_CHECK_PATH) from error
     except _REFUSALS as error:
-        raise SegmindConfigError(f"{what} {path}: {type(error).__name__}: {error}") from error
+        reason = error.strerror or str(error) or type(error).__name__
+        raise SegmindConfigError(f"{what} {path}{_host_of(path)}: {reason}", next_step=_CHECK_PATH) from error
     except Exception as error:
         raise SegmindStorageError(f"{what} {path}: {type(error).__name__}: {error}", next_step=NOT_SENT) from error
+
+
+def _missing(what: str) -> str:
+    return "its folder or bucket does not exist" if what == "destination" else "it does not exist"
+
+
+def _host_of(path: ObjectStoragePath) -> str:
+    """Return the name of this machine for a message about a local path: another worker may have other files."""
+    return f" on host {socket.gethostname()}" if canonical_scheme(path.protocol) == "file" else ""
 
 
 def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
@@ -116,7 +130,7 @@ def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
 
 
 def _identity(path: ObjectStoragePath) -> tuple[str, str, str]:
-    scheme = _SCHEMES.get(path.protocol, path.protocol)
+    scheme = canonical_scheme(path.protocol)
     host = str(
         getattr(path.fs, "endpoint_url", None) or (getattr(path.fs, "client_kwargs", None) or {}).get("endpoint_url")
     )

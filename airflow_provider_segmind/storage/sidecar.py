@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_segmind import __version__
-from airflow_provider_segmind.protocol.identity import without_query
 from airflow_provider_segmind.protocol.preview_reference import moved
+from airflow_provider_segmind.protocol.urls import canonical_uri
 from airflow_provider_segmind.protocol.wire import Metrics, OutputFile
 from airflow_provider_segmind.storage.paths import refused_early, uncached_fs
 
@@ -86,8 +86,8 @@ def sidecars(result: Result, stored: list[dict[str, Any]], about: About) -> list
             request_id=result.request_id,
             object=item,
             stored=stored,
-            output=without_query(result.output) if result.output else None,
-            outputs=[file.model_copy(update={"url": without_query(file.url)}) for file in result.outputs],
+            output=canonical_uri(result.output) if result.output else None,
+            outputs=[file.model_copy(update={"url": canonical_uri(file.url)}) for file in result.outputs],
             metrics=result.metrics,
         )
         for item in stored

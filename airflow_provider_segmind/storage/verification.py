@@ -8,8 +8,8 @@ import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
-from airflow_provider_segmind.protocol.models import decode_base64
-from airflow_provider_segmind.protocol.wire import is_url
+from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.urls import is_url
 
 if TYPE_CHECKING:
     from PIL import Image

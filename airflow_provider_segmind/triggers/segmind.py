@@ -17,7 +17,7 @@ from airflow_provider_segmind.polling.drivers import await_request
 from airflow_provider_segmind.polling.loop import PROGRESS, Watch
 from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
-from airflow_provider_segmind.protocol.models import MODEL_PAGE
+from airflow_provider_segmind.protocol.models import model_page
 from airflow_provider_segmind.protocol.wire import RequestState, Result
 from airflow_provider_segmind.triggers.base import SegmindTrigger, serializable
 
@@ -146,5 +146,5 @@ class SegmindRequestTrigger(SegmindTrigger):
             "Its result can be fetched by its request id for one hour after the submit.",
             self.request_id,
             self.model,
-            MODEL_PAGE.format(slug=self.model),
+            model_page(self.model),
         )

@@ -182,7 +182,7 @@ def test_run_any_other_model(run, here, segmind_emulator):
 @pytest.mark.parametrize(
     ("typed", "code", "reported"),
     [
-        (["run", "esrgan", "dog.jpg"], 1, r"dog\.jpg: FileNotFoundError.* Nothing was sent"),
+        (["run", "esrgan", "dog.jpg"], 1, r"dog\.jpg on host .*: it does not exist\. Nothing was sent"),
         (["run", "esrgan", "notes.txt"], 1, "notes.txt: .*not a whole image"),
         (["run", "esrgan", "cat.jpg", "-p", "scale=3"], 1, "scale: Input should be 2, 4 or 8"),
         (["run", "esrgan", "cat.jpg", "-o", "notes.txt/out.png"], 1, "destination .*NotADirectoryError"),
@@ -308,7 +308,7 @@ def test_airflow_segmind(run, segmind_emulator):
     assert done.out.startswith("100 credits at ")
     done = run("run", "esrgan", "dog.jpg", program=airflow)
     assert (done.code, done.out) == (1, "")
-    assert "dog.jpg: FileNotFoundError" in done.err
+    assert "it does not exist" in done.err
     assert sent(segmind_emulator) == 0
 
 

@@ -15,7 +15,7 @@ from airflow_provider_segmind.decorators.segmind import segmind_task
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.get_provider_info import get_provider_info
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
-from airflow_provider_segmind.protocol.content_types import data_uri
+from airflow_provider_segmind.protocol.data_uris import data_uri
 from airflow_provider_segmind.storage.names import stem_of
 from tests.airflow_versions import needs_task_state_store, no_new_try, task_decorators
 from tests.task_runner import run_tasks

@@ -177,13 +177,13 @@ def check_links(standalone: Standalone) -> None:
         tab = f"dags/{DAG_ID}/runs/{RUN}/tasks/{task}/mapped/0/plugin/segmind-upscaled"
         seen = standalone.links_while_deferred[task]
         assert seen["Segmind model"] == page
-        assert (seen["Before and after, as a page"] or "").startswith(f"segmind/view.html?{ids}")
-        assert (seen["Upscaled picture"], seen["Stored object"]) == (None, None)
+        assert (seen["Before and after (full page)"] or "").startswith(f"segmind/view.html?{ids}")
+        assert (seen["Output at Segmind"], seen["Stored object"]) == (None, None)
         assert standalone.api.links(RUN, task, 0) == {
             "Before and after": tab,
-            "Before and after, as a page": f"segmind/view.html?{ids}0",
+            "Before and after (full page)": f"segmind/view.html?{ids}0",
             "Segmind model": page,
-            "Upscaled picture": standalone.api.xcom(RUN, task, 0)["output"],
+            "Output at Segmind": standalone.api.xcom(RUN, task, 0)["output"],
             "Stored object": None,  # a file has no console
         }
 

@@ -13,9 +13,10 @@ from airflow.providers.common.compat.sdk import DAG
 from openlineage.client.serde import Serde
 
 from airflow_provider_segmind.lineage import TaskLineage, object_details, task_lineage
-from airflow_provider_segmind.lineage.addresses import asset_uri, bare, dataset_name
+from airflow_provider_segmind.lineage.addresses import asset_uri
 from airflow_provider_segmind.lineage.openlineage import MAX_DATASETS, operator_lineage
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
+from airflow_provider_segmind.protocol.urls import canonical_uri, dataset_name
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import lineage_collector
 from tests.task_runner import run_tasks
@@ -51,7 +52,7 @@ def test_storage_providers_name_them_the_same():
 
 
 def test_an_object_has_one_name():
-    assert bare("s3://conn@bucket/k?a@b") == "s3://bucket/k?a@b"
+    assert canonical_uri("s3://conn@bucket/k?a@b") == "s3://bucket/k?a@b"
     assert asset_uri("file:///tmp/a?b#c.png") == "file:///tmp/a%3Fb%23c.png"
     assert asset_uri("memory://out/a.png") == "memory://out/a.png"
 
@@ -65,7 +66,7 @@ def test_nothing_secret_is_reported():
 
 
 def test_an_image_as_text_is_reported_by_its_hash(photos):
-    from airflow_provider_segmind.protocol.content_types import data_uri
+    from airflow_provider_segmind.protocol.data_uris import data_uri
 
     text = data_uri((photos / "cat.jpg").read_bytes())
     found = task_lineage({"model": "esrgan"}, {"image": text}, [text])

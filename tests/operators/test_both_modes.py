@@ -79,7 +79,7 @@ CASES = {
     ),
     "no credits": Case(emulator={"credits": 0.0}, state="failed", log_lines=("Not enough Segmind credits",), billed=0),
     "not allowed": Case(
-        faults=[("submit", "status:403", None)], state="failed", log_lines=("may not do that",), billed=0
+        faults=[("submit", "status:403", None)], state="failed", log_lines=("no permission for this call",), billed=0
     ),
     "retired": Case(faults=[("submit", "status:410", None)], state="failed", log_lines=("retired",), billed=0),
     "failed": Case(faults=[("submit", "fail:CUDA error", None)], state="failed", log_lines=("CUDA error",), billed=0),
@@ -97,7 +97,7 @@ CASES = {
         arguments={"lost_submit_wait": 0.0},
         faults=[("submit", "drop_after", None), ("history", "status:500", None)],
         state="failed",
-        log_lines=("The answer to a submit was lost", "the request history did not respond", "esrgan at 20"),
+        log_lines=("The response to a submit was lost", "the request history did not respond", "esrgan at 20"),
         tries=2,  # the next try searches again
     ),
     "not an image": Case(faults=[("output", "html", None)], state="failed", log_lines=("cannot be",)),

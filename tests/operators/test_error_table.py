@@ -15,9 +15,9 @@ from tests.task_runner import run_tasks
 #: After a 5xx response the history is searched and the request submitted again: three submits in a try.
 ROWS = [
     (400, "Missing field image", 1, 1, ("Segmind refused the request (HTTP 400)", "Missing field image")),
-    (401, "Unauthorized. API key is invalid", 1, 1, ("refused the API key (HTTP 401)", "valid key into the password")),
-    (403, "Not on this plan", 1, 1, ("may not do that (HTTP 403)", "Not on this plan")),
-    (404, "Model not found", 1, 1, ("knows no such model (HTTP 404)", "Check the slug")),
+    (401, "Unauthorized. API key is invalid", 1, 1, ("refused the API key (HTTP 401)", "the connection's password")),
+    (403, "Not on this plan", 1, 1, ("no permission for this call (HTTP 403)", "Not on this plan")),
+    (404, "Model not found", 1, 1, ("does not know this model (HTTP 404)", "Check the slug")),
     (405, "<html><h1>Method Not Allowed</h1></html>", 1, 1, ("refused the request (HTTP 405)", "Method Not Allowed")),
     (406, "Insufficient credits", 1, 1, ("Not enough Segmind credits (HTTP 406)", "Top up the account")),
     (406, "Team spend limit reached", 1, 1, ("A Segmind spend limit is reached (HTTP 406)", "Raise the team's limit")),
@@ -25,10 +25,10 @@ ROWS = [
     (406, "scale must be 2, 4 or 8", 1, 1, ("Segmind refused the request (HTTP 406)", "scale must be 2, 4 or 8")),
     (410, "Model retired", 1, 1, ("has retired this model (HTTP 410)", "successor")),
     (422, "bad body", 1, 1, ("Segmind refused the request (HTTP 422)", "bad body")),
-    (500, "boom", 2, 6, ("internal error (HTTP 500)", "suspect that parameter")),
-    (502, "<html>Bad Gateway</html>", 2, 6, ("gateway is in trouble (HTTP 502)", "It passes")),
-    (503, "busy", 2, 6, ("gateway is in trouble (HTTP 503)", "It passes")),
-    (504, "late", 2, 6, ("gateway is in trouble (HTTP 504)", "It passes")),
+    (500, "boom", 2, 6, ("internal error (HTTP 500)", "check the parameters")),
+    (502, "<html>Bad Gateway</html>", 2, 6, ("gateway is unavailable (HTTP 502)", "retry later")),
+    (503, "busy", 2, 6, ("gateway is unavailable (HTTP 503)", "retry later")),
+    (504, "late", 2, 6, ("gateway is unavailable (HTTP 504)", "retry later")),
 ]
 
 

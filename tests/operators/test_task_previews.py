@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import DAG
 from PIL import Image
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindNomosUpscalerOperator
-from airflow_provider_segmind.protocol.content_types import data_uri
+from airflow_provider_segmind.protocol.data_uris import data_uri
 from airflow_provider_segmind.protocol.preview_reference import Reference, is_genuine
 from airflow_provider_segmind.storage import list_images
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator

@@ -103,7 +103,7 @@ def test_an_unknown_outcome_of_a_workflow_is_not_submitted_again(airflow_db, seg
     run = run_workflow(deferrable, inputs={"prompt": "x"}, lost_submit_wait=0.0)
     assert run.state == "failed"
     assert run.task("flow").try_number == 2  # the next try searches again
-    assert "The answer to a submit was lost" in run.log
+    assert "The response to a submit was lost" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
 
 

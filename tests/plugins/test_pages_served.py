@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from airflow_provider_segmind.plugins.pages import CONTENT_SECURITY_POLICY, WWW, Pages
 from airflow_provider_segmind.plugins.segmind import SegmindPlugin
+from airflow_provider_segmind.protocol.models import MODELS
 from tests.airflow_versions import needs_airflow_sdk
 
 FILES = sorted(WWW.iterdir())
@@ -51,6 +53,16 @@ def test_nothing_else_is_served(path: str) -> None:
     response = get(path)
     assert response.status_code == 404
     assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+
+
+def test_the_pages_load_the_slug_of_each_operator_from_the_table_of_models() -> None:
+    response = get("/models.js")
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-cache")
+    assert response.headers["content-type"].partition(";")[0] == "text/javascript"
+    assert response.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    slugs = response.text.removeprefix("export const MODEL_OF = ").rstrip(";\n")
+    assert json.loads(slugs) == {model.operator: slug for slug, model in MODELS.items()}
+    assert 'import { MODEL_OF } from "./models.js";' in (WWW / "requests.js").read_text(encoding="utf-8")
 
 
 def test_the_policy_allows_nothing_inline() -> None:

@@ -312,7 +312,7 @@ def into_airflow(dag_id: str, task_id: str, map_index: int) -> dict[str, str | N
     tab = f"dags/{dag_id}/runs/{run_id}/tasks/{task_id}{mapped}/plugin/segmind-upscaled"
     return {
         "Before and after": tab if HAS_TABS else None,
-        "Before and after, as a page": f"segmind/view.html?{ids}",
+        "Before and after (full page)": f"segmind/view.html?{ids}",
     }
 
 

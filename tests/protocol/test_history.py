@@ -1,4 +1,4 @@
-"""What a row of the request history proves, and what the lack of one does."""
+"""What a row of the request history shows, and what a missing row shows."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ def test_a_freshly_signed_url_matches_the_one_that_was_sent():
     assert found([row(parameters=one)], Sought(other, NOW)) == [["r"]]
 
 
-def test_what_belongs_to_somebody_else_is_not_taken():
+def test_rows_of_other_wants_are_not_taken():
     assert found([row("a", at=2), row("b", at=1)], taken={"a"}) == [["b"]]
 
 
 @pytest.mark.parametrize(
     ("skew", "at", "matches"),
     [
-        (None, -CLOCK_LIMIT, True),  # no response told the difference of the clocks
+        (None, -CLOCK_LIMIT, True),  # no response has shown the difference of the clocks
         (None, -CLOCK_LIMIT - 1, False),
-        (-15.0, -15.0, True),  # Segmind's clock is 15 s behind, and said so
+        (-15.0, -15.0, True),  # Segmind's clock is 15 s behind, as a response has shown
         (-15.0, -21.0, False),
         (0.0, -15.0, False),
         (90.0, 90.0, True),
@@ -99,7 +99,7 @@ def test_the_clocks_may_differ_by_what_is_known_of_them(skew, at, matches):
 
 @pytest.mark.parametrize(("skew", "shift"), [(None, 0.0), (-600.0, -600.0)])
 def test_without_an_intent_rows_count_from_the_moment_that_is_given(skew, shift):
-    """That moment is of the scheduler's clock, so a known skew leaves it uncertain; the history's response tells it."""
+    """The moment is by the scheduler's clock, so a known skew leaves it uncertain; the history's response shows it."""
     rows = [row("new", at=shift - CLOCK_LIMIT + 1), row("old", at=shift - CLOCK_LIMIT - 1)]
     sought = Sought(BODY, since=NOW)
     assert found(rows, sought.heard(skew)) == [["new"]]
@@ -107,7 +107,7 @@ def test_without_an_intent_rows_count_from_the_moment_that_is_given(skew, shift)
     assert Sought(BODY, NOW, skew=0.0).heard(skew).skew == 0.0  # the one at the intent is right
 
 
-def test_what_was_found_not_to_be_the_ones_may_be_the_others():
+def test_a_row_that_is_refused_for_one_want_may_belong_to_another():
     rows, sought = [row("a", at=2), row("b", at=1)], [Sought(BODY, NOW), Sought(BODY, NOW)]
     options = assign(sought, rows, model="esrgan", taken=(), refused={(0, "a")})
     assert [[one.request_id for one in mine][:1] for mine in options] == [["b"], ["a"]]
@@ -171,22 +171,22 @@ def test_every_row_goes_to_one_want_that_it_can_be_and_no_want_goes_without(soug
     assert len(chosen) == best
 
 
-# --- what a later row proves ----------------------------------------------------------------------------------------
+# --- what a later row shows ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("skew", "at", "proven"),
+    ("skew", "at", "absent"),
     [
         (0.0, ABSENCE_MARGIN + 1, True),
         (0.0, ABSENCE_MARGIN - 1, False),  # the POST leaves within some seconds, and takes its time
         (-15.0, ABSENCE_MARGIN - 14, True),
         (15.0, ABSENCE_MARGIN + 14, False),
-        (None, 3600.0, False),  # without the clocks' difference nothing is proven
+        (None, 3600.0, False),  # if the clocks' difference is unknown, nothing shows absence
     ],
 )
-def test_a_later_row_shows_that_a_submit_was_never_accepted(skew, at, verified):
+def test_a_later_row_shows_that_a_submit_was_never_accepted(skew, at, absent):
     rows = [row(at=at, parameters={"prompt": "of somebody else"})]
-    assert shows_absence(Sought(BODY, NOW, skew=skew), rows) is verified
+    assert shows_absence(Sought(BODY, NOW, skew=skew), rows) is absent
     assert ABSENCE_MARGIN > POST_WITHIN
 
 

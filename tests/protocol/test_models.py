@@ -7,7 +7,16 @@ import base64
 import pytest
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.protocol.models import MODELS, check_known, request_body
+from airflow_provider_segmind.operators import segmind as operators
+from airflow_provider_segmind.protocol.models import (
+    MODELS,
+    ModelParameters,
+    check_known,
+    format_for,
+    model_page,
+    request_body,
+    requested_extension,
+)
 
 URL = "https://www.segmind.com/butterfly.png"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(64)).decode()
@@ -74,12 +83,12 @@ def test_what_a_page_does_not_allow_is_refused_by_name(slug, parameters, named):
 
 
 @pytest.mark.parametrize("image", [URL, "http://x/y.png?a=b", DATA_URI])
-def test_where_a_image_may_come_from(image):
+def test_an_image_may_be_a_url_or_a_data_uri(image):
     for slug in MODELS:
         assert request_body(slug, {"image": image})["image"] == image
 
 
-def test_nomos_takes_base64_as_its_page_says():
+def test_nomos_takes_base64_as_on_its_page():
     jpeg = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(64)).decode()
     assert jpeg.startswith("/9j/")
     for image in (PNG, jpeg):
@@ -117,7 +126,7 @@ def test_any_other_slug_takes_a_free_dict():
         request_body("some-model", "text")
 
 
-def test_what_comes_later_is_not_judged_yet():
+def test_pending_parameters_are_not_checked():
     check_known("esrgan", {"image": "{{ params.image }}", "scale": 2}, pending={"image"})
     check_known("esrgan", {"scale": 2}, pending={"image"})
     with pytest.raises(SegmindConfigError, match="scale"):
@@ -126,7 +135,44 @@ def test_what_comes_later_is_not_judged_yet():
         check_known("esrgan", {"scale": 2})
 
 
-def test_a_image_does_not_land_in_an_error_message():
+def test_an_image_is_not_part_of_an_error_message():
     with pytest.raises(SegmindConfigError) as caught:
         request_body("esrgan", {"image": DATA_URI + "@" * 10_000})
     assert len(str(caught.value)) < 500
+
+
+def test_every_model_has_a_complete_row():
+    """What other modules list by model comes from this table."""
+    assert {model.expected_seconds for model in MODELS.values()} == {4.93, 9.09, 12.52}
+    assert {model.usd_per_request for model in MODELS.values()} == {0.00466, 0.01155, 0.03676}
+    for slug, model in MODELS.items():
+        assert issubclass(model, ModelParameters)
+        assert model.operator in operators.__all__
+        assert getattr(operators, model.operator).__name__ == model.operator
+        assert model_page(slug) == f"https://www.segmind.com/models/{slug}"
+        assert model.format_parameter is None or model.format_parameter in model.model_fields
+
+
+@pytest.mark.parametrize(
+    ("slug", "extension", "parameter"),
+    [
+        ("esrgan", ".jpg", {"output_format": "jpeg"}),
+        ("esrgan", ".jpeg", {"output_format": "jpeg"}),
+        ("esrgan", ".webp", {"output_format": "webp"}),
+        ("nomos-upscaler", ".jpg", {"image_format": "jpg"}),
+        ("nomos-upscaler", ".jpeg", {"image_format": "jpeg"}),
+        ("nomos-upscaler", ".gif", {}),
+        ("esrgan", "", {}),
+        ("bria-increase-resolution", ".png", {}),
+        ("some-model", ".png", {}),
+    ],
+)
+def test_the_format_of_an_extension(slug, extension, parameter):
+    assert format_for(slug, extension) == parameter
+    if parameter:
+        assert requested_extension(parameter) == extension.replace("jpeg", "jpg")
+
+
+@pytest.mark.parametrize("parameters", [{}, {"output_format": None}, {"image_format": "gif"}, {"scale": 2}])
+def test_no_format_is_requested(parameters):
+    assert requested_extension(parameters) is None

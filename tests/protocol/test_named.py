@@ -1,4 +1,4 @@
-"""The named outputs of a workflow: read, handed on, stored."""
+"""The named outputs of a workflow: read, returned, stored."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_names_that_come_twice_and_names_that_are_missing():
     assert read_named(output) == {"x": 1, "x_1": 2, "output": 3, "output_1": 4}
 
 
-def test_null_is_not_a_output():
+def test_null_is_not_an_output():
     assert workflow(("a", None), ("b", "text")).named == {"b": "text"}
 
 
-def test_a_image_as_base64_does_not_travel():
+def test_an_image_as_base64_is_not_put_into_xcom():
     result = workflow(("small", URL.format("a.png")), ("raw", base64.b64encode(PNG).decode()))
     value = result.to_xcom()
     assert value["named"] == {"small": URL.format("a.png"), "raw": None}
@@ -71,7 +71,7 @@ def test_a_image_as_base64_does_not_travel():
     assert output_files(result)[1].content == PNG
 
 
-def test_words_that_are_valid_base64_stay_words():
+def test_text_that_is_valid_base64_stays_text():
     [source] = output_files(workflow(("caption", "butterfly123")))
     assert (source.content, source.text) == (b"butterfly123", "text/plain")
     [source] = output_files(workflow(("file", "data:model/gltf-binary;base64,Z2xURg==")))
@@ -92,7 +92,7 @@ def test_a_name_cannot_leave_its_folder(name):
     assert 1 < len(source.suffix) <= 81
 
 
-def test_names_that_poll_the_same_as_files_do_not_meet():
+def test_names_with_the_same_file_name_get_numbers():
     result = workflow(("a b", URL.format("1.png")), ("a/b", URL.format("2.png")))
     assert [source.suffix for source in output_files(result)] == ["_a_b", "_a_b_1"]
 

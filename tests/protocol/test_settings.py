@@ -1,4 +1,4 @@
-"""What a connection means, and from where a worker may download."""
+"""The settings of a connection, and the hosts that a worker may download from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindForbiddenHostError
 from airflow_provider_segmind.protocol.calls import Service
-from airflow_provider_segmind.protocol.hosts import check_addresses, check_name, next_hop
-from airflow_provider_segmind.protocol.settings import connection_settings, is_public
+from airflow_provider_segmind.protocol.hosts import check_addresses, check_name, is_public, next_hop
+from airflow_provider_segmind.protocol.settings import connection_settings
 
 KEY = "SG_0123456789abcdef"
 
@@ -39,7 +39,7 @@ def test_plain_http_is_for_this_machine(host):
     assert settings(gateway=f"http://{host}").gateway == f"http://{host}"
 
 
-def test_plain_http_elsewhere_wants_a_word():
+def test_plain_http_elsewhere_needs_allow_http():
     with pytest.raises(SegmindConfigError, match="allow_http"):
         settings(gateway="http://gateway.internal")
     assert settings(gateway="http://gateway.internal", allow_http="true").allow_http
@@ -86,7 +86,7 @@ def test_for_how_long_polls_may_be_refused():
     assert settings(poll_error_timeout=600).poll_error_timeout == 600
 
 
-def test_where_outputs_with_a_path_only_lie():
+def test_the_host_of_outputs_with_only_a_path():
     assert settings().outputs_url == "https://images.segmind.com"
     assert settings(gateway="http://127.0.0.1:8080").outputs_url == "http://127.0.0.1:8080"
 
@@ -150,7 +150,7 @@ def test_no_address_is_not_a_permission():
 
 
 @given(st.text(max_size=30))
-def test_what_is_not_a_address_is_not_public(text):
+def test_text_that_is_not_an_address_is_not_public(text):
     assert is_public(text) in (True, False)
 
 
@@ -180,7 +180,7 @@ def test_names():
             check_name(url, own)
 
 
-def test_patterns_narrow_and_exact_names_vouch():
+def test_patterns_restrict_and_exact_names_allow_private_addresses():
     some = settings(output_hosts=["*.segmind.com", "store.internal"])
     assert check_name("https://images.segmind.com/a", some) is False
     assert check_name("https://IMAGES.segmind.com./a", some) is False

@@ -72,7 +72,7 @@ def test_the_table_is_total():
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("message", "expected"),
     [
         ("", SegmindInsufficientCreditsError),
         ("Insufficient credits. Please top up", SegmindInsufficientCreditsError),
@@ -83,8 +83,8 @@ def test_the_table_is_total():
         ("quality: value above the limit of 100", SegmindInvalidRequestError),
     ],
 )
-def test_406_has_four_meanings(words, expected):
-    assert error_class(406, words, about="model") is expected
+def test_406_has_four_meanings(message, expected):
+    assert error_class(406, message, about="model") is expected
 
 
 def test_404_depends_on_what_was_asked():
@@ -94,7 +94,7 @@ def test_404_depends_on_what_was_asked():
 
 
 @pytest.mark.parametrize(
-    ("words", "blocked"),
+    ("message", "blocked"),
     [
         ("Content moderation: the input image was flagged", True),
         ("Blocked by RAI filters", True),
@@ -105,8 +105,8 @@ def test_404_depends_on_what_was_asked():
         ("trait mismatch in braid", False),
     ],
 )
-def test_content_blocks_are_reported_by_their_words(words, blocked):
-    assert failed_class(words) is (SegmindContentBlockedError if blocked else SegmindRequestFailedError)
+def test_content_blocks_are_recognized_by_their_message(message, blocked):
+    assert failed_class(message) is (SegmindContentBlockedError if blocked else SegmindRequestFailedError)
 
 
 def test_spend_limit_is_a_kind_of_missing_credits():

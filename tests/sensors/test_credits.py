@@ -81,7 +81,7 @@ def test_the_sensor_fails_or_skips_after_its_timeout(airflow_db, segmind_emulato
     assert run.states() == {"wait": ["skipped" if soft_fail else "failed"]}
     assert run.task("wait").try_number == 1
     if not soft_fail:
-        assert "the balance is 3 credits after 0.7 s, at_least asks for 50" in run.log
+        assert "the balance is 3 credits after 0.7 s, but at_least requires 50" in run.log
     assert segmind_emulator.stats.credits_reads <= 6
 
 
@@ -155,7 +155,10 @@ def test_check_credits_returns_a_sufficient_balance(airflow_db, segmind_emulator
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"credits": 3.0}, "the balance is 3 credits, at_least asks for 99"), ({"balance_record": False}, "is 0 credits")],
+    [
+        ({"credits": 3.0}, "the balance is 3 credits, but at_least requires 99"),
+        ({"balance_record": False}, "is 0 credits"),
+    ],
 )
 def test_check_credits_fails_without_a_retry_if_the_balance_is_too_low(airflow_db, segmind_emulator, settings, message):
     segmind_emulator.reset(**settings)

@@ -122,7 +122,7 @@ def test_an_unknown_request_id_fails_without_a_retry(airflow_db, segmind_emulato
     run = wait_for("00000000-0000-4000-8000-000000000000", mode)
     assert run.state == "failed"
     assert run.task("wait").try_number == 1
-    assert "Segmind does not know this request (any more)" in run.log
+    assert "Segmind has no record of this request" in run.log
     assert "the request history does not have its output either" in run.log
     assert run.log.count("does not have its output either") >= 3, "the record of a new request can appear late"
 
@@ -164,7 +164,7 @@ def test_the_sensor_fails_or_skips_after_its_timeout(airflow_db, segmind_emulato
     assert run.task("wait").try_number == 1  # as with all sensors, the timeout is for all tries together
     if not soft_fail:
         assert "The request did not finish in time" in run.log
-        assert "there is no cancel call" in run.log
+        assert "Segmind has no cancel call" in run.log
     # The deadline is counted from the first poll, over all reschedules.
     assert 2 <= segmind_emulator.stats.polls <= 7
 
@@ -281,7 +281,7 @@ def test_the_transfer_is_retried_while_the_request_runs(airflow_db, segmind_emul
     segmind_emulator.faults.add("submit", "stuck")
     run = stored_by_id(submitted(segmind_emulator, photos), tmp_path)
     assert run.task("store").try_number == 2
-    assert "the request is still PROCESSING" in run.log
+    assert "the request is not COMPLETED but PROCESSING" in run.log
 
 
 def test_another_dag_waits_and_stores_by_request_id(airflow_db, segmind_emulator, tmp_path, mode):

@@ -26,7 +26,7 @@ from airflow_provider_segmind.execution.store import TaskStateRecords
 from airflow_provider_segmind.execution.submit import Submitter
 from airflow_provider_segmind.protocol import history
 from airflow_provider_segmind.protocol.history import Sought
-from airflow_provider_segmind.protocol.identity import canonical
+from airflow_provider_segmind.protocol.identity import canonical_parameters
 from tests.simulation import process
 
 Mutation = Callable[[], AbstractContextManager[Any]]
@@ -93,14 +93,14 @@ def _with(compare: Callable[[dict[str, Any], dict[str, Any]], bool]) -> Mutation
     ) -> list[list[Any]]:
         owned, found = set(taken), []
         for number, one in enumerate(sought):
-            body = dict(canonical(one.body))
+            body = dict(canonical_parameters(one.body))
             fits = [
                 row
                 for row in sorted(rows, key=lambda row: history.created(row) or 0.0, reverse=True)
                 if row.request_id not in owned
                 and (number, row.request_id) not in refused
                 and one.may_be(row)
-                and compare(body, dict(canonical(row.parameters or {})))
+                and compare(body, dict(canonical_parameters(row.parameters or {})))
             ]
             owned.update(row.request_id for row in fits[:1])
             found.append(fits)

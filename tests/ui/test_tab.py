@@ -163,7 +163,7 @@ def test_a_failure_shows_the_errors_message(open_ui: OpenUi, task: str) -> None:
     for part in (
         "The request ran and failed",
         "unexpected end of data",
-        "What to do: Failed work is not charged.",
+        "What to do: A failed request is not billed.",
         "Request id",
     ):
         assert part in reported

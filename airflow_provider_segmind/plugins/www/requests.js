@@ -1,13 +1,9 @@
 // What Airflow's API returns about a request: its model, state, input and outputs.
 
 import { isObject, list, number, webUrl } from "./common.js";
+// The slug by the operator's name, generated from the table of models. A subclass is recognized by its result.
+import { MODEL_OF } from "./models.js";
 
-/** Operators by the class name that Airflow stores; a subclass is recognized by its result. */
-const MODEL_OF = {
-  SegmindEsrganOperator: "esrgan",
-  SegmindNomosUpscalerOperator: "nomos-upscaler",
-  SegmindBriaIncreaseResolutionOperator: "bria-increase-resolution",
-};
 const OTHERS = ["SegmindRunModelOperator", "SegmindRunWorkflowOperator", "SegmindBatchOperator", "SegmindRequestSensor",
   "SegmindToObjectStorageOperator", "@task.segmind"];
 /** The same operators by class, as Airflow's API filters them. */
