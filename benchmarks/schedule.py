@@ -1,7 +1,7 @@
 """
-When to look: our schedule against fixed intervals and against the optimum, simulated for lognormal durations.
+When to poll: our schedule against fixed intervals and against the optimum, simulated for lognormal durations.
 
-The optimum minimizes looks + delay, a look being worth 2 % of the duration, and knows the distribution exactly; the
+The optimum minimizes polls + delay, where a poll costs 2 % of the duration, and knows the distribution exactly. The
 two formulas of ``polling/schedule.py`` (``Known.first`` and ``Known.step``) are fitted to it.
 """
 
@@ -19,29 +19,29 @@ from benchmarks.figures import Part, Ratio, Row
 
 MEDIAN = 12.0  # seconds
 SIGMAS = (0.05, 0.2, 0.4)
-#: What a look is worth: so many durations of delay.
+#: The cost of a poll, as a share of the duration.
 _WORTH = 1 / 50
 _GRID = 400
 
-#: From the elapsed seconds to the seconds of the next look.
+#: Elapsed seconds -> seconds at which the next poll is due.
 Schedule = Callable[[float], float]
 
 
 def run(quick: bool) -> Part:
-    """Simulate; quick: with fewer jobs."""
+    """Simulate all schedules; ``quick``: with fewer jobs."""
     jobs = 4_000 if quick else 40_000
     rows, ratios = [], []
     for sigma in SIGMAS:
         setting = f"sigma {sigma}"
         for name, schedule in _contenders(sigma):
             rows.append(_row(name, setting, *_simulate(schedule, sigma, jobs)))
-        rows.append(_row("ours, learning from nothing", setting, *_learn(sigma, jobs)))
+        rows.append(_row("ours, without history", setting, *_learn(sigma, jobs)))
         rows.append(_row("optimum", setting, *_optimum(sigma)))
-        name = f"looks and delay together (a look is 2 % of the job), ours / optimum, {setting}"
+        name = f"polls and delay together (a poll costs 2 % of the job), ours / optimum, {setting}"
         ratios.append(Ratio(name, _together(rows[-2]) / _together(rows[-1]), at_most=1.25))
     return Part(
         name="schedule",
-        title="When to look",
+        title="When to poll",
         conditions="Simulated jobs, lognormal, median 12 s, one after the other; no gateway and no clock is involved.",
         rows=rows,
         ratios=ratios,
@@ -49,11 +49,11 @@ def run(quick: bool) -> Part:
 
 
 def _together(row: Row) -> float:
-    return (row.figures["looks a job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _WORTH
+    return (row.figures["polls per job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _WORTH
 
 
 def _row(contender: str, setting: str, polls: float, delay: float) -> Row:
-    return Row(contender, setting, {"looks a job": polls, "delay mean (%)": 100 * delay})
+    return Row(contender, setting, {"polls per job": polls, "delay mean (%)": 100 * delay})
 
 
 def _contenders(sigma: float) -> list[tuple[str, Schedule]]:
@@ -94,7 +94,7 @@ def _learn(sigma: float, jobs: int) -> tuple[float, float]:
 
 
 def _optimum(sigma: float) -> tuple[float, float]:
-    """Return looks and delay of the best schedule, by dynamic programming from the last moment backwards."""
+    """Return polls and delay of the best schedule, by dynamic programming from the last moment backwards."""
     at = np.exp(np.linspace(-4.5 * sigma, 4.5 * sigma, _GRID))
     done = np.array([0.5 * (1 + math.erf(math.log(x) / sigma / math.sqrt(2))) for x in at])
     share, middle = np.diff(done), np.sqrt(at[1:] * at[:-1])
@@ -105,8 +105,8 @@ def _optimum(sigma: float) -> tuple[float, float]:
         late = at[later] * np.cumsum(share[now:] / middle[now:]) - np.cumsum(share[now:])
         total = 1 + late / left / _WORTH + (1 - done[later]) / left * cost[later]
         best = int(np.argmin(total))
-        goes_on = (1 - done[later[best]]) / left
+        continues = (1 - done[later[best]]) / left
         cost[now] = total[best]
-        polls[now] = 1 + goes_on * polls[later[best]]
-        delay[now] = late[best] / left + goes_on * delay[later[best]]
+        polls[now] = 1 + continues * polls[later[best]]
+        delay[now] = late[best] / left + continues * delay[later[best]]
     return float(polls[0]), float(delay[0])
