@@ -10,7 +10,7 @@ from airflow.sdk import DAG, AssetAlias, task
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], f"{os.environ['CHAOS_OUT']}/lineage"
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], f"{os.environ['CHAOS_OUT']}/lineage"
 SIGNED = "?X-Amz-Signature=5ec7e75ec7e7"
 
 with DAG("lineage_all", schedule=None, default_args={"retries": 0, "outlets": [], "poll_interval": 1}):
