@@ -109,7 +109,7 @@ def s3_server(_s3_process: str) -> str:
 
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty, versioned bucket, and the connections ``pictures_s3`` and ``other_s3`` that lead to it."""
+    """An empty, versioned bucket, and the connections ``images_s3`` and ``other_s3`` that lead to it."""
     from tests.buckets import BUCKET, Bucket
 
     connection = {
@@ -118,7 +118,7 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
         "password": "testing",
         "extra": {"endpoint_url": s3_server, "region_name": "us-east-1"},
     }
-    monkeypatch.setenv("AIRFLOW_CONN_PICTURES_S3", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_IMAGES_S3", json.dumps(connection))
     monkeypatch.setenv("AIRFLOW_CONN_OTHER_S3", json.dumps(connection))
     found = Bucket(s3_server)
     found.client.create_bucket(Bucket=BUCKET)

@@ -12,7 +12,7 @@ _OPERATOR = "airflow_provider_segmind.operators.run_model:SegmindRunModelOperato
 _EXECUTION = "airflow_provider_segmind.execution"
 _SUBMITTER = f"{_EXECUTION}.submit:Submitter"
 _RECORDS = f"{_EXECUTION}.store:TaskStateRecords"
-_DELIVERY = f"{_EXECUTION}.delivery:Delivery"
+_DESTINATION = f"{_EXECUTION}.destination:Destination"
 _CLIENT = "airflow_provider_segmind.client"
 _STORAGE = "airflow_provider_segmind.storage.outputs"
 
@@ -67,13 +67,13 @@ CASES = (
         "after the result is read, before it is written",
         Kill(f"{_EXECUTION}.recover:Recovery.has_result", "after"),
     ),
-    Case("before_storing", "after the result is written, before storing", Kill(f"{_DELIVERY}.store")),
+    Case("before_storing", "after the result is written, before storing", Kill(f"{_DESTINATION}.store")),
     Case("in_download", "in the middle of the download", Kill(f"{_CLIENT}.download:_receive", "half")),
     Case("before_publish", "while the object is written", Kill(f"{_STORAGE}:_copy", "after")),
     Case(
         "before_delivery_written",
         "after the object is stored, before the record is updated",
-        Kill(f"{_DELIVERY}.store_one", "after"),
+        Kill(f"{_DESTINATION}.store_one", "after"),
     ),
     Case(
         "before_end",

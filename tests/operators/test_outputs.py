@@ -190,7 +190,7 @@ def test_what_a_sidecar_shows_of_parameters():
         ("file:///proc/segmind/x.png", "destination /proc/segmind|destination file:///proc"),
         ("s3://no-such-bucket/x.png", "NoSuchBucket|does not exist"),
         ("s3://no-such-bucket/folder/", "NoSuchBucket|does not exist"),
-        ("s3://pictures/{{{{ '{wrong}' }}}}.png", "unknown placeholder"),
+        ("s3://images/{{{{ '{wrong}' }}}}.png", "unknown placeholder"),
         ("{{{{ '' }}}}", "is no URI"),
     ],
 )

@@ -50,7 +50,7 @@ def site(shared_airflow: SharedAirflow, store: Bucket) -> Iterator[Site]:
         "extra": json.dumps({"endpoint_url": store.client.meta.endpoint_url, "region_name": "us-east-1"}),
     }
     with closing(Site(shared_airflow, shared_airflow.with_users())) as site:
-        site.api.create_connection("pictures_s3", connection)
+        site.api.create_connection("images_s3", connection)
         yield site
 
 
@@ -112,7 +112,7 @@ def test_a_mapped_task(site: Site, run: Any, index: int, which: str, size: tuple
 def test_from_a_bucket_with_its_connection(site: Site, run: Any) -> None:
     response = ask(site, "viewer", task_id="to_bucket", map_index=-1)
     assert response.status_code == 200, response.text
-    assert returned(site, "to_bucket")["stored"][0]["uri"] == "s3://pictures_s3@pictures/out/to_bucket.jpg"
+    assert returned(site, "to_bucket")["stored"][0]["uri"] == "s3://images_s3@images/out/to_bucket.jpg"
     is_none(ask(site, "viewer", task_id="to_bucket", map_index=-1, which="before"))
 
 
@@ -242,9 +242,9 @@ def test_forged(site: Site, run: Any, store: Bucket, tmp_path: Path) -> None:
 
     store.client.create_bucket(Bucket="other")
     store.client.put_object(Bucket="other", Key="x.preview.webp", Body=secret)
-    refused("s3://pictures_s3@other/x", secret)
-    refused("s3://pictures_s3@not-there/x", secret)
-    refused("s3://no_such_connection@pictures/x", secret)
+    refused("s3://images_s3@other/x", secret)
+    refused("s3://images_s3@not-there/x", secret)
+    refused("s3://no_such_connection@images/x", secret)
     for uri in ("http://127.0.0.1:9/x", "https://example.invalid/x", "memory://x/y", "nowhere://x/y", "s3://"):
         refused(uri, secret)
     reported = site.log()

@@ -35,8 +35,8 @@ class Cluster(Rig):
     """
     Two Celery workers, two triggerers, a scheduler, a DAG processor and an API server, on PostgreSQL and Redis.
 
-    The gateway is behind a proxy that can be closed. A part that ends is started again, as by systemd or Kubernetes, and
-    is listed in ``restarted``.
+    The gateway is behind a proxy that can be closed. A part that ends is started again, as by systemd or Kubernetes,
+    and is listed in ``restarted``.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("api-server", "scheduler", "dag-processor", *TRIGGERERS, *WORKERS)

@@ -1,4 +1,4 @@
-"""Every operator that tells what it made, deferred. The emulator's addresses come from the environment."""
+"""Every operator that emits lineage, deferred. The emulator's addresses come from the environment."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ with DAG("lineage_all", schedule=None, default_args={"retries": 0, "outlets": []
     taskflow()
     upscale = SegmindEsrganOperator(task_id="upscale", image=f"{IMAGES}/upscale.jpg{SIGNED}", deferrable=True)
     SegmindToObjectStorageOperator(task_id="store", result=upscale.output, destination=f"file://{OUT}/store.jpg")
-    # Refused by the emulator after it was submitted: what is known of it is told, too.
+    # Fails after the submit; its lineage is emitted, too.
     SegmindEsrganOperator(task_id="fails", image=f"{os.environ['UI_PHOTOS']}/not-there.jpg{SIGNED}", deferrable=True)

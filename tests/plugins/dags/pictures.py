@@ -28,8 +28,8 @@ with DAG("shown", schedule=None):
         result=SegmindRunModelOperator(
             task_id="by_url", model="esrgan", parameters={"image": f"{IMAGES}/a.jpg"}
         ).output,
-        destination="s3://pictures/out/",
-        destination_conn_id="pictures_s3",
+        destination="s3://images/out/",
+        destination_conn_id="images_s3",
     )
 
     class Mine(SegmindEsrganOperator):
