@@ -1,4 +1,4 @@
-"""``make bench``: whole comparisons in one run, each part in a fresh process."""
+"""``make bench``: run the comparisons, each part in its own process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from benchmarks.parts import PARTS, measure
 from benchmarks.report import show
 
 FOLDER = Path(__file__).parent / "results"
-#: Narrower than this, a table of figures cannot be read.
+#: Minimum width in columns at which the tables can be read.
 _WIDTH = 150
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the parts; 1 if one broke, or if a ratio does not hold."""
+    """Run the parts; return 1 if one fails or a ratio does not hold."""
     command = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     command.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    command.add_argument("--quick", action="store_true", help="small and rough; kept apart from the full figures")
+    command.add_argument("--quick", action="store_true", help="small and rough; stored apart from the full figures")
     options = command.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         command.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(PARTS)})")
@@ -35,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(console: Console, name: str, *, quick: bool) -> bool:
-    """Run one part, show and keep what it finds; tell whether all of it holds."""
+    """Run one part, show and store its figures; return whether all ratios hold."""
     console.print(f"[bold]{name}[/] …")
     try:
         part = in_fresh_process(measure, name, quick)
-    except Exception:  # noqa: BLE001  the other parts go on
-        console.print(f"[red]{name} broke:[/]")
+    except Exception:  # noqa: BLE001  the other parts continue
+        console.print(f"[red]{name} failed:[/]")
         console.print(traceback.format_exc(), markup=False, highlight=False)
         return False
     show(console, part)

@@ -1,4 +1,4 @@
-"""A batch: many pictures in one task, beside one mapped task for each."""
+"""A batch: many images in one task, beside one mapped task for each."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from benchmarks.standalone import SET, SLOTS, Measured, Standalone, standalone
 
 BATCH, MAPPED = "SegmindBatchOperator, one task", "SegmindEsrganOperator, mapped"
 _JOB = 10.0  # seconds
-#: What may go through XCom (bytes).
+#: Maximum size of an XCom in bytes.
 _MOST_XCOM = 4096
 
 
 def run(quick: bool) -> Part:
-    """Measure 1,000 pictures in a batch and 100 mapped ones; ``quick`` is 200 and 20."""
+    """Measure 1,000 images in a batch and 100 mapped ones; ``quick``: 200 and 20."""
     mapped, batch = (20, 200) if quick else (100, 1000)
     with standalone("bench_batch", counts=(SLOTS, mapped, batch)) as airflow:
         dags = {MAPPED: ("stored", mapped), BATCH: ("batch", batch)}
@@ -23,14 +23,12 @@ def run(quick: bool) -> Part:
         rows, series = [], {}
         for name, (dag, jobs) in dags.items():
             measured = airflow.measure(f"{dag}_{jobs}", latency=_JOB)
-            rows.append(
-                Row(name, f"{jobs:,} pictures of {_JOB:g} s", _figures(airflow, f"{dag}_{jobs}", measured, jobs))
-            )
+            rows.append(Row(name, f"{jobs:,} images of {_JOB:g} s", _figures(airflow, f"{dag}_{jobs}", measured, jobs)))
             series[name] = list(measured.busy)
     return Part(
         name="batch",
-        title="A batch: many pictures in one task",
-        conditions=f"{SET} Both store what comes out, in files. The figures are compared per picture.",
+        title="A batch: many images in one task",
+        conditions=f"{SET} Both store their outputs in files. The figures are compared per image.",
         rows=rows,
         ratios=_ratios(*rows, jobs=batch),
         series=series,
@@ -42,10 +40,10 @@ def _figures(airflow: Standalone, dag_id: str, measured: Measured, jobs: int) ->
     values = [airflow.api.returned(dag_id, measured.run_id, ti["task_id"], ti["map_index"]) for ti in instances]
     manifests = (airflow.out / "batch" / measured.run_id).rglob("*.jsonl")
     return measured.figures(jobs) | {
-        "wall a picture (s)": measured.wall / jobs,
-        "worker-slot seconds a picture": measured.slot_seconds / jobs,
-        "CPU of workers a picture (s)": measured.cpu_seconds / jobs,
-        "GETs a picture": (measured.polls + measured.results) / jobs,
+        "wall per image (s)": measured.wall / jobs,
+        "worker-slot seconds per image": measured.slot_seconds / jobs,
+        "CPU of workers per image (s)": measured.cpu_seconds / jobs,
+        "GETs per image": (measured.polls + measured.results) / jobs,
         "task instances": len(instances),
         "XCom of a task (bytes)": max(len(json.dumps(value)) for value in values),
         "manifest rows": sum(len(manifest.read_text().splitlines()) for manifest in manifests),
@@ -53,18 +51,18 @@ def _figures(airflow: Standalone, dag_id: str, measured: Measured, jobs: int) ->
 
 
 def _ratios(mapped: Row, batch: Row, *, jobs: int) -> list[Ratio]:
-    """What has to hold for the batch, and, without a limit, what it saves."""
+    """Return the ratios that must hold for the batch and, without a limit, what it saves."""
     ours, theirs = ({k: v or 0.0 for k, v in row.figures.items()} for row in (batch, mapped))
     compared = (
-        "wall a picture (s)",
-        "worker-slot seconds a picture",
-        "CPU of workers a picture (s)",
-        "GETs a picture",
+        "wall per image (s)",
+        "worker-slot seconds per image",
+        "CPU of workers per image (s)",
+        "GETs per image",
     )
     return [
         Ratio(f"{batch.setting}: task instances", ours["task instances"], at_least=1, at_most=1),
         Ratio(f"{batch.setting}: XCom (bytes)", ours["XCom of a task (bytes)"], at_most=_MOST_XCOM),
-        Ratio(f"{batch.setting}: accepted submits a picture", ours["accepted submits"] / jobs, at_least=1, at_most=1),
-        Ratio(f"{batch.setting}: manifest rows a picture", ours["manifest rows"] / jobs, at_least=1, at_most=1),
+        Ratio(f"{batch.setting}: accepted submits per image", ours["accepted submits"] / jobs, at_least=1, at_most=1),
+        Ratio(f"{batch.setting}: manifest rows per image", ours["manifest rows"] / jobs, at_least=1, at_most=1),
         *(Ratio(f"{name}, batch : mapped", ours[name] / theirs[name]) for name in compared),
     ]

@@ -1,4 +1,4 @@
-"""A large output on its way into storage: MB/s and memory, beside httpx that throws the bytes away."""
+"""Store a large output: MB/s and memory, compared with httpx that discards the bytes."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ MIB = 1024**2
 _READING = 0.005
 _BUCKET = "upscaled"
 _KEYS = {"login": "testing", "password": "testing"}
-#: moto takes minutes to put a large object together from its parts.
+#: moto needs minutes to assemble a large object from its parts.
 _LONG = {"read_timeout": 900, "retries": {"total_max_attempts": 1}}
 BASELINE = "httpx to /dev/null"
 DOWNLOAD = "hook.download to a file"
 FILE = "store_result to file://"
 S3 = "store_result to s3://"
 BOTO = "httpx to a file, boto3 to s3://"
-#: Measured once: what takes its time there is the server.
+#: Measured once, because most of the time is spent in the server.
 SLOW = (S3, BOTO)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds and CPU seconds of one way, and by how many bytes the process grew at its peak."""
+    """Seconds and CPU seconds of one way, and the peak growth of the process in bytes."""
 
     seconds: float
     cpu: float
@@ -45,7 +45,7 @@ class Measured:
 
 
 def run(quick: bool) -> Part:
-    """Send the same output each way, in processes of their own."""
+    """Transfer the same output each way, each in its own process."""
     size, times = (64 * MIB, 2) if quick else (1024 * MIB, 5)
     with output_host(size) as url, s3_host() as s3, airflow_home(), tempfile.TemporaryDirectory() as folder:
         runs: list[dict[str, Measured]] = []
@@ -77,9 +77,9 @@ def run(quick: bool) -> Part:
 
 
 def measure(way: str, url: str, s3: str, folder: str) -> Measured:
-    """Go one way once, in this process; a small one before it, so that imports are not counted."""
+    """Measure one way once in this process, with the imports done before."""
     connection = {"conn_type": "segmind", "password": "SG_0123456789abcdef", "extra": {}}
-    connection["host"] = url.removesuffix("/output.bin")  # an output of the gateway's own host is trusted
+    connection["host"] = url.removesuffix("/output.bin")  # an output on the host of the gateway is trusted
     os.environ["AIRFLOW_CONN_SEGMIND_DEFAULT"] = json.dumps(connection)
     go = WAYS[way](url, s3, Path(folder))
     gc.collect()
@@ -92,7 +92,7 @@ def measure(way: str, url: str, s3: str, folder: str) -> Measured:
 
 @contextmanager
 def _peak() -> Iterator[list[int]]:
-    """Read the growth of this process's memory (bytes) all the while."""
+    """Sample the growth of this process's memory in bytes."""
     process, done = psutil.Process(), threading.Event()
     before = process.memory_info().rss
     growth = [0]
@@ -143,7 +143,7 @@ def _store(url: str, destination: str, conn_id: str | None) -> Callable[[], None
     hook = SegmindHook()
     hook.get_conn()
     object_path(destination, conn_id).fs.ls("/" if conn_id is None else _BUCKET)
-    result = Result(request_id="r-1", model="a-model-without-pictures", output=url)
+    result = Result(request_id="r-1", model="a-model-without-images", output=url)
 
     def go() -> None:
         store_result(hook, result, destination, conn_id=conn_id, name="output")
@@ -152,19 +152,19 @@ def _store(url: str, destination: str, conn_id: str | None) -> Callable[[], None
 
 
 def _file(url: str, s3: str, folder: Path) -> Callable[[], None]:
-    fresh = tempfile.mkdtemp(dir=folder)
-    return _store(url, f"file://{fresh}/", None)
+    target = tempfile.mkdtemp(dir=folder)
+    return _store(url, f"file://{target}/", None)
 
 
 def _s3(url: str, s3: str, folder: Path) -> Callable[[], None]:
     _empty_bucket(s3)
     extra = {"endpoint_url": s3, "region_name": "us-east-1", "config_kwargs": _LONG}
     os.environ["AIRFLOW_CONN_BENCH_S3"] = json.dumps({"conn_type": "aws", **_KEYS, "extra": extra})
-    return _store(url, f"s3://{_BUCKET}/pictures/", "bench_s3")
+    return _store(url, f"s3://{_BUCKET}/images/", "bench_s3")
 
 
 def _boto(url: str, s3: str, folder: Path) -> Callable[[], None]:
-    """What a user would write."""
+    """Download and upload as a user would write it."""
     import boto3
     import httpx
     from botocore.config import Config
@@ -180,7 +180,7 @@ def _boto(url: str, s3: str, folder: Path) -> Callable[[], None]:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
             file.flush()
-            bucket.upload_file(file.name, _BUCKET, "pictures/output.bin")
+            bucket.upload_file(file.name, _BUCKET, "images/output.bin")
 
     return go
 

@@ -1,4 +1,4 @@
-"""What a benchmark finds: rows of figures for each contender, and the ratios that matter. Plain data, no I/O."""
+"""The results of a benchmark: rows of figures for each contender, and the ratios that must hold. Data, no I/O."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Row:
     """
     One contender in one setting.
 
-    :param contender: who, such as ``ours`` or ``HttpSensorTrigger``.
-    :param setting: under which conditions, such as ``1,000 waits``.
-    :param figures: column -> value; the unit is part of the column's name, such as ``CPU a job (ms)``.
+    :param contender: the name, such as ``ours`` or ``HttpSensorTrigger``.
+    :param setting: the conditions, such as ``1,000 waits``.
+    :param figures: column -> value; the unit is part of the column's name, such as ``CPU per job (ms)``.
     """
 
     contender: str
@@ -27,10 +27,10 @@ class Ratio:
     """
     One figure that has to hold, mostly a ratio of two rows of the same run.
 
-    :param name: what it says, in words.
-    :param value: what was measured.
-    :param at_most: the limit, if it has an upper one.
-    :param at_least: the limit, if it has a lower one.
+    :param name: a description.
+    :param value: the measured value.
+    :param at_most: the upper limit; None: no limit.
+    :param at_least: the lower limit; None: no limit.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Ratio:
 
     @property
     def holds(self) -> bool:
-        """Tell whether it is within its limits."""
+        """Return whether the value is within its limits."""
         low = self.at_least is None or self.value >= self.at_least
         high = self.at_most is None or self.value <= self.at_most
         return low and high
@@ -51,12 +51,12 @@ class Part:
     """
     One benchmark's whole outcome.
 
-    :param name: short name, as on the command line.
-    :param title: for people.
-    :param conditions: what was measured, and how, in a sentence or two.
+    :param name: the name on the command line.
+    :param title: the heading.
+    :param conditions: what was measured and how.
     :param rows: the figures.
-    :param ratios: what has to hold.
-    :param series: what the plot draws, by name; each a list of numbers.
+    :param ratios: the ratios that must hold.
+    :param series: lists of numbers for the plot, by name.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Part:
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the part as JSON."""
         found = asdict(self)
         for ratio, shown in zip(self.ratios, found["ratios"], strict=True):
             shown["holds"] = ratio.holds

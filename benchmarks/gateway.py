@@ -1,4 +1,4 @@
-"""The emulator in a process of its own, so that its CPU and memory are not counted, steered through a pipe."""
+"""The emulator in its own process, so that its CPU and memory are not counted, controlled through a pipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _START_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A request as the gateway itself knows it; times in epoch seconds."""
+    """A request in the gateway's state; times in seconds since the epoch."""
 
     request_id: str
     submitted_at: float
@@ -24,28 +24,28 @@ class Job:
 
     @property
     def seconds(self) -> float:
-        """How long it takes from submission to completion."""
+        """The seconds from submit to completion."""
         return self.ends_at - self.submitted_at
 
 
 class Gateway:
-    """The emulator's side of the pipe, as its caller sees it."""
+    """A client of the emulator's process."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self.url, self.connection, self.api_key = pipe.recv()
 
     def submit(self, model: str, count: int) -> list[Job]:
-        """Let the gateway accept this many requests at once, without HTTP."""
+        """Make the gateway accept this many requests at once, without HTTP."""
         jobs: list[Job] = self._ask("submit", model, count)
         return jobs
 
     def reset(self, **settings: Any) -> None:
-        """Forget everything; behave as at the start, changed by these settings."""
+        """Reset the emulator, and apply these settings on top of the first ones."""
         self._ask("reset", settings)
 
     def stats(self) -> dict[str, Any]:
-        """Return the emulator's counters, and its process's CPU so far as ``cpu_seconds``."""
+        """Return the emulator's counters, and the CPU time of its process as ``cpu_seconds``."""
         stats: dict[str, Any] = self._ask("stats")
         return stats
 
@@ -53,7 +53,7 @@ class Gateway:
         self._pipe.send(command)
         failure, response = self._pipe.recv()
         if failure:
-            raise RuntimeError(f"the gateway: {failure}")
+            raise RuntimeError(f"the gateway failed: {failure}")
         return response
 
 
@@ -71,10 +71,10 @@ def gateway(**settings: Any) -> Iterator[Gateway]:
     theirs.close()
     try:
         if not ours.poll(_START_SECONDS):
-            raise RuntimeError("the emulator did not start")
+            raise RuntimeError(f"the emulator did not start within {_START_SECONDS:g} s")
         yield Gateway(ours)
     finally:
-        ours.close()  # the end of the pipe is the end of the process
+        ours.close()  # closing the pipe ends the process
         process.join(10)
         if process.is_alive():
             process.kill()
@@ -93,7 +93,7 @@ def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
                 return
             try:
                 pipe.send((None, _VERBS[verb](emulator, *arguments)))
-            except Exception as error:  # noqa: BLE001  it is raised again on the other side
+            except Exception as error:  # noqa: BLE001  it is raised again in the other process
                 pipe.send((f"{type(error).__name__}: {error}", None))
 
 
@@ -103,7 +103,7 @@ def _submit(emulator: Any, model: str, count: int) -> list[Job]:
     state = emulator.state
     if not state.files:
         file = io.BytesIO()
-        Image.new("RGB", (2, 2)).save(file, "PNG")  # the pixel work is not what is measured
+        Image.new("RGB", (2, 2)).save(file, "PNG")  # tiny, because pixel work is not measured
         emulator.add_image(file.getvalue(), "tiny.png")
     image = f"{emulator.url}/assets/{next(iter(state.files))}"
     known, owner = state.catalogue.find(model), state.authenticate(emulator.api_key)

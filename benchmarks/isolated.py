@@ -1,4 +1,4 @@
-"""A fresh process for each measurement, and an Airflow home of its own, so that no run colours the next one."""
+"""A new process and Airflow home for each measurement, so that no run influences the next."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: What the machine says about these must not colour a measurement.
+#: Variables of the machine with these prefixes must not influence a measurement.
 _FOREIGN = ("AIRFLOW", "_AIRFLOW", "AWS_", "SEGMIND_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
 @contextmanager
 def airflow_home() -> Iterator[str]:
-    """Point Airflow to an empty home for this process and those it starts; Airflow must not be imported yet."""
+    """Set an empty AIRFLOW_HOME for this process and its children. Airflow must not be imported yet."""
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name.lower() in _PROXIES:
             del os.environ[name]
@@ -36,6 +36,6 @@ def airflow_home() -> Iterator[str]:
 
 
 def in_fresh_process(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function of a module in a new process, and return (or raise) what it does."""
+    """Call a function of a module in a new process; return its value or raise its exception."""
     with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()

@@ -1,4 +1,4 @@
-"""Where a large output comes from and goes to: a fast file server, and a server of the S3 protocol, as processes."""
+"""Source and destination of a large output, as processes: a fast file server and a server of the S3 protocol."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _START_SECONDS = 60.0
 
 @contextmanager
 def output_host(size: int) -> Iterator[str]:
-    """Serve one output of so many bytes as fast as the kernel sends it; the value is its URL."""
+    """Serve one output of ``size`` bytes as fast as the kernel sends it; yield its URL."""
     with _process(_file_server, size) as address:
         yield f"http://{address}/output.bin"
 
 
 @contextmanager
 def s3_host() -> Iterator[str]:
-    """Run a server that speaks the S3 protocol (moto's, which keeps the objects); the value is its address."""
+    """Run a server of the S3 protocol (moto, which stores the objects); yield its address."""
     with _process(_s3_server) as address:
         yield f"http://{address}"
 
@@ -41,7 +41,7 @@ def _process(start: Callable[..., str], *arguments: int) -> Iterator[str]:
             raise RuntimeError(f"{start.__name__} did not start")
         yield ours.recv()
     finally:
-        ours.close()  # the end of the pipe is the end of the process
+        ours.close()  # closing the pipe ends the process
         process.join()
 
 
@@ -59,7 +59,7 @@ def _file_server(size: int) -> str:
 
 def _accept(listener: socket.socket, size: int) -> None:
     with tempfile.TemporaryFile(prefix="segmind-bench-") as file:
-        file.truncate(size)  # no picture, and no disk: what is measured is the way of the bytes
+        file.truncate(size)  # not an image and not on disk: only the transfer is measured
         while True:
             connection, _ = listener.accept()
             with connection, suppress(ConnectionError):
@@ -67,7 +67,7 @@ def _accept(listener: socket.socket, size: int) -> None:
 
 
 def _response(connection: socket.socket, file: BinaryIO, size: int) -> None:
-    """Answer one GET, and close: the body goes from the page cache to the socket."""
+    """Serve one GET and close. The body goes from the page cache to the socket."""
     asked = b""
     while b"\r\n\r\n" not in asked:
         if not (more := connection.recv(65536)):

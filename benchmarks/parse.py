@@ -1,4 +1,4 @@
-"""What the DAG processor pays for an import: seconds and modules beyond those that Airflow itself brings."""
+"""The cost of an import in the DAG processor: seconds and modules in addition to Airflow's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PEERS = {
 }
 _EXAMPLE = "dags_examples/esrgan.py"
 
-#: Run in a fresh process: Airflow first, then what is measured.
+#: Runs in a new process: imports Airflow first, then the measured module.
 _SCRIPT = """
 import json, sys, time
 import airflow.sdk
@@ -43,19 +43,19 @@ print("FOUND" + json.dumps([time.perf_counter() - start, sorted(set(sys.modules)
 
 
 class Cost(NamedTuple):
-    """What one import costs: seconds (the median), and the modules that it adds."""
+    """The cost of one import: seconds (the median) and the modules that it adds."""
 
     seconds: float
     added: list[str]
 
     @property
     def foreign(self) -> list[str]:
-        """Those that are neither ours nor the namespace package's own doing."""
+        """The added modules that are neither ours nor part of the namespace package."""
         return [name for name in self.added if name.partition(".")[0] != PACKAGE]
 
 
 def run(quick: bool) -> Part:
-    """Measure each contender's operators, and an example DAG file of ours."""
+    """Measure the operators of each contender, and one of our example DAG files."""
     times = 3 if quick else 9
     with airflow_home():
         baseline = taken_from_compat()
@@ -80,7 +80,7 @@ def run(quick: bool) -> Part:
 
 
 def cost(what: str, baseline: list[tuple[str, str]], times: int) -> Cost:
-    """Import a module, or run a DAG file, in so many fresh processes."""
+    """Import a module, or run a DAG file, in ``times`` new processes."""
     command = [sys.executable, "-c", _SCRIPT, json.dumps(baseline), what]
     found = []
     for _ in range(times):
@@ -92,10 +92,10 @@ def cost(what: str, baseline: list[tuple[str, str]], times: int) -> Cost:
 
 
 def taken_from_compat() -> list[tuple[str, str]]:
-    """Return (module, name) of all that our modules take from common.compat, or from Airflow, as they are imported."""
+    """Return (module, name) of everything that our modules import from common.compat or Airflow."""
     taken = set()
     for path in (ROOT / PACKAGE).rglob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # not what stands in functions
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # not the imports in functions
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("airflow.providers.common.compat"):
                 taken |= {(str(node.module), alias.name) for alias in node.names}
     return sorted(taken)

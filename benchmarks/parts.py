@@ -1,4 +1,4 @@
-"""The parts by name, each imported only where it runs."""
+"""The parts by name. Each is imported only in the process that runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of all parts in one picture."""
+"""The figures of all parts in one image."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from matplotlib.figure import Figure
 from benchmarks.report import number
 from benchmarks.results import Kept
 
-#: Okabe and Ito's colours, which colour-blind people can tell apart: ours is blue, what it is compared with is not.
+#: Okabe and Ito's colours, which colour-blind people can distinguish: ours is blue, the others are not.
 OURS, _OTHERS = "#0072B2", ("#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 _COLUMNS = 2
 _PANEL = (7.0, 3.6)  # inches
 
 
 def draw(kept: Kept, path: Path) -> None:
-    """Draw a panel for each figure whose part was measured, into a PNG file."""
+    """Draw a panel for each measured figure into a PNG file."""
     panels = [(part, title, paint) for part, title, paint in PANELS if part in kept]
+    if not panels:  # such as after the first run of a part without a panel
+        return
     lines = -(-len(panels) // _COLUMNS)
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(_COLUMNS * _PANEL[0], lines * _PANEL[1]), layout="constrained")
@@ -36,7 +38,7 @@ Paint = Callable[[Axes, dict[str, Any]], None]
 
 
 def _bars(column: str, *, log: bool = False, ours: tuple[str, ...] = ("ours",)) -> Paint:
-    """Draw one column as horizontal bars; the contenders whose names begin with one of ``ours`` stand out."""
+    """Draw one column as horizontal bars, with the contenders whose names begin with one of ``ours`` in blue."""
 
     def paint(axes: Axes, part: dict[str, Any]) -> None:
         rows = [row for row in part["rows"] if row["figures"].get(column) is not None]
@@ -55,7 +57,7 @@ def _bars(column: str, *, log: bool = False, ours: tuple[str, ...] = ("ours",)) 
 
 
 def _delays(axes: Axes, part: dict[str, Any]) -> None:
-    """Draw for each contender which share of its jobs was told of within which delay."""
+    """Draw for each contender the share of its jobs that was reported within a delay."""
     curves = {name.removeprefix("delay (%), "): values for name, values in part["series"].items()}
     others = iter(_OTHERS * 2)
     for number_, (name, values) in enumerate(curves.items()):
@@ -71,15 +73,15 @@ def _delays(axes: Axes, part: dict[str, Any]) -> None:
     axes.legend(fontsize=8, loc="lower right")
 
 
-#: Part, title, how it is drawn.
+#: Part, title, function that draws it.
 PANELS: tuple[tuple[str, str, Paint], ...] = (
-    ("wait", "A wait of 12 s: CPU", _bars("CPU a job (ms)", log=True)),
-    ("wait", "A wait of 12 s: looks", _bars("looks a job")),
+    ("wait", "A wait of 12 s: CPU", _bars("CPU per job (ms)", log=True)),
+    ("wait", "A wait of 12 s: polls", _bars("polls per job")),
     ("wait", "From completion to event", _delays),
     ("wait", "Worst block of the event loop", _bars("worst block (ms)", log=True)),
     ("end-to-end", "A DAG run on a whole Airflow: wall time", _bars("wall (s)")),
-    ("end-to-end", "… and worker slots held", _bars("worker-slot seconds", log=True)),
-    ("download", "A large output on its way", _bars("speed (MB/s)", ours=("hook", "store_result"))),
-    ("transport", "One look: CPU by transport", _bars("CPU a GET (ms)", log=True, ours=("aiohttp, pool of 32",))),
-    ("parse", "What the DAG processor pays", _bars("time (ms)")),
+    ("end-to-end", "A DAG run on a whole Airflow: worker slots held", _bars("worker-slot seconds", log=True)),
+    ("download", "Storing a large output", _bars("speed (MB/s)", ours=("hook", "store_result"))),
+    ("transport", "One poll: CPU by transport", _bars("CPU per GET (ms)", log=True, ours=("aiohttp, pool of 32",))),
+    ("parse", "Import in the DAG processor", _bars("time (ms)")),
 )

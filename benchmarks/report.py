@@ -1,4 +1,4 @@
-"""A part in tables: the ratios first, then the figures."""
+"""Show a part as tables: first the ratios, then the figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show(console: Console, part: Part) -> None:
 
 
 def ratios(found: Iterable[Ratio]) -> Table:
-    """Show what has to hold, and whether it does."""
+    """Return a table of the ratios and whether they hold."""
     table = Table("Ratio or figure", box=SIMPLE_HEAD, show_edge=False)
     table.add_column("measured", justify="right")
     table.add_column("limit", justify="right")
@@ -37,7 +37,7 @@ def ratios(found: Iterable[Ratio]) -> Table:
 
 
 def rows(found: Sequence[Row]) -> Table:
-    """Show the figures; the contenders side by side where that is the narrower way."""
+    """Return a table of the figures, with the contenders as columns if that is narrower."""
     columns = list(dict.fromkeys(column for row in found for column in row.figures))
     if len(columns) > len(found):
         table = Table("", box=SIMPLE_HEAD, show_edge=False)
@@ -55,7 +55,7 @@ def rows(found: Sequence[Row]) -> Table:
 
 
 def number(value: float | None) -> str:
-    """Return a figure with as many digits as mean something."""
+    """Return a figure with its significant digits."""
     if value is None:
         return "-"
     if value == int(value) or abs(value) >= 1000:

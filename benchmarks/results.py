@@ -1,4 +1,4 @@
-"""The last figures of each part, as JSON: figures and versions only, nothing of the machine but its cores."""
+"""The latest figures of each part as JSON: figures, versions and the number of cores, nothing else of the machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.figures import Part
 _PACKAGES = ("apache-airflow", "httpx", "aiohttp", "apache-airflow-providers-http", "segmind")
 _DIGITS = 4
 
-#: Part by its name on the command line, as :meth:`Part.to_dict` has it, with ``measured`` beside.
+#: Name on the command line -> the part as :meth:`Part.to_dict` returns it, with an entry ``measured``.
 Kept = dict[str, dict[str, Any]]
 
 
 def keep(path: Path, name: str, part: Part) -> Kept:
-    """Put one part's figures in place of its former ones, and return all that are there."""
+    """Replace the stored figures of one part, and return the figures of all parts."""
     kept: Kept = json.loads(path.read_text()) if path.exists() else {}
     kept[name] = rounded(part.to_dict()) | {"measured": _circumstances()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def _circumstances() -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Round every number; more digits than that are noise."""
+    """Round every number, because further digits are noise."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

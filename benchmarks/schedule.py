@@ -30,20 +30,20 @@ Schedule = Callable[[float], float]
 
 
 def run(quick: bool) -> Part:
-    """Run the simulation; ``quick``: with fewer jobs."""
+    """Simulate all schedules; ``quick``: with fewer jobs."""
     jobs = 4_000 if quick else 40_000
     rows, ratios = [], []
     for sigma in SIGMAS:
         setting = f"sigma {sigma}"
         for name, schedule in _contenders(sigma):
             rows.append(_row(name, setting, *_simulate(schedule, sigma, jobs)))
-        rows.append(_row("ours, learning from nothing", setting, *_learn(sigma, jobs)))
+        rows.append(_row("ours, without history", setting, *_learn(sigma, jobs)))
         rows.append(_row("optimum", setting, *_optimum(sigma)))
-        name = f"looks and delay together (a look is 2 % of the job), ours / optimum, {setting}"
+        name = f"polls and delay together (a poll costs 2 % of the job), ours / optimum, {setting}"
         ratios.append(Ratio(name, _together(rows[-2]) / _together(rows[-1]), at_most=1.25))
     return Part(
         name="schedule",
-        title="When to look",
+        title="When to poll",
         conditions="Simulated jobs, lognormal, median 12 s, one after the other; no gateway and no clock is involved.",
         rows=rows,
         ratios=ratios,
@@ -51,11 +51,11 @@ def run(quick: bool) -> Part:
 
 
 def _together(row: Row) -> float:
-    return (row.figures["looks a job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _POLL_COST
+    return (row.figures["polls per job"] or 0.0) + (row.figures["delay mean (%)"] or 0.0) / 100 / _POLL_COST
 
 
 def _row(contender: str, setting: str, polls: float, delay: float) -> Row:
-    return Row(contender, setting, {"looks a job": polls, "delay mean (%)": 100 * delay})
+    return Row(contender, setting, {"polls per job": polls, "delay mean (%)": 100 * delay})
 
 
 def _contenders(sigma: float) -> list[tuple[str, Schedule]]:
@@ -107,8 +107,8 @@ def _optimum(sigma: float) -> tuple[float, float]:
         late = at[later] * np.cumsum(share[now:] / middle[now:]) - np.cumsum(share[now:])
         total = 1 + late / left / _POLL_COST + (1 - done[later]) / left * cost[later]
         best = int(np.argmin(total))
-        goes_on = (1 - done[later[best]]) / left
+        continues = (1 - done[later[best]]) / left
         cost[now] = total[best]
-        polls[now] = 1 + goes_on * polls[later[best]]
-        delay[now] = late[best] / left + goes_on * delay[later[best]]
+        polls[now] = 1 + continues * polls[later[best]]
+        delay[now] = late[best] / left + continues * delay[later[best]]
     return float(polls[0]), float(delay[0])

@@ -1,4 +1,4 @@
-"""``make soak``: 500 waits at any time for half an hour, as in a triggerer. Do memory and descriptors stay flat?"""
+"""``make soak``: keep 500 waits running for half an hour, and verify that memory and descriptors do not grow."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ FOLDER = Path(__file__).parent / "results"
 FULL_MINUTES, WAITS = 30.0, 500
 #: Seconds between two samples.
 _EVERY = 5.0
-#: The share of the run that is not judged: imports, caches and the allocator's arenas fill up first.
+#: The share of the run that is ignored, because imports, caches and allocator arenas fill up first.
 _WARM_UP = 0.2
-#: Flat is: a line through the samples rises by no more than this, from the end of the warm-up to the end of the run.
+#: Maximum rise of a line through the samples, from the end of the warm-up to the end of the run.
 _MOST_MEMORY, _MOST_DESCRIPTORS = 2.0, 2.0  # per cent of the memory; descriptors
 
 _CONDITIONS = (
@@ -46,12 +46,12 @@ _CONDITIONS = (
 @dataclass
 class Soaked:
     """
-    What the loop's process looked like.
+    The samples of the loop's process.
 
     :param seconds: when each sample was taken, from the start.
     :param memory: resident set (bytes).
     :param descriptors: open files and sockets.
-    :param waiting: waits under way.
+    :param waiting: running waits.
     :param done: waits that had ended in success.
     :param cpu: seconds of CPU in all.
     """
@@ -65,7 +65,7 @@ class Soaked:
 
 
 class _Lanes:
-    """So many lanes of waits, one after the other in each, and a look at the process every few seconds."""
+    """A number of lanes that wait for one request after another, and a sampler of the process."""
 
     def __init__(self, server: Gateway, wait: Wait, seconds: float) -> None:
         self._server = server
@@ -77,7 +77,7 @@ class _Lanes:
         self.found = Soaked()
 
     async def run(self, count: int) -> Soaked:
-        """Fill the lanes, and wait until the last wait has ended; a wait that does not end in success ends it all."""
+        """Run the lanes until the last wait has ended. A wait that fails ends the run."""
         cpu = time.process_time()
         async with asyncio.TaskGroup() as group:
             for job in self._server.submit(MODEL, count):
@@ -118,7 +118,7 @@ class _Lanes:
 
 
 def soak(minutes: float, waits: int) -> Soaked:
-    """Run it in this process."""
+    """Run the soak in this process."""
     log_as_a_triggerer()
     with gateway(latency=LATENCY) as server, asyncio.Runner() as loop:
         return loop.run(_run(server, minutes, waits))
@@ -129,7 +129,7 @@ async def _run(server: Gateway, minutes: float, waits: int) -> Soaked:
 
 
 def part_of(found: Soaked, minutes: float, waits: int) -> Part:
-    """Return what was found as figures and limits."""
+    """Return the samples as figures and limits."""
     judged = slice(round(_WARM_UP * len(found.seconds)), None)
     memory, descriptors = found.memory[judged], found.descriptors[judged]
     grown, opened = _growth(found.seconds[judged], memory), _growth(found.seconds[judged], descriptors)
@@ -145,7 +145,7 @@ def part_of(found: Soaked, minutes: float, waits: int) -> Part:
                 f"{waits:,} waits, {minutes:g} min",
                 {
                     "waits that ended": found.done[-1],
-                    "CPU a wait (ms)": 1000 * found.cpu / found.done[-1],
+                    "CPU per wait (ms)": 1000 * found.cpu / found.done[-1],
                     "fewest waiting at a time": min(found.waiting),
                     "memory, mean (MiB)": statistics.mean(memory) / 2**20,
                     "memory, least (MiB)": min(memory) / 2**20,
@@ -173,7 +173,7 @@ def part_of(found: Soaked, minutes: float, waits: int) -> Part:
 
 
 def _growth(seconds: Sequence[float], values: Sequence[float]) -> float:
-    """Return by how much a line through the samples rises from the first to the last."""
+    """Return the rise of a line through the samples from the first to the last."""
     return statistics.linear_regression(seconds, values).slope * (seconds[-1] - seconds[0])
 
 
@@ -189,14 +189,14 @@ def draw(part: Part, path: Path) -> None:
             axes.plot(minutes, part.series[name], color=OURS)
             axes.set_ylabel(name)
             axes.set_ylim(0, None)
-            axes.axvspan(0, _WARM_UP * minutes[-1], color="#DDDDDD", alpha=0.5)  # not judged
+            axes.axvspan(0, _WARM_UP * minutes[-1], color="#DDDDDD", alpha=0.5)  # ignored
             axes.grid(alpha=0.3)
         axes.set_xlabel("minutes (grey: not judged)")
         figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Soak, show and keep what was found; 1 if something grows."""
+    """Run the soak, show and store the result; return 1 if something grows."""
     command = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     command.add_argument("--minutes", type=float, default=FULL_MINUTES, help="default: %(default)g")
     command.add_argument("--waits", type=int, default=WAITS, help="at any time; default: %(default)s")

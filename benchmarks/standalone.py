@@ -1,4 +1,4 @@
-"""One Airflow with eight worker slots, an emulator and a host of pictures; and how a DAG run is measured on them."""
+"""Run an Airflow with eight worker slots, an emulator and an image host, and measure a DAG run on them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from tests.chaos.rig import Rig
 
 DAGS = Path(__file__).parent / "dags"
 SLOTS = 8
-#: What is the same for every contender, in words.
+#: The conditions that are the same for every contender.
 SET = (
     f"One Airflow on this machine: scheduler, triggerer, DAG processor, API server, LocalExecutor with {SLOTS} worker "
     "slots, SQLite; the emulator is a process of its own. Settings are Airflow's defaults but for "
     f"[core] parallelism={SLOTS} and [workers] min_heartbeat_interval=1: with the default, 5, Airflow 3.3 often holds "
     "a slot for 5 s after its task has ended, and a deferral takes at least 6 s."
 )
-#: LocalExecutor shows in its workers' titles whether they are idle.
+#: LocalExecutor states in the titles of its workers whether they are idle.
 _TITLE, _IDLE = "airflow worker -- LocalExecutor", "<idle>"
-#: Seconds between two looks at the workers.
+#: Seconds between two polls of the workers.
 _POLL = 0.1
 
 
 class Workers:
     """
-    Look at the executor's worker processes from outside, and sum up for how long they were taken.
+    Poll the executor's worker processes from outside, and add up the time for which they were busy.
 
-    A worker is taken from the moment at which it takes a task off the queue until its supervisor has returned, which
-    is what a slot is. Task durations in the database are not that: they leave out the start of the process and what
-    comes after the task, and of a deferred or rescheduled task they keep the first start and the last end only.
+    A worker is busy from the moment at which it takes a task off the queue until its supervisor returns: this is one
+    slot. Task durations in the database are different: they exclude the start of the process and the time after the
+    task, and for a deferred or rescheduled task they contain only the first start and the last end.
 
     :param home: the AIRFLOW_HOME that marks the processes.
     """
@@ -72,14 +72,14 @@ class Workers:
 
     @property
     def by_second(self) -> list[float]:
-        """How many were taken on average in each second, for the plot."""
+        """The mean number of busy workers in each second, for the plot."""
         counted: dict[int, list[int]] = defaultdict(list)
         for at, busy in self._polls:
             counted[int(at - self._polls[0][0])].append(busy)
         return [round(sum(seen) / len(seen), 2) for seen in counted.values()]
 
     def busy(self) -> int:
-        """How many are taken now."""
+        """Return the number of workers that are busy now."""
         return sum(_IDLE not in _title(worker) for worker in self._workers)
 
     def _watch(self) -> None:
@@ -87,7 +87,7 @@ class Workers:
             self._polls.append((time.monotonic(), self.busy()))
 
     def _cpu(self) -> float:
-        """CPU seconds of the workers and of all the task processes that they have had."""
+        """Return the CPU seconds of the workers and of all their task processes."""
         return float(sum(sum(worker.cpu_times()[:4]) for worker in self._workers))
 
 
@@ -98,19 +98,19 @@ def _title(process: psutil.Process) -> str:
 @dataclass(frozen=True)
 class Measured:
     """
-    What one DAG run took.
+    The cost of one DAG run.
 
     :param wall: seconds from the run's start to its end, by Airflow's own dates.
-    :param clock: seconds from the call that triggers it to the look that sees its end.
+    :param clock: seconds from the call that triggers the run to the poll that finds its end.
     :param slot_seconds: worker slots x seconds.
-    :param cpu_seconds: of the worker processes and their tasks.
+    :param cpu_seconds: CPU seconds of the worker processes and their tasks.
     :param starts: how often a worker started a task; a deferred task is started twice, a rescheduled one often.
     :param retries: tries beyond the first of each task.
-    :param submits: accepted ones.
-    :param polls: status GETs.
-    :param results: result GETs.
-    :param busy: worker slots taken, second by second.
-    :param run_id: Airflow's.
+    :param submits: accepted submits.
+    :param polls: GETs of a status.
+    :param results: GETs of a result.
+    :param busy: busy worker slots in each second.
+    :param run_id: the id of the run.
     """
 
     wall: float
@@ -126,7 +126,7 @@ class Measured:
     run_id: str
 
     def figures(self, jobs: int) -> dict[str, float | None]:
-        """Return them as columns of a table."""
+        """Return the figures by column."""
         return {
             "wall (s)": self.wall,
             "by the clock (s)": self.clock,
@@ -135,18 +135,18 @@ class Measured:
             "task starts": self.starts,
             "Airflow retries": self.retries,
             "accepted submits": self.submits,
-            "status GETs a job": self.polls / jobs,
-            "result GETs a job": self.results / jobs,
+            "status GETs per job": self.polls / jobs,
+            "result GETs per job": self.results / jobs,
         }
 
 
 @dataclass
 class Standalone(Rig):
     """
-    The set, as a context manager, see :func:`standalone`.
+    Airflow, emulator and image host as a context manager, see :func:`standalone`.
 
     :param files: names of the DAG files of this folder's ``dags/``.
-    :param counts: so many pictures have a DAG for each contender.
+    :param counts: numbers of images; each contender has a DAG for each.
     """
 
     files: Sequence[str] = ()
@@ -161,28 +161,30 @@ class Standalone(Rig):
     def environment(self) -> dict[str, str]:
         found = super().environment() | {
             "BENCH_COUNTS": ",".join(map(str, self.counts)),
-            "BENCH_PICTURES": self.images.url,
+            "BENCH_IMAGES": self.images.url,
             "BENCH_GATEWAY": self.emulator_url,
             "BENCH_OUT": self.out.as_uri(),
         }
-        # An installed package has its byte code; without it each task process would compile ours anew (0.14 s).
+        # Keep byte code, as for an installed package: otherwise each task process compiles ours again (0.14 s).
         found.pop("PYTHONDONTWRITEBYTECODE", None)
         return found
 
     def _airflow_settings(self) -> dict[str, str]:
-        """Scheduler and triggerer as Airflow has them by default: what the chaos runs hurry up is left out."""
-        hurried = ("AIRFLOW__SCHEDULER__", "AIRFLOW__TRIGGERER__")
-        settings = {name: value for name, value in super()._airflow_settings().items() if not name.startswith(hurried)}
+        """Return the settings with Airflow's defaults for scheduler and triggerer, which the chaos tests shorten."""
+        shortened = ("AIRFLOW__SCHEDULER__", "AIRFLOW__TRIGGERER__")
+        settings = {
+            name: value for name, value in super()._airflow_settings().items() if not name.startswith(shortened)
+        }
         return settings | {"AIRFLOW__CORE__PARALLELISM": str(SLOTS)}
 
     def measure(self, dag_id: str, *, latency: float, seconds: float = 1800, **emulator: Any) -> Measured:
         """
         Run a DAG once, alone, and measure it.
 
-        :param dag_id: which.
-        :param latency: of each job (seconds), the same for all.
-        :param seconds: the longest that it may take.
-        :param emulator: further settings of the emulator, which starts empty.
+        :param dag_id: id of the DAG.
+        :param latency: seconds of each job.
+        :param seconds: timeout of the run (default: 1800).
+        :param emulator: further settings of the emulator, which is reset before the run.
         :raises RuntimeError: a task failed.
         """
         self.emulator("reset", "POST", latency=str(latency), **emulator)
@@ -193,7 +195,7 @@ class Standalone(Rig):
             clock = time.monotonic() - begun
             self.wait("the workers are idle", lambda: not workers.busy(), seconds=30)
         if state != "success":
-            raise RuntimeError(f"{dag_id} ended as {state}")
+            raise RuntimeError(f"{dag_id} ended in state {state}")
         run = self.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
         start, end = (datetime.fromisoformat(run[name]) for name in ("start_date", "end_date"))
         stats = self.stats()
@@ -218,7 +220,7 @@ class Standalone(Rig):
 
 @contextmanager
 def standalone(*files: str, counts: Sequence[int]) -> Iterator[Standalone]:
-    """Start the set in a folder of its own, with these DAG files for so many pictures; nothing is left at the end."""
+    """Start everything in a temporary folder, with these DAG files and counts; stop it and delete the folder."""
     with (
         TemporaryDirectory(prefix="segmind-bench-") as folder,
         Standalone(Path(folder) / "airflow", files=files, counts=counts) as it,

@@ -1,4 +1,4 @@
-"""What one GET of a status costs in CPU, by client and pool: why looks go over aiohttp."""
+"""The CPU cost of one GET of a status by client and pool: the reason why polls use aiohttp."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from benchmarks.figures import Part, Ratio, Row
 from benchmarks.gateway import gateway
 from benchmarks.isolated import in_fresh_process
 
-#: Callers at once, as in a triggerer full of waits.
+#: Concurrent callers, as in a busy triggerer.
 CALLERS = 100
-_SECONDS = 60.0  # what a caller waits for a connection of a small pool
+_SECONDS = 60.0  # timeout of a caller that waits for a connection of a small pool
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of one GET: CPU of the caller's process, and time on the wall."""
+    """Seconds of one GET: CPU time of the caller's process, and wall time."""
 
     cpu: float
     wall: float
 
 
 def run(quick: bool) -> Part:
-    """Measure each transport in a process of its own."""
+    """Measure each transport in its own process."""
     found: dict[str, Measured] = {}
     for name in TRANSPORTS:
-        count = (50 if quick else 300) if name == FRESH else (1000 if quick else 4000)
+        count = (50 if quick else 300) if name == NEW_CLIENT else (1000 if quick else 4000)
         found[name] = in_fresh_process(measure, name, count)
     rows = [
-        Row(name, f"{CALLERS} callers", {"CPU a GET (ms)": 1000 * seen.cpu, "wall a GET (ms)": 1000 * seen.wall})
+        Row(name, f"{CALLERS} callers", {"CPU per GET (ms)": 1000 * seen.cpu, "wall per GET (ms)": 1000 * seen.wall})
         for name, seen in found.items()
     ]
     chosen = found[CHOSEN].cpu
     return Part(
         name="transport",
-        title="One look: a GET of a request's status",
+        title="One poll: a GET of a request's status",
         conditions=f"{CALLERS} concurrent callers in one event loop and process for each transport, the gateway in "
         "another, plain HTTP on loopback; CPU is that of the callers' process.",
         rows=rows,
         ratios=[
-            Ratio(f"CPU a GET, {CHOSEN} (ours) / {name}", chosen / seen.cpu)
+            Ratio(f"CPU per GET, {CHOSEN} (ours) / {name}", chosen / seen.cpu)
             for name, seen in found.items()
             if name != CHOSEN
         ],
@@ -52,7 +52,7 @@ def run(quick: bool) -> Part:
 
 
 def measure(name: str, count: int) -> Measured:
-    """Send this many GETs through one transport."""
+    """Send this many GETs over one transport."""
     with gateway() as server:
         [job] = server.submit("esrgan", 1)
         return asyncio.run(_measure(name, count, f"{server.url}/v2/requests/{job.request_id}/status", server.api_key))
@@ -77,7 +77,7 @@ Get = Callable[[], Awaitable[Any]]
 Transport = Callable[[AsyncExitStack, str, dict[str, str]], Awaitable[Get]]
 
 
-async def _fresh(stack: AsyncExitStack, url: str, headers: dict[str, str]) -> Get:
+async def _new_client(stack: AsyncExitStack, url: str, headers: dict[str, str]) -> Get:
     import httpx
 
     async def get() -> None:
@@ -120,11 +120,11 @@ def _aiohttp(size: int) -> Transport:
     return make
 
 
-FRESH = "new httpx client each time"
-#: What the provider uses for looks.
+NEW_CLIENT = "new httpx client each time"
+#: The transport that the provider uses for polls.
 CHOSEN = "aiohttp, pool of 32"
 TRANSPORTS: dict[str, Transport] = {
-    FRESH: _fresh,
+    NEW_CLIENT: _new_client,
     **{f"httpx, pool of {size}": _pooled(size, over_aiohttp=False) for size in (100, 16, 4)},
     **{f"httpx over aiohttp, pool of {size}": _pooled(size, over_aiohttp=True) for size in (100, 4)},
     **{f"aiohttp, pool of {size}": _aiohttp(size) for size in (100, 32, 4)},

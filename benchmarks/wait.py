@@ -1,4 +1,4 @@
-"""A thousand waits in one event loop, as in a triggerer: our trigger beside what a user has today."""
+"""A thousand waits in one event loop, as in a triggerer: our trigger and the alternatives."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from benchmarks.isolated import airflow_home, in_fresh_process
 from benchmarks.waiters import INTERVAL
 from benchmarks.waiting import Measured, measure
 
-OURS, SENSOR, FRESH = "ours", "HttpSensorTrigger", "new httpx client"
-#: Who waits how many times. The sensor blocks its loop too long for 5,000, a new httpx client even for 1,000.
+OURS, SENSOR, NEW_CLIENT = "ours", "HttpSensorTrigger", "new httpx client"
+#: Contender and number of waits. The sensor blocks its loop too long for 5,000 waits, a new httpx client for 1,000.
 FULL: tuple[tuple[str, int], ...] = (
-    (OURS, 100), (SENSOR, 100), (FRESH, 100), (OURS, 1000), (SENSOR, 1000), (OURS, 5000),
+    (OURS, 100), (SENSOR, 100), (NEW_CLIENT, 100), (OURS, 1000), (SENSOR, 1000), (OURS, 5000),
 )  # fmt: skip
-QUICK: tuple[tuple[str, int], ...] = ((FRESH, 20), (OURS, 300), (SENSOR, 300), (OURS, 900))
+QUICK: tuple[tuple[str, int], ...] = ((NEW_CLIENT, 20), (OURS, 300), (SENSOR, 300), (OURS, 900))
 
 _CONDITIONS = (
     "Jobs of 12 s (lognormal, sigma 0.2), all accepted at one moment; the waits start in one event loop as a triggerer "
     "starts them, each contender in a fresh process, the gateway in another. CPU is that of the loop's process from "
-    "the first wait to the last event. Looks are GETs of a status; ours also GETs the result, which the others (every "
+    "the first wait to the last event. Polls are GETs of a status; ours also GETs the result, which the others (every "
     f"{INTERVAL:g} s) leave to a worker. Delay is from the completion at the gateway to the event, as a share of the "
-    "job's own time. Worst block: the longest that the loop ran without looking at its sockets and timers. Memory: "
+    "job's own time. Worst block: the longest that the loop ran without polling its sockets and timers. Memory: "
     "growth of the resident set once all wait. What the triggerer itself does for each trigger is not counted, for any."
 )
 
@@ -30,7 +30,7 @@ Found = Mapping[tuple[str, int], Measured]
 
 
 def run(quick: bool) -> Part:
-    """Measure each contender in a process of its own, one after the other."""
+    """Measure the contenders in sequence, each in its own process."""
     with airflow_home():
         found = {(who, count): in_fresh_process(measure, who, count) for who, count in (QUICK if quick else FULL)}
     middle, most = (300, 900) if quick else (1000, 5000)
@@ -50,9 +50,9 @@ def run(quick: bool) -> Part:
 def _row(who: str, count: int, seen: Measured) -> Row:
     seconds, shares = _tails(seen.delays), _tails(seen.shares)
     figures = {
-        "CPU a job (ms)": 1000 * seen.cpu / count,
-        "looks a job": seen.polls / count,
-        "GETs a job": (seen.polls + seen.results) / count,
+        "CPU per job (ms)": 1000 * seen.cpu / count,
+        "polls per job": seen.polls / count,
+        "GETs per job": (seen.polls + seen.results) / count,
         "delay mean (%)": 100 * mean(seen.shares),
         "delay p50 (%)": 100 * shares[0],
         "delay p95 (%)": 100 * shares[1],
@@ -60,7 +60,7 @@ def _row(who: str, count: int, seen: Measured) -> Row:
         "delay p50 (s)": seconds[0],
         "delay p95 (s)": seconds[1],
         "worst block (ms)": 1000 * seen.worst_block,
-        "memory a wait (KB)": seen.memory / 1024,
+        "memory per wait (KB)": seen.memory / 1024,
         "all done (s)": seen.seconds,
         "gateway's CPU (%)": 100 * seen.gateway_cpu / seen.seconds,
     }
@@ -78,11 +78,11 @@ def _ratios(found: Found, middle: int, most: int) -> list[Ratio]:
     at = f"{middle:,} waits"
     cpu, cpu_many = ours.cpu / middle, many.cpu / most
     return [
-        Ratio(f"CPU a job, ours / HttpSensorTrigger, {at}", cpu / (sensor.cpu / middle), at_most=0.3333),
-        Ratio(f"looks a job, ours, {at}", ours.polls / middle, at_most=4.5),
+        Ratio(f"CPU per job, ours / HttpSensorTrigger, {at}", cpu / (sensor.cpu / middle), at_most=0.3333),
+        Ratio(f"polls per job, ours, {at}", ours.polls / middle, at_most=4.5),
         Ratio(f"delay mean, ours, {at} (% of the job)", 100 * mean(ours.shares), at_most=7),
         Ratio(f"worst loop block, ours, {at} (ms)", 1000 * ours.worst_block, at_most=100),
-        Ratio(f"memory a trigger, ours, {at} (KB)", ours.memory / 1024, at_most=15),
+        Ratio(f"memory per trigger, ours, {at} (KB)", ours.memory / 1024, at_most=15),
         Ratio(f"share of {most:,} waits that completed, ours", len(many.delays) / most, at_least=1),
-        Ratio(f"CPU a job, ours, {most:,} waits / {at}", cpu_many / cpu, at_most=1.5),
+        Ratio(f"CPU per job, ours, {most:,} waits / {at}", cpu_many / cpu, at_most=1.5),
     ]

@@ -1,4 +1,4 @@
-"""How to wait for one request: our trigger, and what a user would write or use instead."""
+"""Ways to wait for one request: our trigger, and what a user would write or use instead."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from benchmarks.gateway import Gateway, Job
 
-#: Waits for one request and returns when (epoch seconds) the event is there.
+#: Waits for one request and returns the time of the event, in seconds since the epoch.
 Wait = Callable[[Job], Coroutine[Any, Any, float]]
 
-#: Its page publishes 12.04 s, so that our schedule has something to begin with.
+#: Its page states 12.04 s, with which our schedule starts.
 MODEL = "bria-increase-resolution"
-#: Seconds between two looks of those that look at a fixed interval.
+#: Seconds between two polls at a fixed interval.
 INTERVAL = 2.0
-#: Seconds after which a wait is given up.
+#: Timeout of a wait in seconds.
 TIMEOUT = 600.0
 
 
@@ -35,7 +35,7 @@ def ours(gateway: Gateway, model: str = MODEL) -> Wait:
             deadline=job.submitted_at + TIMEOUT,
             submitted_at=job.submitted_at,
         )
-        trigger.trigger_id = 1  # what has one believes itself in a triggerer
+        trigger.trigger_id = 1  # with an id, the trigger behaves as in a triggerer
         async for event in trigger.run():
             fired = time.time()
             if event.payload["kind"] != "completed":
@@ -47,10 +47,10 @@ def ours(gateway: Gateway, model: str = MODEL) -> Wait:
 
 def http_sensor_trigger(gateway: Gateway, model: str = MODEL) -> Wait:
     """
-    Do per poke what ``HttpSensorTrigger.run`` of the http provider does: a session and ``HttpAsyncHook.run``.
+    Poke as ``HttpSensorTrigger.run`` of the http provider does: with a new session and ``HttpAsyncHook.run``.
 
-    The trigger itself cannot wait for Segmind: it fires at the first answer that is no 404, whatever the body
-    says. So the look at the body is put around its calls.
+    The trigger itself cannot wait for Segmind, because it fires at the first response that is not a 404, whatever the
+    body contains. This function therefore makes its calls and reads the body.
     """
     os.environ["AIRFLOW_CONN_SEGMIND_HTTP"] = json.dumps(
         {"conn_type": "http", "host": gateway.url, "extra": {"x-api-key": gateway.api_key}}
@@ -80,8 +80,8 @@ def http_sensor_trigger(gateway: Gateway, model: str = MODEL) -> Wait:
     return wait
 
 
-def fresh_httpx_client(gateway: Gateway, model: str = MODEL) -> Wait:
-    """Make a new httpx client for each look, as published providers do."""
+def new_httpx_client(gateway: Gateway, model: str = MODEL) -> Wait:
+    """Create a new httpx client for each poll, as published providers do."""
     import httpx
 
     async def wait(job: Job) -> float:
@@ -99,5 +99,5 @@ def fresh_httpx_client(gateway: Gateway, model: str = MODEL) -> Wait:
 CONTENDERS: dict[str, Callable[..., Wait]] = {
     "ours": ours,
     "HttpSensorTrigger": http_sensor_trigger,
-    "new httpx client": fresh_httpx_client,
+    "new httpx client": new_httpx_client,
 }

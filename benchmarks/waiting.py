@@ -1,4 +1,4 @@
-"""One loop full of waits, measured: what the wait benchmark runs in a fresh process for each contender."""
+"""Measure one loop of waits. The wait benchmark runs this in a new process for each contender."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from benchmarks.gateway import Gateway, Job, gateway
 from benchmarks.waiters import CONTENDERS, MODEL, Wait
 
 LATENCY = "lognormal:12:0.2"
-#: Another model than the one that is measured, so that a warm-up teaches our schedule nothing.
+#: Another model than the measured one, so that the schedule does not learn from the warm-up.
 _WARM_UP = "esrgan"
 
 
 @dataclass(frozen=True)
 class Measured:
     """
-    What one loop of waits cost.
+    The cost of one loop of waits.
 
     :param cpu: seconds of CPU of the loop's process.
     :param gateway_cpu: seconds of CPU of the gateway's process.
     :param seconds: from the start of the first wait to the end of the last.
-    :param looks: GETs of a status.
+    :param polls: GETs of a status.
     :param results: GETs of a result.
-    :param delays: seconds from completion at the gateway to the event, one a job.
-    :param shares: the same as a share of the job's own time.
-    :param worst_block: seconds; the longest that the loop ran without looking at its sockets and timers.
-    :param memory: bytes a wait.
+    :param delays: seconds from completion at the gateway to the event of each job.
+    :param shares: the same as a share of the job's duration.
+    :param worst_block: seconds; the longest that the loop ran without polling its sockets and timers.
+    :param memory: bytes per wait.
     """
 
     cpu: float
@@ -49,7 +49,7 @@ class Measured:
 
 
 def measure(contender: str, count: int) -> Measured:
-    """Let this many waits of one contender run in one event loop of this process."""
+    """Run this many waits of one contender in one event loop of this process."""
     log_as_a_triggerer()
     stopwatch = _Stopwatch()
     with (
@@ -63,7 +63,7 @@ def measure(contender: str, count: int) -> Measured:
 
 
 def log_as_a_triggerer() -> None:
-    """Log as a triggerer's loop does: JSON lines at INFO, for a supervisor that is not there."""
+    """Log as a triggerer's loop does: JSON lines at INFO, for a supervisor that does not exist here."""
     from airflow.sdk.log import configure_logging
 
     configure_logging(json_output=True, output=Path(os.devnull).open("wb"), sending_to_supervisor=True)  # noqa: SIM115
@@ -73,12 +73,12 @@ async def _together(wait: Wait, jobs: list[Job]) -> list[float]:
     tasks: list[asyncio.Task[float]] = []
     for job in jobs:
         tasks.append(asyncio.create_task(wait(job)))
-        await asyncio.sleep(0)  # as the triggerer does between two that it starts
+        await asyncio.sleep(0)  # as the triggerer does between two starts
     return await asyncio.gather(*tasks)
 
 
 class _Stopwatch(selectors.DefaultSelector):
-    """Notes the longest time for which the loop did not look at its sockets and timers; wakes nothing up itself."""
+    """Measure the longest time for which the loop did not poll its sockets and timers. It wakes nothing up itself."""
 
     worst = 0.0
     _since: float | None = None
@@ -93,7 +93,7 @@ class _Stopwatch(selectors.DefaultSelector):
 
 async def _measure(wait: Wait, server: Gateway, count: int, stopwatch: _Stopwatch) -> Measured:
     jobs = server.submit(MODEL, count)
-    cpu_there = server.stats()["cpu_seconds"]
+    gateway_cpu = server.stats()["cpu_seconds"]
     gc.collect()
     memory = asyncio.create_task(_memory())
     await asyncio.sleep(0)
@@ -106,7 +106,7 @@ async def _measure(wait: Wait, server: Gateway, count: int, stopwatch: _Stopwatc
     delays = [at - job.ends_at for at, job in zip(fired, jobs, strict=True)]
     return Measured(
         cpu=cpu,
-        gateway_cpu=stats["cpu_seconds"] - cpu_there,
+        gateway_cpu=stats["cpu_seconds"] - gateway_cpu,
         seconds=seconds,
         polls=stats["polls"],
         results=stats["results"],
@@ -118,7 +118,7 @@ async def _measure(wait: Wait, server: Gateway, count: int, stopwatch: _Stopwatc
 
 
 async def _memory() -> float:
-    """Return by how many bytes the process has grown: the median of a few readings while the waits sleep."""
+    """Return the growth of the process in bytes: the median of a few samples while the waits sleep."""
     process = psutil.Process()
     before = process.memory_info().rss
     readings = []

@@ -1,4 +1,4 @@
-"""A real Airflow and an emulator as processes, in an AIRFLOW_HOME of their own. Nothing is left when they stop."""
+"""A real Airflow and an emulator as processes in their own AIRFLOW_HOME. No process is left when they stop."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BINARIES = Path(sys.executable).parent
 
 
 class DemoError(Exception):
-    """Something that the demo needs did not work."""
+    """The demo cannot continue."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on. All are held until the last is found, so that they differ."""
+    """Return free ports. All are bound until the last is found, so that they differ."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -41,10 +41,10 @@ def free_ports(count: int) -> list[int]:
 @dataclass
 class Home:
     """
-    One AIRFLOW_HOME: an emulator, if asked for, and ``airflow standalone``. Use it as a context manager.
+    One AIRFLOW_HOME with ``airflow standalone`` and, optionally, an emulator. Use it as a context manager.
 
-    :param path: the folder; what lies there is deleted first.
-    :param connection: the Segmind connection as JSON; handed on in the environment only, never written.
+    :param path: the folder; its former contents are deleted.
+    :param connection: the Segmind connection as JSON; passed in the environment only, never written.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class Home:
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def prepare(self) -> None:
-        """Start from an empty folder, and without what a killed run left running."""
+        """Stop processes that a killed run left behind, and create an empty folder."""
         self.path = self.path.resolve()
         stop_marked(self.path, grace=1)
         if self.path.exists():
@@ -70,25 +70,25 @@ class Home:
         line = process.stdout.readline() if process.stdout else ""
         start, end = line.find("{"), line.rfind("}")
         if start < 0:
-            raise DemoError(f"the emulator did not start: {self.tail('emulator.log')}")
+            raise DemoError(f"the emulator did not start; the end of its log: {self.tail('emulator.log')}")
         self.connection = line[start : end + 1]
         self.emulator_url = json.loads(self.connection)["host"]
 
     def start_airflow(self) -> None:
-        """Start scheduler, triggerer, DAG processor and API server. They need some 20 seconds to be ready."""
+        """Start scheduler, triggerer, DAG processor and API server. They are ready after about 20 seconds."""
         self.port, self._worker_logs, self._trigger_logs = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         with (self.path / "standalone.log").open("w") as log:
             self._start([str(_BINARIES / "airflow"), "standalone"], log, "standalone.log")
 
     def check_running(self) -> None:
-        """Say so at once where a process has ended by itself."""
+        """Raise DemoError if a process has ended."""
         for process in self.processes:
             if process.poll() is not None:
-                raise DemoError(f"{process.args!r} ended by itself with {process.returncode}")
+                raise DemoError(f"{process.args!r} ended unexpectedly with status {process.returncode}: see the log")
 
     def stop(self) -> None:
-        """Stop everything, and make sure that nothing is left."""
+        """Stop all processes; raise DemoError if one cannot be stopped."""
         with signals_ignored():
             left = stop_marked(self.path)
             for process in self.processes:
@@ -97,37 +97,37 @@ class Home:
                     process.stdout.close()
             self.processes.clear()
         if left:
-            raise DemoError(f"these processes could not be ended: {left}")
+            raise DemoError(f"these processes could not be stopped: {left}; kill them")
 
     def running(self) -> list[str]:
-        """Name every process that belongs to this home."""
+        """Return id and command line of every process of this home."""
         return [f"{process.pid} {' '.join(process.cmdline())}" for process in marked(self.path)]
 
     def tail(self, name: str = "standalone.log", lines: int = 40) -> str:
         """Return the end of a log."""
         path = self.path / name
         text = path.read_text(errors="replace") if path.exists() else ""
-        return self._without_secret("\n".join(text.splitlines()[-lines:]))
+        return self._redacted("\n".join(text.splitlines()[-lines:]))
 
     def task_errors(self) -> list[tuple[Path, str]]:
-        """Return the logs of tasks that name an error, and what they say."""
+        """Return the logs of tasks that contain errors, and the errors."""
         logs = sorted((self.path / "logs").glob("dag_id=*/**/*.log"))
         found = [(path, _errors(path.read_text(errors="replace"))) for path in logs]
-        return [(path, self._without_secret(reported)) for path, reported in found if reported]
+        return [(path, self._redacted(reported)) for path, reported in found if reported]
 
-    def _without_secret(self, text: str) -> str:
-        """Blot out the key; Airflow does that, too, but what is shown here may come from before it can."""
+    def _redacted(self, text: str) -> str:
+        """Redact the key. Airflow also does it, but not in lines that are logged before it is configured."""
         secret = json.loads(self.connection).get("password") if self.connection else None
         return text.replace(secret, "***") if secret else text
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of every process: the caller's, without its Airflow and its Segmind key."""
+        """Return the environment of every process: the caller's, without its settings for Airflow and Segmind."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "SEGMIND_", "_AIRFLOW"))}
         kept |= {name: _with_loopback(kept.get(name, "")) for name in ("NO_PROXY", "no_proxy")}
         kept |= {
             MARK: str(self.path),
-            "PATH": f"{_BINARIES}{os.pathsep}{kept.get('PATH', '')}",  # standalone starts "airflow" by name
-            "SPT_NOENV": "1",  # Airflow renames its processes; this keeps their environment, our mark, readable
+            "PATH": f"{_BINARIES}{os.pathsep}{kept.get('PATH', '')}",  # standalone starts "airflow" from the PATH
+            "SPT_NOENV": "1",  # keeps the environment of a process, our mark, readable although Airflow renames it
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
         }
@@ -141,23 +141,23 @@ class Home:
                 "dags_folder": self.path / "dags",
                 "load_examples": False,
                 "dags_are_paused_at_creation": False,
-                "simple_auth_manager_all_admins": True,  # on loopback only, see [api] host
+                "simple_auth_manager_all_admins": True,  # only on loopback, see [api] host
                 "execution_api_server_url": f"{self.url}/execution/",
-                "hostname_callable": "socket.gethostname",  # the default may ask a name server
-                "parallelism": 4,  # workers are forked up front
+                "hostname_callable": "socket.gethostname",  # the default may query a name server
+                "parallelism": 4,  # workers are forked at the start
                 "test_connection": "Enabled",
                 "default_task_retries": 2,
                 "default_task_retry_delay": 2,
             },
-            # Airflow 3.3 notices up to this many seconds late that a task has deferred. Where its trigger fires
-            # earlier, the scheduler takes the task for killed (apache/airflow#67287). The default is 5.
+            # Airflow 3.3 registers a deferral up to this many seconds late. If the trigger fires earlier, the scheduler
+            # assumes that the task was killed (apache/airflow#67287). The default is 5.
             "workers": {"min_heartbeat_interval": 1},
             "api": {"host": "127.0.0.1", "port": self.port, "base_url": self.url},
             "logging": {
                 "worker_log_server_port": self._worker_logs,
                 "trigger_log_server_port": self._trigger_logs,
                 "colored_console_log": False,
-                "namespace_levels": "http.access=WARNING",  # not a line for every look of ours
+                "namespace_levels": "http.access=WARNING",  # not a line for every call of the demo
             },
             "scheduler": {"scheduler_idle_sleep_time": 0.5},
             "dag_processor": {"parsing_processes": 1, "min_file_process_interval": 600, "refresh_interval": 600},
@@ -170,7 +170,7 @@ class Home:
         }
 
     def _start(self, command: list[str], stdout: Any, log: str) -> subprocess.Popen[str]:
-        """Start a process in a session of its own: a Ctrl-C in the terminal reaches only us, and we stop it."""
+        """Start a process in its own session, so that Ctrl-C in the terminal reaches only the demo, which stops it."""
         with (self.path / log).open("a") as errors:
             process = subprocess.Popen(
                 command,
@@ -196,23 +196,23 @@ class Home:
 
 
 def wait_for(what: str, ready: Any, *, home: Home, seconds: float, pause: float = 0.5) -> Any:
-    """Call ``ready`` until it returns something; raise DemoError after so many seconds, or where a process ended."""
+    """Call ``ready`` until it returns a true value; raise DemoError after ``seconds`` or when a process ends."""
     deadline = time.monotonic() + seconds
     while not (found := ready()):
         home.check_running()
         if time.monotonic() > deadline:
-            raise DemoError(f"{what}: not within {seconds:g} s")
+            raise DemoError(f"{what} did not become ready within {seconds:g} s: see the logs in {home.path}")
         time.sleep(pause)
     return found
 
 
 def _with_loopback(hosts: str) -> str:
-    """Add this machine to the hosts that no proxy is asked for."""
+    """Add this machine to the hosts that are reached without a proxy."""
     return ",".join(dict.fromkeys([*filter(None, hosts.split(",")), "127.0.0.1", "localhost"]))
 
 
 def _errors(log: str) -> str:
-    """Return what a task's log, one JSON object a line, names as errors."""
+    """Return the errors in a task's log, which has one JSON object per line."""
     reported = []
     for line in log.splitlines():
         with contextlib.suppress(ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""Airflow's REST API, as much of it as the demo and its test need."""
+"""The part of Airflow's REST API that the demo and its test need."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FINAL = {"success", "failed"}
 
 class Api:
     """
-    One Airflow's API on loopback, the only client for it: requests are repeated while the server is busy or starting.
+    A client for Airflow's API on loopback. It repeats calls while the server is busy or starting.
 
-    :param url: the server's address, with the path below which it is, if there is one.
-    :param cookies: to send with each request.
+    :param url: the server's address, including its base path.
+    :param cookies: cookies of each call.
     """
 
     def __init__(self, url: str, cookies: dict[str, str] | None = None) -> None:
-        # Without certificates: there is no TLS here, and reading them is what takes longest.
+        # No certificates: this is plain HTTP, and reading them is slow.
         self._http = httpx.Client(base_url=url, cookies=cookies, timeout=30, trust_env=False, verify=False)  # noqa: S501
 
     def close(self) -> None:
@@ -30,7 +30,7 @@ class Api:
         self._http.close()
 
     def sign_in(self) -> bool:
-        """Get a token; False while the server does not answer yet."""
+        """Get a token; return False while the server does not respond yet."""
         try:
             response = self._http.get("/auth/token")
         except httpx.TransportError:
@@ -41,15 +41,15 @@ class Api:
         return True
 
     def get(self, path: str, **query: Any) -> Any:
-        """Read JSON."""
+        """Return the JSON at a path."""
         return self.request("GET", path, params=query).raise_for_status().json()
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """Send JSON that may arrive twice."""
+        """Send JSON. The server may receive it twice."""
         return self.request("POST", path, json=body)
 
     def trigger_dag(self, dag_id: str, run_id: str, conf: dict[str, Any] | None = None) -> None:
-        """Start a run, once: where an earlier try has arrived after all, the server refuses another of the same id."""
+        """Start a run once: if an earlier call did arrive, the server refuses a second run with the same id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
         response = self.post(f"/api/v2/dags/{dag_id}/dagRuns", body)
         if response.status_code != 409:
@@ -57,10 +57,10 @@ class Api:
 
     def request(self, method: str, path: str, **content: Any) -> httpx.Response:
         """
-        Send a request that may arrive twice, and return the response, whatever its status.
+        Send a call that may arrive twice, and return the response, whatever its status.
 
-        Up to five times, because on SQLite a write can fail with "database is locked": Airflow's API server waits for
-        the lock (5 s) on the event loop where another request would have to go on to release it.
+        It tries up to five times, because a write to SQLite can fail with "database is locked": Airflow's API server
+        waits for the lock (5 s) on the event loop that another call needs to release it.
         """
         for attempt in range(5):
             try:
@@ -75,7 +75,7 @@ class Api:
         return response
 
     def has_dag(self) -> bool:
-        """Tell whether the DAG processor has read the DAG; raise where it could not."""
+        """Return whether the DAG processor has read the DAG; raise RuntimeError if it failed."""
         if errors := self.get("/api/v2/importErrors")["import_errors"]:
             raise RuntimeError(errors[0]["stack_trace"])
         return any(dag["dag_id"] == DAG_ID for dag in self.get("/api/v2/dags")["dags"])
@@ -90,7 +90,7 @@ class Api:
         return state
 
     def is_over(self, run_id: str) -> bool:
-        """Tell whether a run has ended."""
+        """Return whether a run has ended."""
         return self.run_state(run_id) in _FINAL
 
     def task_instances(self, run_id: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Find and end processes by a mark in their environment, wherever they hang in the process tree."""
+"""Find and stop processes by a mark in their environment, wherever they are in the process tree."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Every process that Airflow starts inherits it, even one that left its parent, group and session.
+#: Every process that Airflow starts inherits this variable, even one that leaves its parent, group and session.
 MARK = "AIRFLOW_HOME"
 
 
 def marked(home: Path) -> list[psutil.Process]:
-    """Return every running process whose environment names this AIRFLOW_HOME, but never this one."""
+    """Return every other running process whose environment has this AIRFLOW_HOME."""
     found = []
     for process in psutil.process_iter():
-        # Processes of other users and ones that have just ended can't be read; neither is ours.
+        # Processes of other users and processes that have just ended cannot be read. They are not ours.
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid != os.getpid() and process.environ().get(MARK) == str(home):
                 found.append(process)
@@ -31,21 +31,21 @@ def marked(home: Path) -> list[psutil.Process]:
 
 def stop_marked(home: Path, *, grace: float = 8.0) -> list[int]:
     """
-    End every process of this AIRFLOW_HOME, and return the ids of those that could not be ended (none, that is).
+    Stop every process of this AIRFLOW_HOME, and return the ids of those that are still running.
 
-    :param home: the AIRFLOW_HOME that marks them.
-    :param grace: seconds between the request to end (SIGTERM) and the end (SIGKILL).
+    :param home: the AIRFLOW_HOME in their environment.
+    :param grace: seconds between SIGTERM and SIGKILL (default: 8).
     """
     deadline = time.monotonic() + grace
     asked: set[int] = set()
     empty_polls = 0
     while empty_polls < 2 and time.monotonic() < deadline + grace:
         processes = marked(home)
-        # One that was being started during the first look has its own environment by the second.
+        # A process that was just starting during the first poll has its own environment by the second.
         empty_polls = 0 if processes else empty_polls + 1
-        long = time.monotonic() < deadline
+        in_grace = time.monotonic() < deadline
         for process in processes:
-            if not long:
+            if not in_grace:
                 _send(process, signal.SIGKILL)
             elif process.pid not in asked:
                 asked.add(process.pid)
@@ -58,7 +58,7 @@ def stop_marked(home: Path, *, grace: float = 8.0) -> list[int]:
 
 @contextlib.contextmanager
 def signals_ignored() -> Iterator[None]:
-    """Let a second Ctrl-C not interrupt the cleaning up after the first."""
+    """Ignore SIGINT and SIGTERM, so that a second Ctrl-C does not interrupt the clean-up."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:

@@ -1,4 +1,4 @@
-"""Progress on the console: one bar per model, and how many of its tasks are where."""
+"""Progress on the console: one bar per model, with the number of its tasks in each state."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-#: What Airflow calls it -> what people read.
-_WORDS = {"running": "running", "deferred": "deferred", "success": "done", "failed": "failed"}
+#: Airflow's state of a task -> the label on the console.
+_LABELS = {"running": "running", "deferred": "deferred", "success": "done", "failed": "failed"}
 
 
 def count(instances: Sequence[dict[str, Any]], model: str) -> Counter[str]:
-    """Count one model's mapped tasks by what they do; everything before they run is "queued"."""
+    """Count the mapped tasks of one model by label; every state before "running" counts as "queued"."""
     return Counter(
-        _WORDS.get(ti["state"] or "", "queued") for ti in instances if ti["task_id"] == model and ti["map_index"] >= 0
+        _LABELS.get(ti["state"] or "", "queued") for ti in instances if ti["task_id"] == model and ti["map_index"] >= 0
     )
 
 
 class Board:
-    """Live bars on a terminal; elsewhere a line whenever something has changed."""
+    """Live bars on a terminal; elsewhere one line for each change."""
 
     def __init__(self, console: Console, images: int) -> None:
         self._console = console
@@ -45,11 +45,11 @@ class Board:
         }
 
     def show(self, instances: Sequence[dict[str, Any]]) -> None:
-        """Show where every task is now."""
+        """Show the current state of every task."""
         lines = []
         for model, bar in self._bars.items():
             counts = count(instances, model)
-            text = "  ".join(f"{word} {counts[word]}" for word in ("queued", *_WORDS.values()) if counts[word])
+            text = "  ".join(f"{label} {counts[label]}" for label in ("queued", *_LABELS.values()) if counts[label])
             self._progress.update(bar, completed=counts["done"], states=text)
             lines.append(f"{model}: {text or 'waiting'}")
         line = " | ".join(lines)

@@ -1,4 +1,4 @@
-"""What came out: read from Airflow and from the files themselves, checked, and shown."""
+"""Read the outputs from Airflow and from the files, check them, and show them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from demo.api import Api
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-#: Which parameter sets by how much the picture grows; nomos always makes four times the size.
+#: The parameter that sets the factor of each model; nomos always enlarges four times.
 _FACTORS = {"esrgan": "scale", "bria": "desired_increase"}
 _NOMOS_FACTOR = 4
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One picture and one model. Sizes are width and height in pixels."""
+    """The output of one model for one image. Sizes are width and height in pixels."""
 
     image: Path
     model: str
@@ -42,12 +42,12 @@ class Outcome:
 
     @property
     def expected(self) -> tuple[int, int]:
-        """The size that the DAG's parameters ask for."""
+        """The size that the DAG's parameters request."""
         return self.before[0] * self.factor, self.before[1] * self.factor
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, as the DAG lists them."""
+    """Return the images in a folder, in the order of the DAG."""
     return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
 
 
@@ -57,7 +57,7 @@ def local_path(uri: str) -> Path:
 
 
 def collect(api: Api, run_id: str) -> list[Outcome]:
-    """Read every upscaling task that succeeded, picture by picture."""
+    """Return the outcome of every successful upscaling task, by image."""
     outcomes = [
         _outcome(ti, api.xcom(run_id, ti["task_id"], ti["map_index"]))
         for ti in api.task_instances(run_id)
@@ -75,7 +75,7 @@ def _outcome(ti: dict[str, Any], returned: dict[str, Any]) -> Outcome:
         model=model,
         factor=int(asked[_FACTORS[model]]) if model in _FACTORS else _NOMOS_FACTOR,
         before=_size(image),
-        after=_size(local_path(stored["uri"])),  # of the file, whatever the task says
+        after=_size(local_path(stored["uri"])),  # read from the file, not from what the task returned
         uri=stored["uri"],
         request_id=returned["request_id"],
         cost=returned["metrics"]["cost"],
@@ -85,38 +85,38 @@ def _outcome(ti: dict[str, Any], returned: dict[str, Any]) -> Outcome:
 
 def problems(outcomes: Sequence[Outcome], images: Sequence[Path], stats: dict[str, Any] | None) -> list[str]:
     """
-    Say everything that is not as it should be: a picture missing or of the wrong size, or paid for twice.
+    Return every problem found: an image that is missing, has the wrong size or was billed twice.
 
-    :param outcomes: what came out.
-    :param pictures: what went in.
-    :param stats: the emulator's counters; None where the real gateway was asked.
+    :param outcomes: the outputs.
+    :param images: the inputs.
+    :param stats: the emulator's counters; None if Segmind itself was called.
     """
     found = []
     made = Counter((outcome.image.name, outcome.model) for outcome in outcomes)
     for image in images:
         missing = [model for model in MODELS if made[image.name, model] != 1]
         if missing:
-            found.append(f"{image.name} did not come out of {', '.join(missing)}")
+            found.append(f"{image.name}: no output from {', '.join(missing)}")
     found += [
-        f"{outcome.image.name} came out of {outcome.model} with {_text(outcome.after)} pixels, "
-        f"not {_text(outcome.expected)}"
+        f"{outcome.image.name}: the output from {outcome.model} has {_text(outcome.after)} pixels, "
+        f"expected {_text(outcome.expected)}"
         for outcome in outcomes
         if outcome.after != outcome.expected
     ]
     if len({outcome.request_id for outcome in outcomes}) != len(outcomes):
-        found.append("two tasks hold the same request")
+        found.append("two tasks returned the same request")
     if stats is not None:
         for slug in MODELS.values():
             accepted = stats["by_model"].get(slug, {}).get("accepted", 0)
             if accepted != len(images):
-                found.append(f"{slug}: {accepted} submits were accepted for {len(images)} pictures")
+                found.append(f"{slug}: {accepted} submits were accepted for {len(images)} images")
     return found
 
 
 def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
-    """Show the outcomes, one line each; narrow enough for 80 columns."""
+    """Return a table with one line per outcome, at most 80 columns wide."""
     shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
-    for heading in ("InputImage", "Model", "Pixels", "Stored as"):
+    for heading in ("Input", "Model", "Pixels", "Stored as"):
         shown.add_column(heading, no_wrap=True)
     for heading in ("Cost", "Sec."):
         shown.add_column(heading, justify="right")
@@ -134,7 +134,7 @@ def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
             end_section=last,
         )
     total = sum(outcome.cost or 0 for outcome in outcomes)
-    shown.add_row("[bold]in all", "", f"{len(outcomes)} outputs", "", f"[bold]{total:g}", "")
+    shown.add_row("[bold]total", "", f"{len(outcomes)} outputs", "", f"[bold]{total:g}", "")
     return shown
 
 

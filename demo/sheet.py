@@ -1,4 +1,4 @@
-"""The contact sheet: each picture before, and after each model, with the same detail under a loupe."""
+"""The contact sheet: each image before and after each model, with the same enlarged detail."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_CELL = (380, 300)  # width and height that a picture may take
+_CELL = (380, 300)  # maximum width and height of an image
 _LOUPE = 150  # width and height of the enlarged detail
-_DETAIL = 30  # width and height of that detail in pixels of the picture before
-_GAP = 36  # between two pictures; a card reaches _PAD into it
+_DETAIL = 30  # width and height of that detail in pixels of the input
+_GAP = 36  # between two images; a card extends _PAD into it
 _PAD = 10
-_LABEL = 46  # height of the line under a picture
+_LABEL = 46  # height of the line below an image
 _HEAD = 148
 _FOOT = 56
 _BACKGROUND, _CARD, _INK, _FAINT, _ACCENT = "#12151c", "#1c212b", "#eef1f6", "#8d97a8", "#8b6cff"
@@ -26,14 +26,14 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Row:
-    """One picture, and what each model made of it: (model, file)."""
+    """One image, and the output of each model: (model, file)."""
 
     name: str
     before: Path
     after: Sequence[tuple[str, Path]]
 
 
-def contact_sheet(rows: Sequence[Row], target: Path, *, title: str, note: str) -> tuple[int, int]:
+def contact_sheet(rows: Sequence[Row], target: Path, *, title: str, caption: str) -> tuple[int, int]:
     """Draw the sheet into ``target`` and return its width and height in pixels."""
     columns = 1 + max(len(row.after) for row in rows)
     step = _CELL[1] + _LABEL + _GAP
@@ -46,7 +46,7 @@ def contact_sheet(rows: Sequence[Row], target: Path, *, title: str, note: str) -
         draw.text((_GAP + column * (_CELL[0] + _GAP), 98), heading, _FAINT if column == 0 else _ACCENT, _font(22))
     for number, row in enumerate(rows):
         _draw_row(sheet, row, top=_HEAD + number * step)
-    draw.text((_GAP, height - _FOOT + 8), note, _FAINT, _font(17))
+    draw.text((_GAP, height - _FOOT + 8), caption, _FAINT, _font(17))
     sheet.save(target, optimize=True)
     return sheet.size
 
@@ -75,7 +75,7 @@ def _draw_row(sheet: Image.Image, row: Row, *, top: int) -> None:
 
 
 def _draw_loupe(sheet: Image.Image, image: Image.Image, detail: Box, *, scale: float, frame: Box, sharp: bool) -> None:
-    """Enlarge the detail into the corner of the picture that is farther from it, and frame both."""
+    """Draw the enlarged detail into the corner of the image that is farther from it, and frame both."""
     left, top, width, height = frame
     box = (detail[0] * scale, detail[1] * scale, detail[2] * scale, detail[3] * scale)
     resampling = Image.Resampling.NEAREST if sharp else Image.Resampling.LANCZOS
@@ -92,8 +92,8 @@ def _draw_loupe(sheet: Image.Image, image: Image.Image, detail: Box, *, scale: f
 
 
 def busiest(image: Image.Image) -> Box:
-    """Return the detail with the most edges in the upper part, where the loupe does not cover it."""
-    # Blurred first: shapes such as an eye count, fur and noise do not.
+    """Return the detail with the most edges in the upper half, which the loupe does not cover."""
+    # Blurred first, so that shapes such as an eye count, but fur and noise do not.
     edges = _on_checkerboard(image).convert("L").filter(ImageFilter.GaussianBlur(2.5)).filter(ImageFilter.FIND_EDGES)
     side = min(_DETAIL, *image.size)
     margin = side // 3
@@ -118,7 +118,7 @@ def _contained(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _on_checkerboard(image: Image.Image, square: int = 10) -> Image.Image:
-    """Show transparency as image editors do."""
+    """Show transparency as a checkerboard, as image editors do."""
     if image.mode != "RGBA":
         return image
     board = Image.new("RGBA", image.size, "#ffffff")

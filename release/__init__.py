@@ -1,1 +1,1 @@
-"""What a release is made of and proved by: ``make build``. See RELEASING.md."""
+"""Build and check a release: ``make build``. See RELEASING.md."""

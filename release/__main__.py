@@ -1,4 +1,4 @@
-"""``make build``: wheel and sdist, checked, installed in a clean environment, and the demo run from there."""
+"""``make build``: build wheel and sdist, check them, install the wheel in a clean environment, run the demo there."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from release.sbom import software_bill
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "airflow_provider_segmind"
 DIST, WORK = ROOT / "dist", ROOT / "build"
-#: What the demo needs besides the package.
+#: The extra that the demo needs.
 _EXTRAS = "[emulator]"
-#: What the machine says about these must not help the wheel.
+#: Variables of the machine with these prefixes must not influence the wheel.
 _FOREIGN = ("AIRFLOW", "PYTHON", "SEGMIND_", "VIRTUAL_ENV")
 
 console = Console()
 
 
 class ReleaseError(Exception):
-    """Something is not fit to be released."""
+    """The release is not valid."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make and prove it all; 1 where something is wrong."""
+    """Build and verify the release; return 1 if a check fails."""
     command = argparse.ArgumentParser(prog="python -m release", description=__doc__)
-    command.add_argument("--no-demo", action="store_true", help="leave out the last step, which takes minutes")
+    command.add_argument("--no-demo", action="store_true", help="skip the last step, which takes minutes")
     options = command.parse_args(arguments)
     try:
         wheel, sdist = build()
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.no_demo:
             run_demo(python, sdist)
     except (ReleaseError, subprocess.CalledProcessError) as error:
-        console.print(f"[red]Not fit to be released: {error}", highlight=False)
+        console.print(f"[red]The release is not valid: {error}", highlight=False)
         return 1
     shown = ", ".join(str(path.relative_to(ROOT)) for path in (wheel, sdist, WORK / "sbom.cdx.json"))
-    console.print(f"[green]Version {__version__} is fit to be released:[/] {shown}")
+    console.print(f"[green]Version {__version__} is ready to be released:[/] {shown}")
     return 0
 
 
@@ -67,9 +67,9 @@ def build() -> tuple[Path, Path]:
 
 def check_contents(wheel: Path) -> None:
     """
-    See that the wheel holds the package, the whole package and nothing but the package.
+    Verify that the wheel contains every file of the package, and no other file.
 
-    :raises ReleaseError: a file is missing or too much, or the version is another one.
+    :raises ReleaseError: a file is missing or unexpected, or the version differs.
     """
     wanted = {
         path.relative_to(ROOT).as_posix()
@@ -82,12 +82,12 @@ def check_contents(wheel: Path) -> None:
         version = message_from_bytes(opened.read(metadata))["Version"]
     found = {name for name in names if ".dist-info/" not in name}
     if wrong := sorted(found ^ wanted):
-        raise ReleaseError(f"in the wheel or in the tree, but not in both: {', '.join(wrong)}")
+        raise ReleaseError(f"these files are in the wheel or in the tree, but not in both: {', '.join(wrong)}")
     if f"{PACKAGE}/py.typed" not in found:
-        raise ReleaseError("py.typed is missing")
+        raise ReleaseError("py.typed is missing from the wheel")
     if version != __version__:
-        raise ReleaseError(f"the wheel says version {version}, the package {__version__}")
-    console.print(f"The wheel holds the package's {len(found)} files, and nothing else")
+        raise ReleaseError(f"the wheel has version {version}, the package {__version__}")
+    console.print(f"The wheel contains the {len(found)} files of the package, and no other file")
 
 
 def install(wheel: Path) -> Path:
@@ -100,12 +100,12 @@ def install(wheel: Path) -> Path:
     _run(python, "-m", "pip", "check")
     where = _run(python, "-c", f"import {PACKAGE} as package; print(package.__file__)", cwd=WORK, read=True)
     if not Path(where.strip()).is_relative_to(folder):
-        raise ReleaseError(f"not the installed wheel is imported, but {where.strip()}")
+        raise ReleaseError(f"{where.strip()} is imported instead of the installed wheel")
     return python
 
 
 def run_demo(python: Path, sdist: Path) -> None:
-    """Run the demo of the unpacked sdist, without the package beside it: so it is the installed wheel that runs."""
+    """Run the demo of the unpacked sdist without its package, so that it runs the installed wheel."""
     with tarfile.open(sdist) as opened:
         opened.extractall(WORK / "sdist", filter="data")
     [tree] = (WORK / "sdist").iterdir()
@@ -114,9 +114,9 @@ def run_demo(python: Path, sdist: Path) -> None:
 
 
 def _run(*command: str | Path, cwd: Path = ROOT, read: bool = False) -> str:
-    """Run a command without what the machine's environment says of Python and Airflow; return its output if read."""
+    """Run a command without the machine's variables for Python and Airflow; return its output if ``read``."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
         env=env,
@@ -124,7 +124,7 @@ def _run(*command: str | Path, cwd: Path = ROOT, read: bool = False) -> str:
         text=True,
         stdout=subprocess.PIPE if read else None,
     )
-    return done.stdout or ""
+    return completed.stdout or ""
 
 
 if __name__ == "__main__":

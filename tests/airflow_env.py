@@ -1,8 +1,8 @@
 """
-One Airflow for the whole test session: its own home, its own database, nothing of the machine it runs on.
+One Airflow for the test session, with its own home and database, independent of the machine's settings.
 
-``prepare`` has to run before anything imports Airflow, which reads its configuration at import: ``conftest.py``
-calls it first. The database is made only when a test asks for the fixture ``airflow_db``, so that tests of pure
+``prepare`` must run before Airflow is imported, because Airflow reads its configuration at import: ``conftest.py``
+calls it first. The database is created only when a test requests the fixture ``airflow_db``, so that tests of pure
 functions start at once.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
     from airflow.sdk import DAG
 
-#: What the machine says about these must not reach a test: configuration, connections, keys, ways out.
+#: Variables of the machine with these prefixes must not reach a test: configuration, connections, keys, proxies.
 _FOREIGN_PREFIXES = ("AIRFLOW__", "AIRFLOW_", "_AIRFLOW", "AWS_", "SEGMIND_")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "no_proxy"}
 
@@ -40,7 +40,7 @@ _SETTINGS = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__CORE__FERNET_KEY": "",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",  # True reads a second configuration, and loads the examples
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",  # True reads a second configuration and loads the examples
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
@@ -50,9 +50,9 @@ _SETTINGS = {
 
 
 def prepare() -> Path:
-    """Point Airflow to a temporary home, and return it."""
+    """Set a temporary home for Airflow, and return it."""
     if "airflow.configuration" in sys.modules or "airflow.sdk.configuration" in sys.modules:
-        raise RuntimeError("Airflow is imported already, with the machine's own configuration")
+        raise RuntimeError("Airflow is already imported, with the machine's configuration: call prepare() first")
     for name in list(os.environ):
         if name.startswith(_FOREIGN_PREFIXES) or name.lower() in _PROXIES:
             del os.environ[name]
@@ -66,7 +66,7 @@ def prepare() -> Path:
         AIRFLOW__CORE__PLUGINS_FOLDER=str(home / "plugins"),
         AIRFLOW__LOGGING__BASE_LOG_FOLDER=str(home / "logs"),
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{home / 'airflow.db'}",
-        NO_PROXY="*",  # macOS and Windows know proxies that are in no variable
+        NO_PROXY="*",  # macOS and Windows also have proxies outside of variables
     )
     return home
 
@@ -75,7 +75,7 @@ def _folder_of_all() -> str:
     """
     Return the folder for the homes of all processes of a test session.
 
-    The first process makes it and removes it in the end: it outlives a worker that is killed or interrupted.
+    The first process creates it and removes it at the end, so that it outlives a worker that is killed.
     """
     if _ALL not in os.environ:
         os.environ[_ALL] = tempfile.mkdtemp(prefix="segmind-airflow-")
@@ -84,12 +84,12 @@ def _folder_of_all() -> str:
 
 
 def discard(home: Path) -> None:
-    """Remove the home that ``prepare`` made."""
+    """Remove the home that ``prepare`` created."""
     shutil.rmtree(home, ignore_errors=True)
 
 
 def make_database(home: Path) -> None:
-    """Put a migrated database into the home that ``prepare`` made."""
+    """Copy a migrated database into the home that ``prepare`` created."""
     from tests import airflow_versions
 
     templates.copy_database(home)
@@ -108,16 +108,16 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The DAG run's id."""
+        """The id of the DAG run."""
         return str(self.dag_run.run_id)
 
     @property
     def state(self) -> str:
-        """How the run ended: ``success`` or ``failed``."""
+        """The final state of the run: ``success`` or ``failed``."""
         return str(self.dag_run.state)
 
     def task(self, task_id: str, map_index: int = -1) -> TaskInstance:
-        """One task instance, as the database knows it now."""
+        """Return a task instance in its current state in the database."""
         found = self.dag_run.get_task_instance(task_id, map_index=map_index)
         if found is None:
             there = sorted((ti.task_id, ti.map_index) for ti in self.dag_run.get_task_instances())
@@ -125,27 +125,27 @@ class Run:
         return found
 
     def states(self) -> dict[str, list[str]]:
-        """The states of all task instances by task id, in the order of the map index."""
+        """Return the states of all task instances by task id, in the order of the map index."""
         found: dict[str, list[str]] = {}
         for ti in sorted(self.dag_run.get_task_instances(), key=lambda ti: (ti.task_id, ti.map_index)):
             found.setdefault(ti.task_id, []).append(str(ti.state))
         return found
 
     def xcom(self, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
-        """What a task instance pushed under a key; None where it pushed nothing."""
+        """Return what a task instance pushed under a key; None if it pushed nothing."""
         from tests import airflow_versions
 
         return airflow_versions.xcom(self.dag_run, task_id, map_index, key)
 
     def link(self, task_id: str, name: str, map_index: int = -1) -> Any:
-        """Where an extra link of a task instance leads, by the name of its class."""
+        """Return the URL of an extra link of a task instance, by the name of its class."""
         from tests import airflow_versions
 
         return airflow_versions.link(self.dag, self.dag_run, task_id, map_index, name)
 
     @property
     def deferrals(self) -> int:
-        """How often a task was deferred."""
+        """The number of deferrals."""
         return self.log.count("running trigger in line")
 
     def again(self, *task_ids: str) -> Run:
@@ -159,12 +159,12 @@ class Run:
 
 def run_dag(dag: DAG, **kwargs: Any) -> Run:
     """
-    Run a DAG object with ``dag.test()``; it need not lie in any file. Needs the fixture ``airflow_db``.
+    Run a DAG object, which does not have to be in a file, with ``dag.test()``. Needs the fixture ``airflow_db``.
 
-    A task with ``retries`` is tried again after its ``retry_delay``, in real time: set that to zero.
+    A task with ``retries`` is tried again after its ``retry_delay`` in real time: set the delay to zero.
 
-    :param dag: the DAG; one of the same id is replaced.
-    :param kwargs: arguments of ``dag.test()``, such as ``run_conf`` for the run's parameters.
+    :param dag: the DAG. It replaces a DAG with the same id.
+    :param kwargs: arguments of ``dag.test()``, such as ``run_conf`` for the parameters of the run.
     """
     from tests import airflow_versions
 
@@ -173,15 +173,15 @@ def run_dag(dag: DAG, **kwargs: Any) -> Run:
     with captured() as output:
         dag_run = dag.test(**kwargs)
     log = output.getvalue()
-    print(log)  # pytest shows it where a test fails
+    print(log)  # pytest shows it if a test fails
     return Run(dag, dag_run, log)
 
 
 def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
     """
-    Clear tasks of a finished run and run them: the loop of ``dag.test()``, without its fresh start.
+    Clear tasks of a finished run and run them: the loop of ``dag.test()``, but in the same run.
 
-    Given the date of an earlier run, ``dag.test()`` deletes that run with its XComs, so it cannot be used here.
+    ``dag.test()`` itself deletes an earlier run of the same date with its XComs, so it cannot be used here.
     """
     from airflow.models.dagrun import DagRun
     from airflow.utils.session import create_session
@@ -196,7 +196,9 @@ def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
         if not airflow_versions.clear(scheduled, session.scalars(found).one(), task_ids, session):
             raise LookupError(f"none of {sorted(task_ids)} is in run {run_id}")
     while True:
-        with create_session() as session:  # a session for each round: a task that runs here closes the one of before
+        with (
+            create_session() as session
+        ):  # a session for each round, because a task that runs here closes the previous one
             run = session.scalars(found).one()
             run.dag = scheduled
             due, _ = run.update_state(session=session)
@@ -209,7 +211,7 @@ def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
                 session.expunge(run)
                 return run
             if not due:
-                raise RuntimeError(f"run {run_id} does not go on: {run.get_task_instances(session=session)}")
+                raise RuntimeError(f"run {run_id} makes no progress: {run.get_task_instances(session=session)}")
         for ti in due:
             with create_session() as session:
                 airflow_versions.run_task(ti, dag, session)
@@ -218,7 +220,7 @@ def _clear_and_run(dag: DAG, run_id: str, task_ids: Collection[str]) -> DagRun:
 @contextmanager
 def captured() -> Iterator[io.StringIO]:
     """
-    Collect what is logged and printed.
+    Collect everything that is logged and printed.
 
     Airflow's structlog loggers write to ``sys.stdout`` of the moment; its stdlib handler keeps the stream of the
     moment at which Airflow was imported, which pytest may have closed since: hence ``sys.__stdout__`` afterwards.

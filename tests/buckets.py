@@ -1,15 +1,15 @@
-"""A bucket on a real S3 server, as another client sees it."""
+"""A bucket on a real S3 server, read by another client."""
 
 from __future__ import annotations
 
 from typing import Any
 
-BUCKET = "pictures"
-CONN = "pictures_s3"
+BUCKET = "images"
+CONN = "images_s3"
 
 
 class Bucket:
-    """The bucket as another client sees it: boto3, which the package does not use."""
+    """Reads the bucket with boto3, which the package does not use."""
 
     def __init__(self, endpoint: str) -> None:
         import boto3
@@ -23,7 +23,7 @@ class Bucket:
         )
 
     def objects(self) -> dict[str, Any]:
-        """Every key with its time of writing, temporary ones too."""
+        """Return every key, temporary ones too, with its time of writing."""
         listed = self.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
         return {item["Key"]: item["LastModified"] for item in listed}
 
@@ -32,5 +32,5 @@ class Bucket:
         return content
 
     def writes(self) -> int:
-        """How many versions were ever written: the bucket keeps them all."""
+        """Return the number of versions ever written, because the bucket keeps all of them."""
         return len(self.client.list_object_versions(Bucket=BUCKET).get("Versions", []))

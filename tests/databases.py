@@ -1,8 +1,8 @@
 """
-A PostgreSQL of a test's own, from Debian's packages: own port, own data, gone when the test is.
+A PostgreSQL for one test, from Debian's packages, with its own port and data. It is removed after the test.
 
-What the machine may run itself is left alone. Where the packages are missing, ``postgres_binaries`` says so by None,
-and a test that can do with another database takes that.
+A PostgreSQL of the machine is not touched. If the packages are missing, ``postgres_binaries`` returns None, and a test
+uses another database if it can.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from typing import Any
 from demo.airflow_home import free_ports
 
 _INSTALLED = Path("/usr/lib/postgresql")
-#: Faster, and good enough for data that nobody needs after a crash.
+#: Faster, because the data is not needed after a crash.
 _SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 
 def postgres_binaries() -> Path | None:
-    """The folder with ``initdb`` and ``postgres`` of the newest installed version, if there is one."""
+    """Return the folder with ``initdb`` and ``postgres`` of the newest installed version, or None."""
     versions = [path for path in _INSTALLED.glob("*") if (path / "bin" / "initdb").exists()]
     return max(versions, key=lambda path: float(path.name)) / "bin" if versions else None
 
 
 @dataclass(frozen=True)
 class Postgres:
-    """Where a running server is, and how to get in. It listens on loopback only."""
+    """Address and credentials of a running server, which listens on loopback only."""
 
     port: int
     user: str
@@ -48,17 +48,17 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """For SQLAlchemy, such as Airflow's own ``[database] sql_alchemy_conn``."""
+        """The URL for SQLAlchemy, such as for ``[database] sql_alchemy_conn``."""
         return f"postgresql+psycopg2://{self.user}:{self.password}@{self.host}:{self.port}/{self.database}"
 
     @property
     def connection(self) -> str:
-        """An Airflow connection, for ``AIRFLOW_CONN_…``."""
+        """The Airflow connection, for ``AIRFLOW_CONN_…``."""
         fields = {"login": self.user, "password": self.password, "schema": self.database}
         return json.dumps({"conn_type": "postgres", "host": self.host, "port": self.port, **fields})
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """What a query finds, read by a client of its own."""
+        """Return the rows of a query, over a new connection."""
         import psycopg2
         from psycopg2.extras import RealDictCursor
 
@@ -73,9 +73,9 @@ class PostgresServer:
     """
     A PostgreSQL that can be stopped and started again on the same port with the same data.
 
-    :param binaries: of ``postgres_binaries()``.
-    :param folder: where data, password and log go; an account that is not root must be able to get there.
-    :param settings: of ``postgresql.conf``, where a test needs others.
+    :param binaries: the folder from ``postgres_binaries()``.
+    :param folder: the folder for data, password and log, which an account other than root must be able to read.
+    :param settings: further settings of ``postgresql.conf``.
     """
 
     def __init__(self, binaries: Path, folder: Path, settings: dict[str, str]) -> None:
@@ -90,7 +90,7 @@ class PostgresServer:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, **self._account)
 
     def start(self, env: dict[str, str] | None = None) -> None:
-        """Start it, and return when it answers."""
+        """Start the server, and return when it responds."""
         log = self._folder / "log"
         with log.open("a") as reported:
             self._process = subprocess.Popen(
@@ -99,13 +99,13 @@ class PostgresServer:
                 stderr=reported,
                 cwd=self._folder,
                 env=env,
-                start_new_session=True,  # a Ctrl-C at pytest is not for it: we stop it
+                start_new_session=True,  # Ctrl-C in pytest must not reach it, because we stop it
                 **self._account,
             )
         _wait(self._binaries, self.access, self._process, log)
 
     def stop(self) -> None:
-        """Stop it, if it runs; its clients' connections end first."""
+        """Stop the server if it is running, after closing the connections of its clients."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(timeout=30)
@@ -113,7 +113,7 @@ class PostgresServer:
 
 @contextmanager
 def postgres(binaries: Path, **settings: str) -> Iterator[Postgres]:
-    """Run a PostgreSQL for as long as the block lasts, with one empty database; see ``PostgresServer``."""
+    """Run a PostgreSQL with one empty database during the block; see ``PostgresServer``."""
     folder = Path(tempfile.mkdtemp(prefix="segmind-postgres-"))
     try:
         server = PostgresServer(binaries, folder, settings)
@@ -127,7 +127,7 @@ def postgres(binaries: Path, **settings: str) -> Iterator[Postgres]:
 
 
 def _account(*paths: Path) -> dict[str, Any]:
-    """Arguments of ``subprocess`` for an account that PostgreSQL accepts; the paths become that account's."""
+    """Return arguments of ``subprocess`` for an account that PostgreSQL accepts, and give it the paths."""
     if os.geteuid() != 0:
         return {}
     known = {entry.pw_name: entry for entry in pwd.getpwall()}

@@ -1,4 +1,4 @@
-"""Servers and settings for the client's tests: a recorder that answers as it is told, and sleeps that take no time."""
+"""Servers and settings for the client's tests: a recorder with a configured response, and sleeps without waiting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def settings_for(url: str, **values):
 
 
 class Sleeps(list[float]):
-    """Remembers how long was slept, and does not sleep."""
+    """Records the seconds of each sleep, and does not sleep."""
 
     def __call__(self, seconds):
         self.append(seconds)
@@ -27,7 +27,7 @@ class Sleeps(list[float]):
 
 
 class Recorder:
-    """A server that remembers what reached it, and answers what it is told to."""
+    """A server that records calls and sends the configured response."""
 
     def __init__(self):
         self.seen = []  # (path, headers) of each request

@@ -1,7 +1,7 @@
 """
-Which tests one worker runs, with ``--dist loadgroup``: those of a file, and those of all files that share an Airflow.
+The tests of one worker with ``--dist loadgroup``: those of a file, and those of all files that share an Airflow.
 
-xdist itself would go by the mark ``xdist_group``, which it cannot write into a test's id since pytest 9.2.
+xdist's own mark ``xdist_group`` does not work since pytest 9.2, because xdist cannot write it into a test's id.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ SHARING = (
 
 
 def group_of(nodeid: str) -> str:
-    """The name of the group to which a test belongs."""
+    """Return the name of a test's group."""
     file = nodeid.partition("::")[0]
     return "airflow" if file.startswith(SHARING) else file
 
 
 class Distribution:
-    """The hooks of pytest and xdist."""
+    """Hooks of pytest and xdist."""
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Hand out whole groups, the largest first, where groups are asked for."""
+        """Distribute whole groups, the largest first, with ``--dist loadgroup``."""
         if config.getoption("dist") != "loadgroup":
             return None
         from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
@@ -40,6 +40,6 @@ class Distribution:
         return scheduler
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Refuse a test that would start another shared Airflow on another worker."""
+        """Refuse a test that would start a second shared Airflow on another worker."""
         if "shared_airflow" in getattr(item, "fixturenames", ()) and group_of(item.nodeid) != "airflow":
             raise pytest.UsageError(f"{item.nodeid} uses shared_airflow: add its file to SHARING in tests/groups.py")

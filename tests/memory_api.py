@@ -1,10 +1,10 @@
 """
-Airflow's execution API in memory: receives the requests of a task's process and returns the responses.
+Airflow's execution API in memory: receives the calls of a task's process and returns the responses.
 
-The task runner, the supervisor and their client are Airflow's own; only the server behind them is made here, for one
-DAG run. It keeps XComs and the task state store, and gives a starting task its context. That is a tenth of the CPU time
-that a request takes to Airflow's server, its database and back. What it does not know it refuses: ``run_dag`` of
-``tests.airflow_env`` has everything.
+The task runner, the supervisor and their client are Airflow's own. Only the server is implemented here, for one DAG
+run: it stores XComs and the task state store, and returns the context of a starting task. This takes a tenth of the
+CPU time of a call to Airflow's server and database. It refuses calls that it does not implement: use ``run_dag`` of
+``tests.airflow_env`` then.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import httpx
 
 #: Task id, key, map index.
 XComKey = tuple[str, str, int]
-#: What a task tells the server about itself and needs no other response than that it was received.
-_NOTED = {"state", "heartbeat", "rtif", "rendered-map-index"}
+#: Reports of a task about itself, to which the response is empty.
+_REPORTS = {"state", "heartbeat", "rtif", "rendered-map-index"}
 
 
 @dataclass
 class Instance:
-    """A task instance, as the API server has it; each try has another id."""
+    """A task instance in the state of the API server. Each try has another id."""
 
     task_id: str
     map_index: int
@@ -37,7 +37,7 @@ class Instance:
     try_number: int = 1
     #: First try since the last clear; retries count from it.
     first_try: int = 1
-    #: The latest deferral, as it was sent.
+    #: The latest deferral, as sent by the task.
     deferral: dict[str, Any] = field(default_factory=dict)
     next_method: str | None = None
     next_kwargs: Any = None
@@ -47,11 +47,11 @@ class Instance:
 
     @property
     def max_tries(self) -> int:
-        """How many tries may fail and be followed by another, counted from the very first."""
+        """The number of the last try that is retried if it fails, counted from the first try."""
         return self.first_try - 1 + self.retries
 
     def begin_again(self) -> None:
-        """Become the next try: nothing of the one before is kept but its number."""
+        """Start the next try. It keeps nothing of the previous one except its number."""
         self.id, self.try_number = str(uuid4()), self.try_number + 1
         self.next_method = self.next_kwargs = self.first_rescheduled = None
         self.deferral, self.reschedules = {}, 0
@@ -63,7 +63,7 @@ class MemoryApi:
 
     :param dag_id: the DAG.
     :param run_id: the run.
-    :param conf: what the run was started with.
+    :param conf: configuration of the run.
     :param date: logical date; also used for every other date of the run.
     """
 
@@ -73,12 +73,12 @@ class MemoryApi:
         self.instances: list[Instance] = []
         self.xcoms: dict[XComKey, Any] = {}
         self.stored: dict[XComKey, Any] = {}
-        #: The first request that was not known: what became of the task then says nothing.
+        #: The first call that is not implemented. If there is one, the result of the task is not valid.
         self.refused: str | None = None
         self.transport = httpx.MockTransport(self._respond)
 
     def _respond(self, request: httpx.Request) -> httpx.Response:
-        """Respond as Airflow's server does; 404 for what is not here, which the client reads as absent."""
+        """Respond like Airflow's server; with 404 for a missing entry."""
         path = request.url.raw_path.partition(b"?")[0].decode()
         kind, *rest = (unquote(part) for part in path.strip("/").split("/"))
         known: dict[str, Callable[..., httpx.Response]] = {
@@ -90,7 +90,7 @@ class MemoryApi:
         if handler := known.get(kind):
             return handler(request, *rest)
         if kind in ("connections", "variables") and request.method == "GET":
-            return _absent()  # those of the environment are found before the server is asked
+            return _absent()  # the client reads the environment before it calls the server
         return self._refuse(request, path)
 
     def _refuse(self, request: httpx.Request, what: str) -> httpx.Response:
@@ -101,7 +101,7 @@ class MemoryApi:
         return next(instance for instance in self.instances if instance.id == of)
 
     def _states(self, request: httpx.Request) -> httpx.Response:
-        """The states of the instances of one task, as one of them asks for: a scheduler would have them queued."""
+        """Return the states of the instances of one task, which only a queued one requests."""
         index, task = request.url.params.get("map_index"), request.url.params.get("task_ids")
         found = {
             f"{one.task_id}_{one.map_index}" if one.map_index >= 0 else one.task_id: one.state
@@ -119,12 +119,12 @@ class MemoryApi:
             return httpx.Response(200, json={"inactive_assets": []})
         if what == "previous-successful-dagrun":
             return httpx.Response(200, json={})
-        if what not in _NOTED:
+        if what not in _REPORTS:
             return self._refuse(request, what)
-        self._note(self._named(of), what, json.loads(request.content))
+        self._record(self._named(of), what, json.loads(request.content))
         return httpx.Response(204)
 
-    def _note(self, instance: Instance, what: str, sent: Any) -> None:
+    def _record(self, instance: Instance, what: str, sent: Any) -> None:
         if what == "rendered-map-index":
             instance.rendered_map_index = sent
         elif what == "state":
@@ -173,12 +173,12 @@ class MemoryApi:
         return httpx.Response(200, json={"key": key, "value": self.xcoms[where]}) if where in self.xcoms else _absent()
 
     def values(self, task_id: str, key: str) -> list[Any]:
-        """What the instances of a task have pushed under a key, in the order of their map index."""
+        """Return what the instances of a task pushed under a key, in the order of their map index."""
         found = {index: value for (task, name, index), value in self.xcoms.items() if (task, name) == (task_id, key)}
         return [found[index] for index in sorted(found)]
 
     def _store(self, request: httpx.Request, kind: str, of: str, key: str) -> httpx.Response:
-        """Keep the task state store: of a task instance, whatever the try."""
+        """Read or write the task state store of a task instance, which all tries share."""
         if kind != "ti":
             return self._refuse(request, f"store/{kind}")
         instance = self._named(of)
@@ -193,7 +193,7 @@ class MemoryApi:
 
 
 def _of_all(request: httpx.Request, values: list[Any], what: str, offset: str) -> httpx.Response:
-    """Respond about the XComs of all instances of a mapped task."""
+    """Return the response for the XComs of all instances of a mapped task."""
     if request.method == "HEAD":
         return httpx.Response(200, headers={"Content-Range": f"map_indexes {len(values)}"})
     if what == "slice":

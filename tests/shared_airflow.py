@@ -1,11 +1,11 @@
 """
-The whole Airflow that the e2e and UI tests share: one home, one emulator, started once for a session.
+The complete Airflow that the e2e and UI tests share: one home and one emulator, started once per session.
 
-What keeps the tests apart: DAG ids, run ids, folders below ``out``, and models of the emulator alone for requests that
-fail or wait. A test that changes something for the others (faults, dates, rows, a server) puts it back; one that kills
-a part of Airflow needs a ``Rig`` of its own. So does a DAG with ``end_from_trigger``: where OpenLineage listens,
-Airflow refuses it. No picture that a DAG here names may ask for a password (``PictureHost`` does below ``/private/``):
-the gallery shows it, and while Chromium asks for the password, its pages get no click.
+Tests are separated by DAG ids, run ids, folders in ``out``, and special models of the emulator for requests that fail
+or wait. A test that changes something for the others (faults, dates, rows, a server) restores it. A test that kills a
+part of Airflow needs its own ``Rig``. So does a DAG with ``end_from_trigger``, which Airflow refuses with OpenLineage.
+No DAG here may use an image that requires a password (``ImageHost`` requires one below ``/private/``): the gallery
+shows it, and while Chromium asks for the password, its pages receive no click.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ DAG_FILES = [
     TESTS / "plugins/dags/previews.py",
     TESTS / "ui/dags/ui_images.py",
 ]
-#: Models of the emulator alone: "slow" waits while a test asks for it, "broken" fails.
+#: Models that only the emulator has: "slow" waits while a test requests it, "broken" fails.
 MODELS = ("slow", "broken")
-FAULTS = "submit:fail:The picture could not be decoded: unexpected end of data%broken"
-#: Users of the servers with users, and their roles; the password is "of-" and the name. Each has a limit of its own.
+FAULTS = "submit:fail:The image could not be decoded: unexpected end of data%broken"
+#: Users and roles of the servers with users; the password is "of-" and the name. Each user has its own rate limit.
 USERS = {"admin": "admin", "viewer": "viewer", "nobody": "", "hasty": "viewer"}
 
 
@@ -53,7 +53,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @dataclass(frozen=True)
 class Server:
-    """A further API server: its address, and its name among the parts of Airflow, which is that of its log, too."""
+    """An additional API server: its address, and the name of the part and of its log."""
 
     url: str
     name: str
@@ -64,8 +64,8 @@ class SharedAirflow(Rig):
     """
     Airflow with the DAGs of the examples, the e2e tests, the UI tests and the plugin's tests. Previews are served.
 
-    The photos of ``tests/photos`` are served under their names. OpenLineage's events go to ``lineage``. Further API
-    servers on the same database (:meth:`serve`) show the UI under another path, or to other users.
+    It serves the photos of ``tests/photos`` under their names. OpenLineage events go to ``lineage``. Additional API
+    servers on the same database (:meth:`serve`) show the UI under another path or to other users.
     """
 
     emulator_options: Sequence[str] = (
@@ -108,7 +108,7 @@ class SharedAirflow(Rig):
     # --- the database ---------------------------------------------------------------------------------------
 
     def make_database(self) -> None:
-        """A copy, in which readers and the writer do not wait for each other (it stays so in the file)."""
+        """Copy a database, and switch it to WAL, so that readers and the writer do not wait for each other."""
         copy_database(self.path)
         with contextlib.closing(sqlite3.connect(self.path / DATABASE)) as database:
             database.execute("PRAGMA journal_mode = WAL")
@@ -119,11 +119,11 @@ class SharedAirflow(Rig):
 
     def environment(self) -> dict[str, str]:
         """
-        With how long a part waits for the database.
+        Return the environment, with the timeout of the part that starts for the database.
 
-        On a busy machine 5 s, the default, are too short for all that give up then (scheduler, triggerer and DAG
-        processor end), and too long for an API server: it waits on its event loop, where the request that holds the
-        lock would have to go on. Its clients try again.
+        On a busy machine the default of 5 s is too short for scheduler, triggerer and DAG processor, which end then. It
+        is too long for an API server, which waits on the event loop that the call with the lock needs. Its clients
+        retry.
         """
         seconds = 2 if self._starting.startswith("api-server") else 60
         database = f"sqlite:///{self.path / DATABASE}?timeout={seconds}"
@@ -132,15 +132,15 @@ class SharedAirflow(Rig):
     # --- further API servers --------------------------------------------------------------------------------
 
     def address(self, path: str) -> str:
-        """Where the UI is at the root ("") or below a path such as ``/team``: a server that is started once."""
+        """Return the address of the UI at the root ("") or below a path such as ``/team``; start its server once."""
         return self._once(path, path).url if path else self.url
 
     def with_users(self) -> Server:
-        """A server, started once, with ``USERS``, of whom only ``admin`` may read some of the DAGs."""
+        """Return a server with ``USERS``, started once. Only ``admin`` may read some of the DAGs."""
         return self._once("users", "/users", **self.user_settings())
 
     def user_settings(self) -> dict[str, str]:
-        """The settings of a server with users."""
+        """Return the settings of a server with users."""
         return {
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.plugins.strict.StrictAuthManager",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
@@ -155,10 +155,10 @@ class SharedAirflow(Rig):
 
     def serve(self, path: str = "", **settings: str) -> Server:
         """
-        Start another API server, and return it once it answers.
+        Start another API server, and return it once it responds.
 
-        :param path: below which path, such as ``/team``; "" for none.
-        :param settings: Airflow's settings as environment variables, where they differ from the first one's.
+        :param path: base path, such as ``/team``; "" (the default): none.
+        :param settings: environment variables with Airflow's settings that differ from the first server's.
         """
         [port] = free_ports(1)
         server = Server(f"http://127.0.0.1:{port}{path}", f"api-server{path.replace('/', '-')}-{port}")
@@ -172,7 +172,7 @@ class SharedAirflow(Rig):
             self.start_component(server.name)
         finally:
             self.environ = kept
-        self.wait(f"{server.name} answers", lambda: _responds(f"{server.url}/api/v2/version"), seconds=180)
+        self.wait(f"{server.name}", lambda: _responds(f"{server.url}/api/v2/version"), seconds=180)
         return server
 
     def command(self, name: str) -> list[str]:
@@ -182,7 +182,7 @@ class SharedAirflow(Rig):
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let no request of the model "slow" end before the block does."""
+        """Keep requests to the model "slow" running until the block ends."""
         self.emulator("faults", "POST", faults="status:stuck%slow")
         try:
             yield
@@ -191,18 +191,18 @@ class SharedAirflow(Rig):
             self.emulator("faults", "POST", faults=FAULTS)
 
     def run_all(self, *runs: tuple[str, str], seconds: float = 300) -> dict[tuple[str, str], str]:
-        """Run these (DAG id, run id) side by side, and return how each ended."""
+        """Run these (DAG id, run id) at the same time, and return the final state of each."""
         for dag_id, run_id in runs:
             self.api.trigger_dag(dag_id, run_id)
         return {run: self.finish(*run, seconds=seconds) for run in runs}
 
     def write(self, statement: str, *rows: tuple[Any, ...]) -> None:
-        """Change Airflow's database by hand: for what would take days, or thousands of tasks."""
+        """Write to Airflow's database directly, for states that would take days or thousands of tasks."""
         with contextlib.closing(sqlite3.connect(self.path / DATABASE, timeout=60)) as database, database:
             database.executemany(statement, rows)
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """Read Airflow's database."""
+        """Query Airflow's database."""
         with contextlib.closing(sqlite3.connect(self.path / DATABASE, timeout=60)) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute(statement, values)]
@@ -210,7 +210,7 @@ class SharedAirflow(Rig):
 
 @contextmanager
 def started(home: Path) -> Iterator[SharedAirflow]:
-    """Run it; when it has stopped, nothing runs any more, and no OpenLineage event had the key in it."""
+    """Run the shared Airflow. At the end, assert that no process is left and no OpenLineage event contains the key."""
     with SharedAirflow(home) as running:
         key = running.api_key
         yield running

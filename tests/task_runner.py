@@ -1,10 +1,9 @@
 """
 Run a DAG with Airflow's task runner on an API server in memory: most of what ``dag.test()`` covers, in less time.
 
-The tasks are rendered, run, deferred, resumed and tried again by Airflow's code. What is made here is what the
-scheduler does in between: the order of tasks, the next try, the wait. ``tests.airflow_env.run_dag`` takes the DAG
-through Airflow's scheduler, database and API server instead (``tests/test_dag_test.py``). What is not made here is
-refused, not guessed.
+Airflow's code renders, runs, defers, resumes and retries the tasks. This module replaces the scheduler: the order of
+tasks, the next try, the wait. ``tests.airflow_env.run_dag`` uses Airflow's scheduler, database and API server instead
+(``tests/test_dag_test.py``). A DAG that needs more than this module implements is refused.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-#: Seconds between two tries for which a test may wait; Airflow's default is 300.
+#: Maximum seconds between two tries in a test; Airflow's default is 300.
 _LONGEST_PAUSE = 10.0
 
 
 @dataclass(frozen=True)
 class MemoryRun:
-    """A finished run, read as a ``Run`` of ``tests.airflow_env`` is."""
+    """A finished run, with the interface of ``tests.airflow_env.Run``."""
 
     dag: DAG
     api: MemoryApi
@@ -44,7 +43,7 @@ class MemoryRun:
 
     @property
     def run_id(self) -> str:
-        """The DAG run's id."""
+        """The id of the DAG run."""
         return self.api.run_id
 
     @property
@@ -54,32 +53,32 @@ class MemoryRun:
         return "failed" if ended & {"failed", "upstream_failed"} else "success"
 
     def task(self, task_id: str, map_index: int = -1) -> Instance:
-        """One task instance."""
+        """Return a task instance."""
         there = {(instance.task_id, instance.map_index): instance for instance in self.api.instances}
         if (task_id, map_index) not in there:
             raise LookupError(f"no task instance {task_id}[{map_index}], only {sorted(there)}")
         return there[task_id, map_index]
 
     def states(self) -> dict[str, list[str]]:
-        """The states of all task instances by task id, in the order of the map index."""
+        """Return the states of all task instances by task id, in the order of the map index."""
         found: dict[str, list[str]] = {}
         for instance in sorted(self.api.instances, key=lambda one: (one.task_id, one.map_index)):
             found.setdefault(instance.task_id, []).append(str(instance.state))
         return found
 
     def xcom(self, task_id: str, map_index: int = -1, key: str = "return_value") -> Any:
-        """What a task instance pushed under a key; None where it pushed nothing."""
+        """Return what a task instance pushed under a key; None if it pushed nothing."""
         from airflow.sdk.serde import deserialize
 
         return deserialize(self.api.xcoms.get((task_id, key, map_index)))
 
     def link(self, task_id: str, name: str, map_index: int = -1) -> Any:
-        """Where an extra link of a task instance leads, by the name of its class."""
+        """Return the URL of an extra link of a task instance, by the name of its class."""
         return self.xcom(task_id, map_index, f"_link_{name}")
 
     @property
     def deferrals(self) -> int:
-        """How often a task was deferred."""
+        """The number of deferrals."""
         return self.log.count("running trigger in line")
 
     def again(self, *task_ids: str) -> MemoryRun:
@@ -97,17 +96,17 @@ AnyRun = MemoryRun | Run
 
 def run_tasks(dag: DAG, run_conf: dict[str, Any] | None = None, logical_date: datetime | None = None) -> AnyRun:
     """
-    Run a DAG's tasks one after the other, each when all before it have succeeded. Needs no database.
+    Run the tasks of a DAG in order, each after its upstream tasks have succeeded. It needs no database.
 
-    Before Airflow 3.3 this is ``run_dag``, which needs the fixture ``airflow_db``.
+    Before Airflow 3.3 it calls ``run_dag``, which needs the fixture ``airflow_db``.
 
     :param dag: the DAG.
-    :param run_conf: what the run is started with.
-    :param logical_date: of the run (default: now).
+    :param run_conf: configuration of the run.
+    :param logical_date: logical date of the run (default: now).
     """
     if AIRFLOW < (3, 3):
         return run_dag(dag, run_conf=run_conf, **({"logical_date": logical_date} if logical_date else {}))
-    airflow_versions.scheduled(dag)  # what cannot be serialized is no DAG
+    airflow_versions.scheduled(dag)  # raises if the DAG cannot be serialized
     date = logical_date or datetime.now(UTC)
     return _finished(dag, MemoryApi(dag.dag_id, f"manual__{date.isoformat()}", run_conf, date))
 
@@ -118,7 +117,7 @@ def _finished(dag: DAG, api: MemoryApi) -> MemoryRun:
             for instance in _instances_of(api, [task.task_id]) or _expand(task, api):
                 if instance.state is None:
                     _until_it_ends(task, api, instance)
-    print(log.getvalue())  # pytest shows it where a test fails
+    print(log.getvalue())  # pytest shows it if a test fails
     if api.refused:
         raise NotImplementedError(f"{api.refused}: use run_dag")
     return MemoryRun(dag, api, log.getvalue())
@@ -129,7 +128,7 @@ def _instances_of(api: MemoryApi, task_ids: Iterable[str]) -> list[Instance]:
 
 
 def _expand(task: Any, api: MemoryApi) -> list[Instance]:
-    """Make the instances of a task: one for each combination of the values over which it is mapped."""
+    """Create the instances of a task: one for each combination of the values over which it is mapped."""
     indexes: Iterable[int] = [-1]
     if task.is_mapped:
         values = task._get_specified_expand_input().value
@@ -146,7 +145,7 @@ def _expand(task: Any, api: MemoryApi) -> list[Instance]:
 
 
 def _length(values: Any, api: MemoryApi) -> int:
-    """How many values there are, in the file or in what a task has returned."""
+    """Return the number of values, in the DAG file or in the result of a task."""
     if isinstance(values, list | dict):
         return len(values)
     if not hasattr(values, "operator"):
@@ -159,7 +158,7 @@ def _until_it_ends(task: Any, api: MemoryApi, instance: Instance) -> None:
     """Run a task instance, its triggers and its retries."""
     before = {one.state for one in _instances_of(api, task.upstream_task_ids)}
     if "skipped" in before:
-        raise NotImplementedError(f"a task before {task.task_id} was skipped: use run_dag")
+        raise NotImplementedError(f"a task upstream of {task.task_id} was skipped: use run_dag")
     if before - {"success"}:
         instance.state = "upstream_failed"
         return
@@ -191,7 +190,7 @@ def _reschedule(instance: Instance, until: datetime) -> None:
 
 
 def _run(task: Any, api: MemoryApi, instance: Instance) -> Any:
-    """Let Airflow's supervisor run a task in this process."""
+    """Run a task in this process with Airflow's supervisor."""
     supervisor: Any = importlib.import_module("airflow.sdk.execution_time.supervisor")
     result = supervisor.run_task_in_process(_sdk_instance(api, instance), task, client=_client(api))
     instance.next_method = instance.next_kwargs = None
@@ -217,7 +216,7 @@ def _client(api: MemoryApi) -> Any:
 
 
 def _trigger(api: MemoryApi, instance: Instance) -> None:
-    """Run a trigger, made from what the task has sent, to its first event; as with ``dag.test()`` the task goes on."""
+    """Run the trigger of a deferral until its first event, and prepare the task to resume, like ``dag.test()``."""
     import psutil  # type: ignore[import-untyped]
     import structlog
     from airflow.sdk.serde import deserialize, serialize

@@ -1,8 +1,8 @@
 """
-A migrated database of Airflow, made once for each version and copied: a migration costs each home ten seconds.
+A migrated database of Airflow, created once per version and copied, because a migration takes ten seconds.
 
-The copies are of one SQLite file in ``.templates`` (``make clean`` removes it). Tests in several processes wait for
-the one that makes it.
+The original is a SQLite file in ``.templates`` (``make clean`` removes it). Tests in other processes wait for the
+process that creates it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parents[1] / ".templates"
 _AIRFLOW = Path(sys.executable).with_name("airflow")
-#: Airflow's default, below its home.
+#: Airflow's default file name in its home.
 DATABASE = "airflow.db"
 
 
 def copy_database(home: Path) -> None:
-    """Put a migrated, empty database where an Airflow with this home looks for it by default."""
+    """Copy a migrated, empty database to the default path of an Airflow with this home."""
     shutil.copyfile(_migrated(), home / DATABASE)
 
 
@@ -40,7 +40,7 @@ def _migrated() -> Path:
 
 
 def _is_whole(database: Path) -> bool:
-    """Whether it is there, and every page of it is."""
+    """Return whether the database exists and is complete."""
     if not database.exists():
         return False
     try:

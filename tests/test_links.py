@@ -61,7 +61,7 @@ def test_consoles(uri, console):
 
 
 def test_a_store_that_is_not_aws_has_no_console_of_aws(bucket, airflow_db):
-    assert not SegmindStoredLink().get_link(SimpleNamespace(stored_uri="s3://pictures_s3@pictures/k"), ti_key=ODD)
+    assert not SegmindStoredLink().get_link(SimpleNamespace(stored_uri="s3://images_s3@images/k"), ti_key=ODD)
     there = SegmindStoredLink().get_link(SimpleNamespace(stored_uri="gs://b/k"), ti_key=ODD)
     assert there.startswith("https://console.cloud.google.com/")
     assert SegmindStoredLink().get_link(SimpleNamespace(stored_uri=None), ti_key=ODD) == ""

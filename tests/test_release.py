@@ -1,4 +1,4 @@
-"""What make build checks: the wheel's contents and the bill of materials. The whole takes minutes: no test does."""
+"""The checks of make build: the wheel's contents and the bill of materials. No test builds, which takes minutes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_segmind import __version__
 from release.__main__ import PACKAGE, ROOT, ReleaseError, check_contents
-from release.sbom import bare
+from release.sbom import reduced
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -22,7 +22,7 @@ def wheel(folder: Path, *, without: str = "", version: str = __version__) -> Pat
             name = file.relative_to(ROOT).as_posix()
             if file.is_file() and "__pycache__" not in file.parts and name != without:
                 opened.write(file, name)
-        opened.writestr("some.dist-info/METADATA", f"Name: some\nVersion: {version}\n\nWords.")
+        opened.writestr("some.dist-info/METADATA", f"Name: some\nVersion: {version}\n\nText.")
     return path
 
 
@@ -30,7 +30,7 @@ def test_a_wheel_is_the_whole_package_and_nothing_else(tmp_path):
     check_contents(wheel(tmp_path))
     with pytest.raises(ReleaseError, match=r"not in both: airflow_provider_segmind/py\.typed"):
         check_contents(wheel(tmp_path, without=f"{PACKAGE}/py.typed"))
-    with pytest.raises(ReleaseError, match="the wheel says version 9"):
+    with pytest.raises(ReleaseError, match="the wheel has version 9"):
         check_contents(wheel(tmp_path, version="9"))
     whole = wheel(tmp_path)
     with ZipFile(whole, "a") as opened:
@@ -48,7 +48,7 @@ def test_a_bill_has_names_and_versions_only():
     where = [{"type": "distribution", "url": "file:///somewhere/some.whl"}]
     ours = {"type": "library", "bom-ref": "a", "name": "airflow-provider-segmind", "version": "1", "author": "x"}
     other = {"type": "library", "bom-ref": "b", "name": "b", "version": "2", "purl": "pkg:pypi/b@2"}
-    found = bare(
+    found = reduced(
         {
             "bomFormat": "CycloneDX",
             "specVersion": "1.6",

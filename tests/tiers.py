@@ -1,8 +1,8 @@
 """
-Which tests ``make test`` runs: those that start no more than this process, an emulator, and commands that end.
+The tests of ``make test``: those that start only this process, an emulator, and commands that end.
 
-What a test starts decides, not how long it takes. A test that starts a part of Airflow, or another server, has one of
-the marks in ``WHOLE``; without one, it is an error if the test starts ``airflow scheduler`` or the like itself.
+What a test starts decides, not its duration. A test that starts a part of Airflow, or another server, has one of the
+marks in ``WHOLE``. Without one, a test that starts for example ``airflow scheduler`` fails.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Know which test runs."""
+        """Remember the running test."""
         self._running = item
         try:
             return (yield)
@@ -40,7 +40,7 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Iterator[None]:
-        """Fail the test also where it, or a task in it, has caught the error."""
+        """Fail the test even if it, or a task in it, has caught the error."""
         found = yield
         if refused := self._refused:
             self._refused = None
@@ -58,5 +58,5 @@ class Watch:
 
 def _is_part(command: Any) -> bool:
     given = [command] if isinstance(command, str | bytes | Path) else command
-    words = [word for text in given for word in str(text).split()]  # a shell's command is one text
-    return any(Path(word).name == "airflow" and part in _PARTS for word, part in itertools.pairwise(words))
+    parts = [part for text in given for part in str(text).split()]  # a shell's command is a single string
+    return any(Path(one).name == "airflow" and other in _PARTS for one, other in itertools.pairwise(parts))

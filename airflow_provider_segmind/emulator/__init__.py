@@ -1,14 +1,13 @@
 """A stand-in for Segmind's gateway: real sockets, real pixels, no key and no network needed.
 
-It speaks the wire contract of the asynchronous and the blocking API, upload, credits and request
-history, and can misbehave on demand. Start it as a command (``python -m
-airflow_provider_segmind.emulator``), in a test (``with Emulator() as emulator:``) or through the
-pytest fixture ``segmind_emulator``.
+It implements the asynchronous and the blocking API, upload, credits and request history, and fails on
+demand. Start it as a command (``python -m airflow_provider_segmind.emulator``), in a test (``with
+Emulator() as emulator:``) or through the pytest fixture ``segmind_emulator``.
 
-For loopback use only: it has no TLS, accepts any well-formed key and fetches the URLs it is given.
+For loopback use only: it has no TLS, accepts any well-formed key and fetches the URLs it receives.
 
-Starlette, uvicorn and Pillow are imported when ``Emulator`` is first asked for, so that loading the
-pytest plugin costs next to nothing.
+Starlette, uvicorn and Pillow are imported on the first access to ``Emulator``, so that pytest loads the
+plugin quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The routes: what arrives on the wire, and which answer it gets."""
+"""The routes: from an HTTP call to its response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from . import admin, history, responses
+from . import admin, history, responses, samples
 from .catalogue import RefusedError
 from .jobs import COMPLETED, FAILED, PROCESSING, output_fields, result_body, status_body, submitted_body
 from .pixels import CONTENT_TYPES, Product, WorkFailedError, fetch
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from .control import Control
     from .faults import Fault
     from .jobs import Job
-    from .server import Emulator
     from .state import State
 
     Endpoint = Callable[[State, Request, Fault | None], Awaitable[Response]]
@@ -41,11 +41,11 @@ _COUNTERS = {
 }
 
 
-def build(emulator: Emulator) -> responses.Dated:
-    """The gateway, the upload host, the history host and the image host, all on one address."""
+def build(control: Control) -> responses.Dated:
+    """Return the application: gateway, upload host, history host and image host on one address."""
 
     def route(path: str, verb: str, name: str, endpoint: Endpoint) -> Route:
-        return Route(path, partial(_serve, emulator, name, endpoint), methods=[verb])
+        return Route(path, partial(_serve, control, name, endpoint), methods=[verb])
 
     routes = [
         Route("/", _root),
@@ -63,27 +63,28 @@ def build(emulator: Emulator) -> responses.Dated:
         route("/inference-request/request-history/{request_id}", "GET", "history", _history_row),
         route("/outputs/{name}", "GET", "output", _output),
         route("/assets/{name}", "GET", "asset", _asset),
+        route("/samples/{name}", "GET", "asset", _sample),
     ]
     gateway = Starlette(
-        routes=[*admin.routes(emulator), *routes],
-        exception_handlers={404: partial(_no_route, emulator), 405: _wrong_verb},
+        routes=[*admin.routes(control), *routes],
+        exception_handlers={404: partial(_no_route, control), 405: _wrong_verb},
     )
-    return responses.Dated(gateway, partial(_now, emulator))
+    return responses.Dated(gateway, partial(_now, control))
 
 
-def _now(emulator: Emulator) -> float:
-    return emulator.state.clock.now()  # a reset makes another state
+def _now(control: Control) -> float:
+    return control.state.clock.now()  # a reset replaces the state
 
 
 async def _root(request: Request) -> Response:
-    """For clients that only connect (``HEAD /``): no fault strikes here, and nothing is counted."""
+    """Serve clients that only connect (``HEAD /``), without faults and counters."""
     return Response()
 
 
-async def _serve(emulator: Emulator, name: str, endpoint: Endpoint, request: Request) -> Response:
-    """Around every route: count, let a fault strike, turn refusals into answers."""
-    await request.body()  # an answer that comes before the body was read may reset the connection
-    state = emulator.state
+async def _serve(control: Control, name: str, endpoint: Endpoint, request: Request) -> Response:
+    """Count the call, apply a fault, call the endpoint, and turn a refusal into a response."""
+    await request.body()  # a response that is sent before the body is read may reset the connection
+    state = control.state
     model = _model_of(state, request)
     if name in _COUNTERS:
         state.count(_COUNTERS[name], model)
@@ -117,9 +118,9 @@ def _carries_key(request: Request) -> bool:
     return "x-api-key" in request.headers or "authorization" in request.headers
 
 
-async def _no_route(emulator: Emulator, request: Request, error: Exception) -> Response:
+async def _no_route(control: Control, request: Request, error: Exception) -> Response:
     if _carries_key(request):
-        emulator.state.count("keys_seen_elsewhere")
+        control.state.count("keys_seen_elsewhere")
     return responses.refusal(404, "Not found")
 
 
@@ -129,14 +130,14 @@ async def _wrong_verb(request: Request, error: Exception) -> Response:
 
 def _authenticate(state: State, request: Request, *, limited: bool = False) -> str:
     key = request.headers.get("x-api-key") or request.headers.get("authorization")
-    owner = state.authenticate(key)  # a bearer token is no key, so it is refused as a bad one
+    owner = state.authenticate(key)  # a bearer token is not a key, so it is refused as an invalid key
     if limited:
         state.limit_rate(owner)
     return owner
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
-    """The body; 406 where it does not claim to be JSON, 400 where it is not an object."""
+    """Return the body; 406 if its content type is not JSON, 400 if it is not a JSON object."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(406, "Invalid content type")
     try:
@@ -167,15 +168,15 @@ async def _submit_workflow(state: State, request: Request, fault: Fault | None) 
 
 
 async def _sync(state: State, request: Request, fault: Fault | None) -> Response:
-    """The blocking call: a job like any other, whose caller waits here."""
+    """Submit a job and hold the call until the job ends."""
     job = await _submitted(state, request, fault)
     while not job.is_over(state.clock.now()) and not await request.is_disconnected():
-        rest = job.ends_at - state.clock.now()
-        await asyncio.sleep(min(max(rest, 0.005), 0.05))  # short: the clock may be moved meanwhile
-    state.settle()
+        remaining = job.ends_at - state.clock.now()
+        await asyncio.sleep(min(max(remaining, 0.005), 0.05))  # short: the clock may be moved meanwhile
+    state.finish_due_jobs()
     error = job.error()
-    if not job.settled:
-        return Response()  # nobody is there to read it
+    if not job.finished:
+        return Response()  # the client has disconnected
     if error is not None:
         raise RefusedError(422, error)
     product = job.work.result()
@@ -196,18 +197,18 @@ async def _status(state: State, request: Request, fault: Fault | None) -> Respon
     owner = _authenticate(state, request, limited=state.settings.rate_limit_polls)
     job = state.find(request.path_params["request_id"], owner)
     job.polls += 1
-    return _shown(status_body(job, state.clock.now()), fault)
+    return _job_response(status_body(job, state.clock.now()), fault)
 
 
 async def _result(state: State, request: Request, fault: Fault | None) -> Response:
     owner = _authenticate(state, request, limited=state.settings.rate_limit_polls)
     job = state.find(request.path_params["request_id"], owner)
     job.results += 1
-    return _shown(result_body(state.base_url, job, state.clock.now()), fault)
+    return _job_response(result_body(state.base_url, job, state.clock.now()), fault)
 
 
-def _shown(body: dict[str, Any], fault: Fault | None) -> Response:
-    """A job's body, seen through a fault of this one answer; FAILED comes as 422."""
+def _job_response(body: dict[str, Any], fault: Fault | None) -> Response:
+    """Return a job's body, changed by a fault of this response; FAILED has the HTTP status 422."""
     kind = "" if fault is None else fault.kind
     argument = "" if fault is None else fault.argument
     metrics = {name: body["metrics"][name] for name in ("queue_time", "inference_time", "total_time")}
@@ -227,7 +228,7 @@ async def _credits(state: State, request: Request, fault: Fault | None) -> Respo
     _authenticate(state, request)
     if not state.settings.balance_record:
         raise RefusedError(404, "No credits found for the user")
-    state.settle()
+    state.finish_due_jobs()
     return JSONResponse({"credits": state.balance, "free-credits": state.settings.free_credits})
 
 
@@ -273,3 +274,10 @@ async def _asset(state: State, request: Request, fault: Fault | None) -> Respons
     if product is None:
         raise RefusedError(404, "File not found")
     return Response(product.data, media_type=product.content_type)
+
+
+async def _sample(state: State, request: Request, fault: Fault | None) -> Response:
+    name = request.path_params["name"]
+    if name not in samples.CONTENT_TYPES:
+        raise RefusedError(404, "File not found")
+    return Response(samples.read(name), media_type=samples.CONTENT_TYPES[name])

@@ -1,7 +1,7 @@
-"""The models the emulator knows, what each accepts, and what each costs.
+"""The models of the emulator: what each accepts, and what each costs.
 
-The parameters are those of Segmind's model pages. The costs are invented, and fixed, so that tests
-can count credits: they say nothing about Segmind's prices.
+The parameters are those of Segmind's model pages. The costs are invented and fixed, so that tests can
+count credits; they are unrelated to Segmind's prices.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORBIDDEN = "forbidden-model"
 
 
 class RefusedError(Exception):
-    """The gateway answers with an error status instead of doing what was asked."""
+    """The gateway refuses the call with an error status."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a model, as its page describes it."""
+    """One parameter of a model, as the model's page describes it."""
 
     name: str
     kind: Literal["string", "integer", "boolean"]
@@ -41,7 +41,7 @@ class Parameter:
     maximum: int | None = None
 
     def read(self, value: Any) -> Any:
-        """The value as the model takes it, or a 406: the gateway refuses it before the model runs."""
+        """Return the value that the model receives, or refuse it with 406, before the model runs."""
         read: Any = {"string": _string, "integer": _integer, "boolean": _boolean}[self.kind](value)
         if read is None:
             raise RefusedError(406, f"Invalid value for {self.name}: expected {self.kind}")
@@ -59,7 +59,7 @@ def _string(value: Any) -> str | None:
 
 
 def _integer(value: Any) -> int | None:
-    """Numbers in strings pass: the page of ``esrgan`` itself sends ``scale="2"``."""
+    """Return an integer; strings of digits are accepted, because the page of ``esrgan`` sends ``scale="2"``."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -77,7 +77,7 @@ def _boolean(value: Any) -> bool | None:
 
 @dataclass(frozen=True)
 class Model:
-    """One model: its price in credits, what it makes and what it takes."""
+    """One model: its price in credits, the kind of its output, and its parameters."""
 
     slug: str
     cost: float
@@ -85,7 +85,7 @@ class Model:
     parameters: tuple[Parameter, ...] = ()
 
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters with defaults filled in; unknown ones pass, as the gateway lets them."""
+        """Return the parameters with defaults filled in. Unknown ones are accepted, as by the gateway."""
         values = dict(body)
         for parameter in self.parameters:
             if values.get(parameter.name) is not None:
@@ -149,7 +149,7 @@ GENERIC_COST = 0.02
 
 
 class Catalogue:
-    """Which slug is which model; anything else is 404, 410 or 403."""
+    """The models by slug; an unknown, retired or forbidden slug is refused with 404, 410 or 403."""
 
     def __init__(self, extra_models: Iterable[str] = ()) -> None:
         self._models = {model.slug: model for model in KNOWN}
@@ -157,7 +157,7 @@ class Catalogue:
             self._models.setdefault(slug, Model(slug, cost=GENERIC_COST, makes="generic"))
 
     def find(self, slug: str) -> Model:
-        """The model of this slug, or the gateway's refusal."""
+        """Return the model of a slug, or refuse it."""
         if slug == RETIRED:
             raise RefusedError(410, f"Model {slug} has been retired")
         if slug == FORBIDDEN:
@@ -168,19 +168,19 @@ class Catalogue:
 
     @staticmethod
     def workflow(slug: str) -> Model:
-        """A PixelFlow: their slugs are the user's own, so any is accepted."""
+        """Return a PixelFlow. Users choose the slugs, so any slug is accepted."""
         return Model(slug, cost=WORKFLOW_COST, makes="generic")
 
 
 def plan(model: Model, values: Mapping[str, Any]) -> Upscale | None:
-    """What to do with the input image; None where the model makes no image from one."""
-    if model.makes == "generic":  # first: a workflow may have the slug of a model
+    """Return the work to do on the input image; None if the model does not make an image from one."""
+    if model.makes == "generic":  # checked first, because a workflow may have the slug of a model
         image = next((value for value in values.values() if _is_image(value)), None)
         return None if image is None else Upscale(image, 2, "png")
     if model.slug == "esrgan":
         return Upscale(values["image"], values["scale"], values["output_format"], values["quality"])
     if model.slug == "nomos-upscaler":
-        return Upscale(values["image"], 4, values["image_format"], values["image_quality"], bare_base64=True)
+        return Upscale(values["image"], 4, values["image_format"], values["image_quality"], accept_base64=True)
     if model.slug == "bria-increase-resolution":
         return Upscale(values["image"], values["desired_increase"], "png", keep_alpha=values["preserve_alpha"])
     return None
@@ -191,7 +191,7 @@ def _is_image(value: Any) -> bool:
 
 
 def moderation(model: Model, values: Mapping[str, Any]) -> str | None:
-    """Why the content filter stops this request, if it does: the input's file name has ``blocked``."""
+    """Return why the content filter rejects this request: its input's file name contains ``blocked``; or None."""
     if model.slug != "bria-increase-resolution" or model.makes != "image":
         return None
     if "blocked" not in str(values["image"]).partition("?")[0].rpartition("/")[2].lower():

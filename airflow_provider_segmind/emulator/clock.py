@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 class Clock:
     """
-    Time that can be moved forward. Seconds since the epoch, like the ``source`` it is read from.
+    A clock that can be moved forward.
 
-    :param skew: seconds by which it is ahead of the ``source``.
+    :param source: returns seconds since the epoch.
+    :param skew: seconds by which this clock is ahead of ``source``.
     """
 
     def __init__(self, source: Callable[[], float] = time.time, skew: float = 0.0) -> None:
@@ -22,13 +23,17 @@ class Clock:
         self._moved = 0.0
 
     def now(self) -> float:
+        """Return seconds since the epoch."""
         return self._source() + self._skew + self._moved
 
     def advance(self, seconds: float) -> None:
+        """Move the clock forward."""
         if not 0 <= seconds < float("inf"):
-            raise ValueError(f"the clock only moves forward, not by {seconds}")
+            raise ValueError(
+                f"the clock only moves forward: advance must be finite and 0 or more seconds (got {seconds})"
+            )
         self._moved += seconds
 
     def outside(self, moment: float) -> float:
-        """A moment on this clock, without what it was moved: what a client can wait for. The skew stays in it."""
+        """Return a moment as a client's clock reaches it: without the advance, with the skew."""
         return moment - self._moved

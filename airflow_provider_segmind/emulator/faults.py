@@ -1,21 +1,21 @@
-"""Misbehaviour on demand: which answer to spoil, how, how often.
+"""Faults on demand: which response fails, how, and how often.
 
 One fault is ROUTE:KIND[:ARGUMENT], for example ``status:status:502`` (or, shorter, ``status:502``).
 
 Routes: submit, sync, status, result, credits, upload, history, output, asset, any.
 
-Kinds, in the order in which they reach into a request:
+Kinds, by the moment at which they apply:
 
-* before the request has any effect: ``delay:SECONDS`` (then goes on), ``status:CODE``,
-  ``redirect:URL``, ``html`` or ``html:CODE`` (a web page instead of JSON; 200 unless told),
-  ``drop_before`` (the connection closes, nothing was accepted);
-* on the job that a submission creates, or on one answer when set on ``status`` or ``result``:
+* before the call has any effect: ``delay:SECONDS`` (then continues), ``status:CODE``,
+  ``redirect:URL``, ``html`` or ``html:CODE`` (a web page instead of JSON; default 200),
+  ``drop_before`` (the connection closes, nothing is accepted);
+* on the request that a submit creates, or, on ``status`` and ``result``, on one response:
   ``stuck`` (PROCESSING for ever), ``fail:MESSAGE`` (FAILED), ``unknown_status`` or
-  ``unknown_status:NAME`` ("PAUSED" unless told), ``no_output`` (COMPLETED without an output);
-* on the answer, after the request took effect: ``drop_after`` (the connection closes without an
-  answer), ``status_after:CODE`` (a submission is accepted and answered by an error), ``garbage`` (200
+  ``unknown_status:NAME`` (default PAUSED), ``no_output`` (COMPLETED without an output);
+* on the response, after the call took effect: ``drop_after`` (the connection closes without a
+  response), ``status_after:CODE`` (a submit is accepted, but returns an error), ``garbage`` (200
   with random bytes), ``empty`` (200 without a body), ``truncate`` (half of the body, then the connection
-  closes), ``cut`` (half of the body without a ``Content-Length``, as if that were all),
+  closes), ``cut`` (half of the body without a ``Content-Length``, as if it were complete),
   ``missing_fields`` (JSON without ``request_id`` and ``status``).
 """
 
@@ -42,30 +42,30 @@ _TAIL = re.compile(r"(?:@(?P<probability>[0-9.]+))?(?:#(?P<times>\d+))?(?:%(?P<m
 
 @dataclass
 class Fault:
-    """One way to misbehave, and how often it may still happen."""
+    """One fault, and how often it still applies."""
 
     route: str
     kind: str
     argument: str = ""
     times: int | None = None
-    """How many times in all; None: for ever."""
+    """Maximum number of times; None: no limit."""
     probability: float = 1.0
     model: str | None = None
     """Only requests of this model; None: all."""
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
-    """For ``status`` and ``status_after``: the body to answer with (JSON, or a string as it is)."""
+    """For ``status`` and ``status_after``: the body of the response (JSON; a string is sent as it is)."""
     fired: int = 0
 
     def __post_init__(self) -> None:
         if self.route not in ROUTES:
-            raise ValueError(f"fault route {self.route!r} is none of {', '.join(ROUTES)}")
+            raise ValueError(f"fault route must be one of {', '.join(ROUTES)} (got {self.route!r})")
         if self.kind not in KINDS:
-            raise ValueError(f"fault kind {self.kind!r} is none of {', '.join(KINDS)}")
+            raise ValueError(f"fault kind must be one of {', '.join(KINDS)} (got {self.kind!r})")
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"fault probability {self.probability} is not between 0 and 1")
+            raise ValueError(f"fault probability must be between 0 and 1 (got {self.probability})")
         if self.kind in ("status", "status_after") and not re.fullmatch(r"[1-5]\d\d", self.argument):
-            raise ValueError(f"fault kind {self.kind!r} needs an HTTP status, not {self.argument!r}")
+            raise ValueError(f"fault kind {self.kind!r} needs an HTTP status from 100 to 599 (got {self.argument!r})")
         if self.kind == "redirect" and not self.argument:
             raise ValueError("fault kind 'redirect' needs a URL")
         if self.kind == "delay":
@@ -73,7 +73,7 @@ class Fault:
 
 
 def parse_kind(text: str) -> tuple[str, str]:
-    """``status:502`` -> kind and argument; ``502`` alone is short for it."""
+    """Split ``status:502`` into kind and argument; ``502`` alone is short for it."""
     kind, _, argument = text.partition(":")
     return ("status", kind) if kind.isdecimal() else (kind, argument)
 
@@ -85,11 +85,11 @@ def parse_faults(text: str) -> list[Fault]:
         if not item:
             continue
         tail = _TAIL.search(item)
-        if tail is None:  # the pattern matches the empty end too
-            raise ValueError(f"fault {item!r} is not {GRAMMAR}")
+        if tail is None:  # the pattern also matches an empty tail
+            raise ValueError(f"fault {item!r} does not match {GRAMMAR}")
         route, colon, what = item[: tail.start()].partition(":")
         if not colon:
-            raise ValueError(f"fault {item!r} is not {GRAMMAR}")
+            raise ValueError(f"fault {item!r} does not match {GRAMMAR}")
         what, *headers = what.split(";")
         kind, argument = parse_kind(what)
         faults.append(
@@ -107,7 +107,7 @@ def parse_faults(text: str) -> list[Fault]:
 
 
 class Faults:
-    """The faults in force. The first one that matches a request, and fires, is taken."""
+    """The faults in force. The first one that matches a call and fires applies to it."""
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
@@ -125,7 +125,17 @@ class Faults:
         headers: dict[str, str] | None = None,
         body: Any = None,
     ) -> Fault:
-        """Add one: ``add("submit", "status:429", times=1, headers={"Retry-After": "2"})``."""
+        """
+        Add one fault: ``add("submit", "status:429", times=1, headers={"Retry-After": "2"})``.
+
+        :param route: one of ``ROUTES``.
+        :param kind: kind and argument, as in the grammar of the command line.
+        :param times: maximum number of times; None: no limit.
+        :param probability: share of the matching calls that it applies to, from 0 to 1 (default: 1).
+        :param model: only calls for this model; None: all.
+        :param headers: headers of the response.
+        :param body: body of the response, for ``status`` and ``status_after``.
+        """
         name, argument = parse_kind(kind)
         fault = Fault(route, name, argument, times, probability, model, dict(headers or {}), body)
         with self._lock:
@@ -140,19 +150,19 @@ class Faults:
         return faults
 
     def clear(self) -> None:
-        """Behave from now on. Jobs that were spoilt already stay so."""
+        """Remove all faults. Requests that a fault has already changed stay as they are."""
         with self._lock:
             self._faults.clear()
 
     def restart(self, seed: int, text: str) -> None:
-        """Back to the beginning: the seed's first number, and only the faults given here."""
+        """Seed the random numbers again, and replace the faults by those of ``text``."""
         faults = parse_faults(text)
         with self._lock:
             self._rng.seed(seed)
             self._faults[:] = faults
 
     def take(self, route: str, model: str | None) -> Fault | None:
-        """The fault that strikes this request, if one does; it is used up by one."""
+        """Return the fault that applies to a call and count it; None if no fault applies."""
         with self._lock:
             for fault in self._faults:
                 if fault.route not in (route, "any") or fault.model not in (None, model):
@@ -166,6 +176,6 @@ class Faults:
         return None
 
     def listing(self) -> list[dict[str, Any]]:
-        """What is in force, for the admin page."""
+        """Return the faults in force, for ``/_emulator/faults``."""
         with self._lock:
             return [dict(vars(fault)) for fault in self._faults]

@@ -1,7 +1,7 @@
-"""The request history: every request of a key, or of its team, in flight and failed ones included, of any age.
+"""The request history: every request of a key or its team, of any age and status.
 
-The SDK documents the query and the row's fields; the page's envelope and the timestamps' names are
-the emulator's own choice, so clients must read them defensively.
+The SDK documents the query and the fields of a row. The envelope of a page and the names of the timestamps
+are the emulator's own choice, so clients must read them defensively.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SORTS = {
 
 
 def page(state: State, owner: str, query: Mapping[str, str]) -> dict[str, Any]:
-    """One page of the rows that the query asks for."""
+    """Return one page of the rows that match the query."""
     number = _number(query, "page", 1, 1, 1_000_000)
     per_page = _number(query, "per_page", 20, 1, 100)
     per_page = min(per_page, state.settings.history_page or per_page)
@@ -47,9 +47,9 @@ def page(state: State, owner: str, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def one(state: State, owner: str, request_id: str) -> dict[str, Any]:
-    """One row of the owner's own, or a 404."""
+    """Return the row of one of the owner's own requests, or refuse it with 404."""
     with state.lock:
-        state.settle()
+        state.finish_due_jobs()
         job = state.jobs.get(request_id)
         if job is None or job.owner != owner or not _visible(state, job):
             raise RefusedError(404, "Request not found")
@@ -65,7 +65,7 @@ def _matching(state: State, owner: str, query: Mapping[str, str]) -> list[dict[s
     status = _choice(query, "status", "", ("", COMPLETED, FAILED, PENDING))
     name = query.get("model_name", "")
     with state.lock:
-        state.settle()
+        state.finish_due_jobs()
         return [
             row
             for job in state.jobs.values()

@@ -1,7 +1,8 @@
-"""One job: where it stands at a given moment, and the bodies that the gateway shows of it.
+"""One job: its status at a given moment, and the response bodies that describe it.
 
-A job is never driven: its state is computed from the clock when somebody looks. Only the pixel work
-runs on its own, in a thread, and a job is not over before that is.
+"Job" is the emulator's word for a request at Segmind, because "request" means an HTTP call in this package.
+No thread drives a job: its status is computed from the clock when a call reads it. Only the pixel work runs
+in a thread, and a job does not end before that work does.
 """
 
 from __future__ import annotations
@@ -24,55 +25,55 @@ NEVER = float("inf")
 
 @dataclass
 class Job:
-    """A request that was accepted. Times are seconds on the emulator's clock."""
+    """An accepted request. Times are seconds on the emulator's clock."""
 
     request_id: str
     model: Model
     parameters: dict[str, Any]
     owner: str
-    """A digest of the key it was submitted with: keys themselves are not kept."""
+    """A digest of the key that submitted it. Keys themselves are not stored."""
     submitted_at: float
     starts_at: float
     ends_at: float
     work: Future[Product]
     workflow: bool = False
     seed: int | None = None
-    shown_status: str | None = None
-    """A status that is shown for ever instead of the true one."""
+    forced_status: str | None = None
+    """A status that is reported for ever instead of the true one."""
     output_hidden: bool = False
     user_agent: str = ""
     polls: int = 0
     results: int = 0
-    settled: bool = False
-    """Whether its end was noticed, and billed: only then does it show as over."""
+    finished: bool = False
+    """Whether its end has been processed and billed. Until then it is reported as PROCESSING."""
     billed: bool = False
     remaining_credits: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def spoil(self, fault: Fault) -> None:
-        """Let a fault of the submission take hold of the job."""
+    def apply_fault(self, fault: Fault) -> None:
+        """Change the job by a fault of its submit."""
         if fault.kind == "stuck":
             self.ends_at = NEVER
         elif fault.kind == "unknown_status":
             self.ends_at = NEVER
-            self.shown_status = fault.argument or "PAUSED"
+            self.forced_status = fault.argument or "PAUSED"
         elif fault.kind == "no_output":
             self.output_hidden = True
 
     def is_over(self, now: float) -> bool:
-        """Whether time and pixel work are both through."""
+        """Return whether its time is over and its pixel work is done."""
         return now >= self.ends_at and self.work.done()
 
     def status(self, now: float) -> str:
-        """The state the gateway reports at this moment."""
-        if self.shown_status is not None:
-            return self.shown_status
-        if not self.settled:
+        """Return the status that the gateway reports at this moment."""
+        if self.forced_status is not None:
+            return self.forced_status
+        if not self.finished:
             return QUEUED if now < self.starts_at else PROCESSING
         return COMPLETED if self.error() is None else FAILED
 
     def error(self) -> str | None:
-        """Why the work failed; None where it did not, or is not through."""
+        """Return why the work failed; None if it succeeded or is not done."""
         if not self.work.done():
             return None
         if self.work.cancelled():
@@ -81,11 +82,11 @@ class Job:
         return None if failure is None else str(failure) or type(failure).__name__
 
     def file_name(self) -> str:
-        """The output's name. Only for a job whose work succeeded."""
+        """Return the file name of the output. Only for a job whose work succeeded."""
         return f"{self.request_id}.{self.work.result().extension}"
 
     def metrics(self, now: float) -> dict[str, Any]:
-        """Times in seconds and, once it is billed, the cost in credits."""
+        """Return times in seconds and, once the job is billed, the cost in credits."""
         started, ended = min(now, self.starts_at), min(now, self.ends_at)
         metrics: dict[str, Any] = {
             "queue_time": round(started - self.submitted_at, 3),
@@ -98,7 +99,7 @@ class Job:
 
 
 def urls(base_url: str, request_id: str) -> dict[str, str]:
-    """Where to look, as the answer to a submission tells it."""
+    """Return the URLs in the response to a submit."""
     return {
         "poll_url": f"{base_url}/v1/requests/{request_id}",
         "status_url": f"{base_url}/v2/requests/{request_id}/status",
@@ -107,12 +108,12 @@ def urls(base_url: str, request_id: str) -> dict[str, str]:
 
 
 def submitted_body(base_url: str, job: Job) -> dict[str, Any]:
-    """The answer to a submission."""
+    """Return the body of the response to a submit."""
     return {"request_id": job.request_id, "status": QUEUED} | urls(base_url, job.request_id)
 
 
 def status_body(job: Job, now: float) -> dict[str, Any]:
-    """A job as the status route shows it: never with the output."""
+    """Return the body of the status route, which never contains the output."""
     status = job.status(now)
     body: dict[str, Any] = {
         "request_id": job.request_id,
@@ -125,7 +126,7 @@ def status_body(job: Job, now: float) -> dict[str, Any]:
 
 
 def result_body(base_url: str, job: Job, now: float) -> dict[str, Any]:
-    """A job as the result route shows it: as its status until it is COMPLETED, then with the output."""
+    """Return the body of the result route: the status and, once COMPLETED, the output."""
     body = status_body(job, now)
     if body["status"] == COMPLETED:
         if not job.output_hidden:
@@ -137,7 +138,7 @@ def result_body(base_url: str, job: Job, now: float) -> dict[str, Any]:
 
 
 def output_fields(base_url: str, job: Job) -> dict[str, Any]:
-    """The keys that say what came out. They vary with the model, as on the real gateway."""
+    """Return the keys that describe the output. They vary with the model, as on the real gateway."""
     product = job.work.result()
     if product.content_type.startswith("text/"):
         text = product.data.decode()
@@ -149,7 +150,7 @@ def output_fields(base_url: str, job: Job) -> dict[str, Any]:
         prompt = job.parameters.get("prompt")
         texts = {"caption": f"echo: {prompt}"} if isinstance(prompt, str) else {}
         return {"output": _workflow_output(upscaled_image=url, **texts)}
-    listed = {
+    file = {
         "url": url,
         "content_type": product.content_type,
         "file_name": job.file_name(),
@@ -157,8 +158,8 @@ def output_fields(base_url: str, job: Job) -> dict[str, Any]:
     }
     kind = product.content_type.partition("/")[0]
     if kind in ("video", "audio"):
-        return {"output": url, kind: listed}
-    return {"output": url, "images": [listed]}
+        return {"output": url, kind: file}
+    return {"output": url, "images": [file]}
 
 
 def _workflow_output(**values: str) -> str:

@@ -1,7 +1,7 @@
 """Pixel work: fetch an input, enlarge it with Pillow, encode it. Runs in a small thread pool.
 
-Results are kept by input and parameters, so that thousands of jobs over a few pictures are cheap.
-An input is taken as unchanged for as long as its URL is.
+Results are cached by input and parameters, so that thousands of jobs over a few images are cheap.
+Two inputs with the same URL are assumed to be the same image.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class WorkFailedError(Exception):
-    """The job ran and FAILED; the message is what the request's ``error`` says."""
+    """The job ran and FAILED; the message becomes the request's ``error``."""
 
 
 @dataclass(frozen=True)
 class Upscale:
-    """What to make of which picture."""
+    """The image to enlarge, and how."""
 
     source: str
     factor: int
     format: str
     quality: int = 95
     keep_alpha: bool = True
-    bare_base64: bool = False
-    """Whether a source without a scheme is base64 (only some models take that)."""
+    accept_base64: bool = False
+    """Whether a source without a scheme is base64 (only some models accept it)."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """What a job made: a file, or a text."""
+    """The output of a job, or an uploaded file: its bytes, media type and extension."""
 
     data: bytes
     content_type: str
     extension: str
 
 
-def fetch(source: str, *, timeout: float, bare_base64: bool = False) -> bytes:
-    """The input's bytes, from http(s), from a data URI or from base64. Never from this machine's files."""
+def fetch(source: str, *, timeout: float, accept_base64: bool = False) -> bytes:
+    """Return the bytes of an input from an http(s) URL, a data URI or base64. Local files are never read."""
     scheme = urllib.parse.urlsplit(source).scheme.lower() if "://" in source[:32] else ""
     if source[:5].lower() == "data:":
         head, comma, payload = source.partition(",")
@@ -63,7 +63,7 @@ def fetch(source: str, *, timeout: float, bare_base64: bool = False) -> bytes:
         return _decode(payload)
     if scheme in ("http", "https"):
         return _download(source, timeout)
-    if bare_base64 and not scheme:
+    if accept_base64 and not scheme:
         return _decode(source)
     raise WorkFailedError("Could not fetch the input image: only http(s) URLs and data URIs are accepted")
 
@@ -85,7 +85,7 @@ def _download(url: str, timeout: float) -> bytes:
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),  # a redirect to ftp: ends here
+        urllib.request.UnknownHandler(),  # refuses a redirect to ftp:
     )
     for handler in handlers:
         opener.add_handler(handler)
@@ -103,12 +103,12 @@ def _download(url: str, timeout: float) -> bytes:
 
 
 def upscale(data: bytes, work: Upscale) -> Product:
-    """The enlarged picture, encoded."""
+    """Return the enlarged and encoded image."""
     try:
         with Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height * work.factor**2 > MAX_OUTPUT_PIXELS:
                 raise WorkFailedError("The output image would be too large")
-            image = _plain(ImageOps.exif_transpose(opened))
+            image = _to_output_mode(ImageOps.exif_transpose(opened))
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise WorkFailedError(f"Could not decode the input image: {error}") from error
     jpeg = work.format in ("jpg", "jpeg")
@@ -123,29 +123,34 @@ def upscale(data: bytes, work: Upscale) -> Product:
     elif work.format == "webp":
         image.save(buffer, "WEBP", quality=work.quality, method=0)
     else:
-        image.save(buffer, "PNG", compress_level=1)  # the encoder's speed matters here, not the size
+        image.save(buffer, "PNG", compress_level=1)  # the speed of the encoder matters here, not the size
     return Product(buffer.getvalue(), CONTENT_TYPES[work.format], work.format)
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """In one of the modes that every output format has: RGB, RGBA or grey."""
+def _to_output_mode(image: Image.Image) -> Image.Image:
+    """Convert an image to a mode that the output formats support: RGB, RGBA or greyscale."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-class Workshop:
-    """The thread pool and what it remembers."""
+class PixelPool:
+    """
+    A thread pool for pixel work, with a cache of its results.
 
-    def __init__(self, threads: int = 4, remember_bytes: int = 256 * 1024 * 1024) -> None:
+    :param threads: maximum number of threads.
+    :param cache_bytes: maximum size of the cached results in bytes.
+    """
+
+    def __init__(self, threads: int = 4, cache_bytes: int = 256 * 1024 * 1024) -> None:
         self._threads = threads
         self._pool: ThreadPoolExecutor | None = None
-        self._remember_bytes = remember_bytes
+        self._cache_bytes = cache_bytes
         self._products: OrderedDict[tuple[Any, ...], Product] = OrderedDict()
         self._lock = threading.Lock()
 
     def start(self, work: Upscale, timeout: float) -> Future[Product]:
-        """Begin the work; the future fails with ``WorkFailedError``."""
+        """Start the work. The returned future fails with ``WorkFailedError``."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="segmind-emulator-pixels")
         return self._pool.submit(self._make, work, timeout)
@@ -157,34 +162,34 @@ class Workshop:
             if key in self._products:
                 self._products.move_to_end(key)
                 return self._products[key]
-        product = upscale(fetch(work.source, timeout=timeout, bare_base64=work.bare_base64), work)
+        product = upscale(fetch(work.source, timeout=timeout, accept_base64=work.accept_base64), work)
         with self._lock:
             self._products[key] = product
-            while sum(len(kept.data) for kept in self._products.values()) > self._remember_bytes:
+            while sum(len(kept.data) for kept in self._products.values()) > self._cache_bytes:
                 self._products.popitem(last=False)
         return product
 
-    def forget(self) -> None:
-        """Drop every kept result."""
+    def clear(self) -> None:
+        """Drop every cached result."""
         with self._lock:
             self._products.clear()
 
     def close(self) -> None:
-        """End the threads; work that is still queued is dropped."""
+        """End the threads and drop the work that is still queued."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
 
 def done(product: Product) -> Future[Product]:
-    """A piece of work that needs no pixels and is ready at once."""
+    """Return a future of work that is already done, because it needs no pixels."""
     future: Future[Product] = Future()
     future.set_result(product)
     return future
 
 
 def failed(message: str) -> Future[Product]:
-    """A piece of work that has failed already."""
+    """Return a future of work that has already failed."""
     future: Future[Product] = Future()
     future.set_exception(WorkFailedError(message))
     return future

@@ -5,11 +5,12 @@
         assert my_dag.test().state == "success"
         assert segmind_emulator.stats.billed == 1
 
-The connection ``segmind_default`` points to the emulator for the length of the test. Other settings
-come from a marker: ``@pytest.mark.segmind_emulator(latency=0.5, credits=1)``.
+The connection ``segmind_default`` points to the emulator during the test. A marker changes the settings:
+``@pytest.mark.segmind_emulator(latency=0.5, credits=1)``. ``segmind_emulator.sample_url()`` is the URL of
+an image that the emulator serves.
 
-One server lives through the session and is reset for each test. Nothing heavy is imported until a
-test asks for the fixture.
+One server runs for the whole session and is reset before each test. Nothing heavy is imported until a
+test requests the fixture.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, for suites that are strict about them."""
+    """Register the marker, for suites with ``--strict-markers``."""
     config.addinivalue_line(
         "markers", "segmind_emulator(**settings): settings of the emulator for this test, such as latency"
     )
@@ -43,7 +44,7 @@ def _segmind_emulator_server() -> Iterator[Emulator]:
 def segmind_emulator(
     _segmind_emulator_server: Emulator, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Emulator:
-    """A fresh emulator, and ``AIRFLOW_CONN_SEGMIND_DEFAULT`` pointing to it."""
+    """Reset the emulator, and point ``AIRFLOW_CONN_SEGMIND_DEFAULT`` to it."""
     marker = request.node.get_closest_marker("segmind_emulator")
     _segmind_emulator_server.reset(**(marker.kwargs if marker else {}))
     monkeypatch.setenv("AIRFLOW_CONN_SEGMIND_DEFAULT", _segmind_emulator_server.connection_uri)

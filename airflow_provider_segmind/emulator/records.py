@@ -1,4 +1,4 @@
-"""What a test sees when it looks into the emulator: counters and requests."""
+"""What tests read from the emulator: counters and requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ModelStats:
 
     @classmethod
     def of(cls, counts: dict[str, float]) -> ModelStats:
-        """From raw counters."""
+        """Return the counters of a model from raw counters."""
         return cls(
             attempted=int(counts["submits_attempted"]),
             accepted=int(counts["submits_accepted"]),
@@ -32,12 +32,12 @@ class ModelStats:
 
 @dataclass(frozen=True)
 class Stats:
-    """A snapshot of the counters. ``attempted`` counts what arrived, spoilt or refused or not."""
+    """A snapshot of the counters. ``submits_attempted`` includes refused calls and calls with a fault."""
 
     submits_attempted: int = 0
     submits_accepted: int = 0
     sync_calls: int = 0
-    """Those of the submissions that came by the blocking route."""
+    """Submits over the blocking route. They are included in ``submits_attempted``."""
     polls: int = 0
     results: int = 0
     billed: int = 0
@@ -50,15 +50,15 @@ class Stats:
     rate_limited: int = 0
     faults_fired: int = 0
     keys_seen_on_downloads: int = 0
-    """Requests for an output or an uploaded file that carried a key. Nobody should send one."""
+    """Downloads of an output, a sample or an uploaded file that carried a key. Clients must not send it there."""
     keys_seen_elsewhere: int = 0
-    """Requests that carried a key to a path which is not of the API, such as a redirect's target."""
+    """Calls that carried a key to a path outside the API, such as the target of a redirect."""
     by_model: dict[str, ModelStats] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """One accepted request, as a test wants to see it. Never with a key."""
+    """One accepted request. It never contains a key."""
 
     request_id: str
     model: str

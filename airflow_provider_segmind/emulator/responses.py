@@ -1,4 +1,4 @@
-"""Answers, good and spoilt. A spoilt one closes the client's connection for real."""
+"""Responses, with and without faults. A dropped one closes the client's real connection."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _connections: dict[Any, TrackedProtocol] = {}
 
 
 class TrackedProtocol(H11Protocol):
-    """uvicorn's protocol, kept where an answer can find the connection it travels on, and close it."""
+    """uvicorn's protocol, registered so that a response can find and close its connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        peer = transport.get_extra_info("peername") or ("", 0)  # none where the client is gone already
+        peer = transport.get_extra_info("peername") or ("", 0)  # None if the client has already disconnected
         # Both ends: two emulators in one process may see the same client port.
         self._address = (*peer[:2], transport.get_extra_info("sockname")[1])
-        self.gone = asyncio.Event()
+        self.closed = asyncio.Event()
         _connections[self._address] = self
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         _connections.pop(self._address, None)
-        self.gone.set()
+        self.closed.set()
 
 
 async def _close(scope: Scope, *, flush: bool) -> None:
-    """Close the connection, and wait until uvicorn knows: it then expects no more of an answer."""
+    """Close the connection and wait until uvicorn has seen it, so that it expects no further response."""
     connection = _connections.get((*scope["client"], scope["server"][1]))
     if connection is None:
         return
@@ -48,18 +48,18 @@ async def _close(scope: Scope, *, flush: bool) -> None:
         connection.transport.close()
     else:
         connection.transport.abort()
-    await connection.gone.wait()
+    await connection.closed.wait()
 
 
 class Dropped(Response):
-    """No answer: the connection is closed."""
+    """Close the connection without a response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await _close(scope, flush=False)
 
 
 class Truncated(Response):
-    """An answer that ends half-way: all of the headers, half of the body, then the connection closes."""
+    """Send all headers and half of the body, then close the connection."""
 
     def __init__(self, whole: Response) -> None:
         super().__init__(whole.body, whole.status_code)
@@ -73,7 +73,7 @@ class Truncated(Response):
 
 
 class Cut(Response):
-    """Half of an answer's body as if that were all of it: nothing states the length, and the connection lives on."""
+    """Send half of the body as if it were complete: without its length, on a connection that stays open."""
 
     def __init__(self, whole: Response) -> None:
         super().__init__(whole.body[: len(whole.body) // 2], whole.status_code)
@@ -81,7 +81,7 @@ class Cut(Response):
 
 
 class Dated:
-    """An application whose answers carry the time of a clock of its own in ``Date``."""
+    """An application whose responses carry the time of the emulator's clock in ``Date``."""
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float]) -> None:
         self._app, self._clock = app, clock
@@ -97,21 +97,21 @@ class Dated:
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An error in the gateway's form: JSON with one key, except 405, which is a web page."""
+    """Return an error as the gateway sends it: JSON with one key, except 405, which is a web page."""
     if status == 405:
         return web_page(405, headers)
     return JSONResponse({"error": message}, status, headers=dict(headers or {}))
 
 
 def web_page(status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """HTML, as gateways and proxies send it."""
+    """Return an HTML error page, as gateways and proxies send it."""
     title = f"{status} {http.HTTPStatus(status).phrase}"
     html = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
     return HTMLResponse(html, status, headers=dict(headers or {}))
 
 
 async def before(fault: Fault) -> Response | None:
-    """What a fault answers in place of the gateway; None where the request goes on."""
+    """Return the response of a fault that replaces the call; None if the call continues."""
     if fault.kind == "delay":
         await asyncio.sleep(float(fault.argument))
     elif fault.kind == "drop_before":
@@ -135,7 +135,7 @@ def _with_status(status: int, fault: Fault) -> Response:
 
 
 def after(fault: Fault, response: Response) -> Response:
-    """What a fault makes of an answer whose request took effect."""
+    """Return the response after a fault that applies once the call took effect."""
     if fault.kind == "drop_after":
         return Dropped()
     if fault.kind == "status_after":

@@ -1,8 +1,7 @@
-"""The emulator as an object: a uvicorn server in a thread of its own."""
+"""The emulator as an object: a uvicorn server in its own thread."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import socket
@@ -14,19 +13,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
+from . import samples
 from .app import build
-from .clock import Clock
-from .faults import Faults
-from .pixels import Product, Workshop
+from .control import Control
+from .pixels import Product
 from .responses import TrackedProtocol
-from .settings import Settings
-from .state import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from .faults import Faults
     from .records import RecordedRequest, Stats
+    from .settings import Settings
+    from .state import State
 
 _START_TIMEOUT = 10.0
 _STOP_TIMEOUT = 5.0
@@ -35,10 +35,16 @@ log = logging.getLogger(__name__)
 
 
 class Emulator:
-    """Segmind's gateway on a port of this machine.
+    """
+    Segmind's gateway on a port of this machine.
 
-    Use it as a context manager, or call :meth:`start` and :meth:`stop`. Further keyword arguments are
-    the fields of :class:`~.settings.Settings`: ``latency``, ``credits``, ``retention``, ``api_key``…
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`.
+
+    :param port: port to listen on; 0 (the default) selects a free one.
+    :param host: address to listen on (default: ``127.0.0.1``).
+    :param public_url: base of the URLs in responses, if clients reach the emulator at another address.
+    :param clock: source of the time, in seconds since the epoch.
+    :param settings: fields of :class:`~.settings.Settings`, such as ``latency`` and ``credits``.
     """
 
     def __init__(
@@ -53,22 +59,19 @@ class Emulator:
         self._host = host
         self._port = port
         self._public_url = public_url
-        self._clock_source = clock
-        self._workshop = Workshop()
-        self.faults = Faults()
+        self._control = Control(clock=clock, **settings)
+        self._control.state.base_url = self.url
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
-        self._first_settings = _settings(settings)
-        self.state = self._new_state(self._first_settings)
 
-    # -- running
+    # --- start and stop ---
 
     def start(self) -> Self:
-        """Bind the port and serve from a thread. Returns once requests are answered."""
+        """Bind the port and serve from a thread. Return once the server accepts calls."""
         if self._thread is not None:
-            raise RuntimeError("this emulator runs already")
+            raise RuntimeError(f"the emulator is already running on {self.url}")
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        # The protocol is named so that asyncio sets TCP_NODELAY: without it, each answer takes 40 ms.
+        # asyncio sets TCP_NODELAY only if the protocol is named; without it, each response takes 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,7 +84,7 @@ class Emulator:
         self.state.base_url = self.url
         self._server = uvicorn.Server(
             uvicorn.Config(
-                build(self),
+                build(self._control),
                 http=TrackedProtocol,
                 ws="none",
                 loop="asyncio",
@@ -90,7 +93,7 @@ class Emulator:
                 log_level="warning",
                 access_log=False,
                 proxy_headers=False,
-                date_header=False,  # build() adds it: by the emulator's clock
+                date_header=False,  # build() adds it, from the emulator's clock
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=1,
             )
@@ -103,20 +106,20 @@ class Emulator:
         while not self._server.started:
             if time.monotonic() > deadline or not self._thread.is_alive():
                 self.stop()
-                raise RuntimeError("the emulator did not start")
+                raise RuntimeError(f"the emulator on {self.url} did not start within {_START_TIMEOUT:g} s")
             time.sleep(0.002)
         return self
 
     def stop(self) -> None:
-        """Stop serving and free the port. It can be started again, with its jobs and on the same port."""
+        """Stop serving and free the port. A later start keeps the jobs and the port."""
         if self._server is None or self._thread is None:
             return
         self._server.should_exit = True
         self._thread.join(_STOP_TIMEOUT)
         if self._thread.is_alive():
-            log.warning("the emulator's server thread did not stop within %s s", _STOP_TIMEOUT)
+            log.warning("The emulator's server thread did not stop within %s s", _STOP_TIMEOUT)
         self._server = self._thread = None
-        self._workshop.close()
+        self._control.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -129,11 +132,11 @@ class Emulator:
     ) -> None:
         self.stop()
 
-    # -- where it is
+    # --- addresses ---
 
     @property
     def url(self) -> str:
-        """The address that answers and output URLs are built on."""
+        """The base of the URLs in responses."""
         if self._public_url is not None:
             return self._public_url.rstrip("/")
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104
@@ -141,7 +144,7 @@ class Emulator:
 
     @property
     def api_key(self) -> str:
-        """A key that it accepts."""
+        """A key that the emulator accepts."""
         return self.state.settings.api_key
 
     @property
@@ -149,7 +152,32 @@ class Emulator:
         """A value for ``AIRFLOW_CONN_SEGMIND_DEFAULT``."""
         return json.dumps({"conn_type": "segmind", "host": self.url, "password": self.api_key})
 
-    # -- looking in and intervening
+    @property
+    def sample_urls(self) -> list[str]:
+        """The URLs of the sample images. They are the same after every start on the same port."""
+        return [self.sample_url(name) for name in samples.CONTENT_TYPES]
+
+    def sample_url(self, name: str = "cat.jpg") -> str:
+        """
+        Return the URL of a sample image.
+
+        :param name: ``cat.jpg`` (the default), ``galaxies.webp`` or ``portrait-alpha.png``.
+        """
+        if name not in samples.CONTENT_TYPES:
+            raise ValueError(f"no sample image is named {name!r}; there are {', '.join(samples.CONTENT_TYPES)}")
+        return f"{self.url}/samples/{name}"
+
+    # --- state ---
+
+    @property
+    def state(self) -> State:
+        """The state in force. A reset replaces it."""
+        return self._control.state
+
+    @property
+    def faults(self) -> Faults:
+        """The faults in force."""
+        return self._control.faults
 
     @property
     def settings(self) -> Settings:
@@ -159,46 +187,33 @@ class Emulator:
     @property
     def stats(self) -> Stats:
         """The counters now. Waits for pixel work that is due, so that billing is complete."""
-        self.state.wait_for_pixels()
-        return self.state.stats()
+        return self._control.stats
 
     @property
     def requests(self) -> list[RecordedRequest]:
         """Every accepted request, oldest first."""
-        self.state.wait_for_pixels()
-        return self.state.requests()
+        return self._control.requests
 
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock forward."""
-        self.state.clock.advance(seconds)
+        self._control.advance(seconds)
 
     def reset(self, **settings: Any) -> None:
-        """Forget every job, file, counter and fault; behave as at the start, changed by ``settings``."""
-        state = self._new_state(_settings(settings, self._first_settings))
-        self._workshop.forget()
-        self.state = state
+        """Drop every job, file, counter and fault, and apply ``settings`` on top of the first ones."""
+        self._control.reset(**settings)
 
     def add_image(self, image: str | Path | bytes, name: str | None = None) -> str:
-        """Serve a picture (a file, or its bytes) and return the URL from which a model can fetch it."""
+        """
+        Serve an image and return its URL.
+
+        :param image: path or bytes of the image.
+        :param name: file name in the URL (default: the name of the file, or ``image``).
+        """
         if not self._port:
-            raise RuntimeError("the emulator has no address before it is started")
+            raise RuntimeError("the emulator has no address yet: call start() before add_image()")
         if isinstance(image, bytes):
-            data, name = image, name or "picture"
+            data, name = image, name or "image"
         else:
             data, name = Path(image).read_bytes(), name or Path(image).name
         content_type = guess_type(name)[0] or "application/octet-stream"
         return self.state.keep_file(Product(data, content_type, ""), name)
-
-    def _new_state(self, settings: Settings) -> State:
-        self.faults.restart(settings.seed, settings.faults)
-        state = State(settings, Clock(self._clock_source, settings.clock_skew), self._workshop, self.faults)
-        state.base_url = self.url
-        return state
-
-
-def _settings(given: dict[str, Any], base: Settings | None = None) -> Settings:
-    """Settings from keyword arguments; None means the default, as where an option was not given."""
-    given = {name: value for name, value in given.items() if value is not None}
-    if "extra_models" in given:
-        given["extra_models"] = tuple(given["extra_models"])
-    return Settings(**given) if base is None else dataclasses.replace(base, **given)

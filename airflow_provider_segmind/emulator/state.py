@@ -1,6 +1,6 @@
-"""What the emulator knows: its clock, its jobs, its money and its counters.
+"""The state of the emulator: its clock, jobs, balance and counters.
 
-Requests are served on one thread and tests look in from another, so every change holds one lock.
+One thread serves calls and another runs the test, so every change holds one lock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .catalogue import Catalogue, Model, RefusedError, moderation, plan
 from .jobs import Job
-from .pixels import Product, Workshop, done, failed
+from .pixels import PixelPool, Product, done, failed
 from .records import ModelStats, RecordedRequest, Stats
 from .settings import Latency, Settings
 
@@ -45,9 +45,9 @@ _TINY_SOUND = (
 
 
 class State:
-    """Everything between two resets."""
+    """The state between two resets."""
 
-    def __init__(self, settings: Settings, clock: Clock, workshop: Workshop, faults: Faults) -> None:
+    def __init__(self, settings: Settings, clock: Clock, pixels: PixelPool, faults: Faults) -> None:
         self.settings = settings
         self.clock = clock
         self.faults = faults
@@ -57,19 +57,19 @@ class State:
         self.files: dict[str, Product] = {}
         self.balance = settings.credits
         self.lock = threading.RLock()
-        self._workshop = workshop
+        self._pixels = pixels
         self._open: dict[str, Job] = {}
-        self._held = 0.0
+        self._reserved = 0.0
         self._counts: dict[str, int] = defaultdict(int)
         self._model_counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(int))
         self._windows: dict[str, tuple[float, int]] = {}
         self._latency = Latency.parse(settings.latency)
         self._rng = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
 
-    # -- who is calling, and how often
+    # --- keys and rate limit ---
 
     def authenticate(self, key: str | None) -> str:
-        """The owner behind a key, or a 401."""
+        """Return the owner of a key, or refuse the call with 401."""
         if not key:
             raise RefusedError(401, "Missing Authorization or x-api-key in header")
         if key != self.settings.api_key and not _KEY_SHAPE.fullmatch(key):
@@ -77,7 +77,7 @@ class State:
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def limit_rate(self, owner: str) -> None:
-        """Count one request of this owner, or answer 429 with the time at which its window ends."""
+        """Count one call of this owner, or refuse it with 429 and the time at which the window ends."""
         limit = self.settings.rate_limit
         if limit is None:
             return
@@ -95,13 +95,13 @@ class State:
         raise RefusedError(429, "Rate limit exceeded", {"x-rate-limit-reset-at-utc": stamp})
 
     def count(self, counter: str, model: str | None = None, by: int = 1) -> None:
-        """Count something in total and, where a model is named, for the model."""
+        """Increase a counter and, if a model is given, the counter of this model."""
         with self.lock:
             self._counts[counter] += by
             if model is not None:
                 self._model_counts[model][counter] += by
 
-    # -- jobs
+    # --- jobs ---
 
     def submit(
         self,
@@ -113,14 +113,14 @@ class State:
         workflow: bool = False,
         user_agent: str = "",
     ) -> Job:
-        """Accept a request, or refuse it: from here on there is a job, and it will be billed."""
+        """Accept a request and return its job, or refuse it. An accepted request is billed when it completes."""
         values = model.read(body)
         with self.lock:
             if self._available() < model.cost:
-                self.settle()  # jobs that failed free what was held for them
+                self.finish_due_jobs()  # a failed job releases the credits that it reserved
             if self._available() < model.cost:
                 raise RefusedError(406, "Insufficient credits to process this request")
-            self._held += model.cost
+            self._reserved += model.cost
             now, latency = self.clock.now(), self._latency.draw(self._rng)
             job = Job(
                 request_id=str(uuid.uuid4()),
@@ -135,10 +135,10 @@ class State:
                 seed=self._rng.randrange(2**31) if len(self.jobs) % 2 else None,
                 user_agent=user_agent,
             )
-            if len(self.jobs) % 3 == 2:  # the real gateway sends such keys at times, too
+            if len(self.jobs) % 3 == 2:  # the real gateway sometimes sends such keys
                 job.extra["timings"] = {"inference": round(latency * (1 - self.settings.queue_share), 3)}
             if fault is not None:
-                job.spoil(fault)
+                job.apply_fault(fault)
             self.jobs[job.request_id] = self._open[job.request_id] = job
             self.count("submits_accepted", model.slug)
         return job
@@ -151,7 +151,7 @@ class State:
             return failed(blocked)
         work = plan(model, values)
         if work is not None:
-            return self._workshop.start(work, self.settings.fetch_timeout)
+            return self._pixels.start(work, self.settings.fetch_timeout)
         if model.makes == "video":
             return done(Product(_TINY_VIDEO, "video/mp4", "mp4"))
         if model.makes == "audio":
@@ -161,22 +161,22 @@ class State:
         return done(Product(f"echo: {text}".encode(), "text/plain", "txt"))
 
     def _available(self) -> float:
-        """The credits that no job in flight may need. Rounded: sums of fractions drift."""
-        return round(self.balance - self._held, 6)
+        """Return the credits that are not reserved for running jobs. Rounded, because sums of fractions drift."""
+        return round(self.balance - self._reserved, 6)
 
-    def settle(self) -> None:
-        """Settle whatever has ended since somebody last looked."""
+    def finish_due_jobs(self) -> None:
+        """Finish the jobs that have ended since the last call."""
         with self.lock:
             now = self.clock.now()
             for job in [job for job in self._open.values() if job.is_over(now)]:
-                self._settle(job)
+                self._finish(job)
 
-    def _settle(self, job: Job) -> None:
-        """End a job: bill it, or free the credits held for it. Failed work is not charged."""
+    def _finish(self, job: Job) -> None:
+        """Finish a job: bill it, or release the credits reserved for it. Failed work is not billed."""
         if self._open.pop(job.request_id, None) is None:
             return
-        self._held -= job.model.cost
-        job.settled = True
+        self._reserved -= job.model.cost
+        job.finished = True
         if job.error() is None:
             self.balance = round(self.balance - job.model.cost, 6)
             job.billed, job.remaining_credits = True, self.balance
@@ -184,30 +184,30 @@ class State:
             self._model_counts[job.model.slug]["credits_spent"] += job.model.cost
 
     def wait_for_pixels(self, timeout: float = 20.0) -> None:
-        """Let the pixel work of every job whose time is over end. Not for the server's own thread."""
+        """Wait until the pixel work of every due job is done. Must not run in the server's thread."""
         with self.lock:
             now = self.clock.now()
             due = [job.work for job in self._open.values() if now >= job.ends_at]
         wait(due, timeout)
 
     def find(self, request_id: str, owner: str) -> Job:
-        """A job that can still be read, settled if it is over; or a 404. In a team only the owner's own."""
+        """Return a job that can still be read, or refuse it with 404. In a team, only the owner reads it."""
         with self.lock:
             job = self.jobs.get(request_id)
             foreign = job is not None and self.settings.team and job.owner != owner
             if job is None or foreign or self.clock.now() >= job.submitted_at + self.settings.retention:
                 raise RefusedError(404, "Request not found or expired")
             if job.is_over(self.clock.now()):
-                self._settle(job)
+                self._finish(job)
             return job
 
     def output(self, name: str) -> Product:
-        """A job's output file: readable long after its request is not; or a 404."""
+        """Return the output file of a job, which outlives its request, or refuse it with 404."""
         with self.lock:
             job = self.jobs.get(name.rpartition(".")[0])
             now = self.clock.now()
             if job is not None and job.is_over(now):
-                self._settle(job)
+                self._finish(job)
             if job is None or not job.billed or job.file_name() != name:
                 raise RefusedError(404, "File not found")
             if now >= job.ends_at + self.settings.output_retention:
@@ -215,18 +215,18 @@ class State:
             return job.work.result()
 
     def keep_file(self, product: Product, name: str | None = None) -> str:
-        """Keep an uploaded file and tell its URL."""
+        """Store a file and return its URL."""
         name = f"{uuid.uuid4()}.{product.extension}" if name is None else f"{uuid.uuid4().hex[:12]}-{name}"
         with self.lock:
             self.files[name] = product
         return f"{self.base_url}/assets/{name}"
 
-    # -- looking in
+    # --- what tests read ---
 
     def stats(self) -> Stats:
-        """The counters as they are now."""
+        """Return the counters now."""
         with self.lock:
-            self.settle()
+            self.finish_due_jobs()
             models = {slug: ModelStats.of(counts) for slug, counts in self._model_counts.items()}
             names = Stats.__dataclass_fields__.keys() & self._counts.keys()
             return Stats(
@@ -237,9 +237,9 @@ class State:
             )
 
     def requests(self) -> list[RecordedRequest]:
-        """What was accepted, oldest first."""
+        """Return the accepted requests, oldest first."""
         with self.lock:
-            self.settle()
+            self.finish_due_jobs()
             now = self.clock.now()
             return [
                 RecordedRequest(

@@ -1,4 +1,4 @@
-"""Many pictures in one task, beside one task for each; both store what comes out."""
+"""Many images in one task, and one task for each image; both store their outputs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from airflow.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 
-#: The largest number is for the batch alone.
+#: The largest number is only for the batch.
 *MAPPED, LARGEST = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
-IMAGES, OUT = os.environ["BENCH_PICTURES"], os.environ["BENCH_OUT"]
+IMAGES, OUT = os.environ["BENCH_IMAGES"], os.environ["BENCH_OUT"]
 #: Segmind's limits are per key; this is one of an Enterprise contract.
 REQUESTS_PER_MINUTE = 1200
 
 
 def images(count: int) -> list[str]:
-    """So many addresses of pictures."""
+    """Return this many URLs of images."""
     return [f"{IMAGES}/{number}.jpg" for number in range(count)]
 
 

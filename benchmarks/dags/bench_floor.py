@@ -1,4 +1,4 @@
-"""Airflow's own floor: tasks that do nothing, one or two for each picture."""
+"""The minimum that Airflow needs: tasks that do nothing, one or two for each image."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ COUNTS = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
 
 @task
 def nothing(number: int) -> int:
-    """Start and end."""
+    """Start and end without work."""
     return number
 
 
 @task_group
 def pair(number: int) -> None:
-    """One after the other, as the two stretches of a deferrable operator are."""
+    """Run two tasks in sequence, like the two starts of a deferrable operator."""
     nothing.override(task_id="second")(nothing.override(task_id="first")(number))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Ours, as a user writes it: one deferrable operator, mapped over the pictures."""
+"""This provider, as a user writes it: one deferrable operator, mapped over the images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.sdk import DAG
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
 COUNTS = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
-IMAGES = os.environ["BENCH_PICTURES"]
+IMAGES = os.environ["BENCH_IMAGES"]
 
 for count in COUNTS:
     images = [f"{IMAGES}/{number}.jpg" for number in range(count)]

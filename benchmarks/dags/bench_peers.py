@@ -1,4 +1,4 @@
-"""What a user writes today: the vendor's SDK in a task, and Airflow's HTTP operators."""
+"""The alternatives: the vendor's SDK in a task, and Airflow's HTTP operators."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from airflow.providers.http.sensors.http import HttpSensor
 from airflow.sdk import DAG, task, task_group
 
 COUNTS = [int(count) for count in os.environ["BENCH_COUNTS"].split(",")]
-IMAGES = os.environ["BENCH_PICTURES"]
+IMAGES = os.environ["BENCH_IMAGES"]
 
 
 @task
 def upscale(image: str) -> dict[str, Any]:
-    """Submit and wait, as the SDK's own page shows it."""
+    """Submit and wait, as the SDK's page shows it."""
     from segmind import SegmindClient  # type: ignore[import-untyped]
 
     client = SegmindClient(base_url=os.environ["BENCH_GATEWAY"] + "/v1")
@@ -24,13 +24,13 @@ def upscale(image: str) -> dict[str, Any]:
 
 
 def is_completed(response: Any) -> bool:
-    """Look at the body: the status is 200 while the request is still queued."""
+    """Read the status in the body, because the HTTP status is 200 while the request is still queued."""
     return bool(response.json()["status"] == "COMPLETED")
 
 
 @task_group
 def submit_and_wait(data: str) -> None:
-    """Submit, and poke until the status says so; between two pokes no worker is held."""
+    """Submit, and poke until the request is completed. Between two pokes no worker is held."""
     submit = HttpOperator(
         task_id="submit",
         http_conn_id="segmind_http",

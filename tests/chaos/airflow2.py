@@ -1,7 +1,7 @@
 """
-Airflow 2 by the same verbs as Airflow 3: it has no REST API without its web server, and no DAG processor of its own.
+The chaos tests' interface to Airflow 2, which has no REST API without its web server and no separate DAG processor.
 
-Runs are started by its command line; states and XComs are read from its metadata database.
+Its command line starts runs; states and XComs are read from its metadata database.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tests.chaos.api import ChaosApi
 from tests.chaos.rig import AIRFLOW, Rig
 from tests.databases import PostgresServer, postgres_binaries
 
-#: How long a part may be silent: far longer than its heart's beat.
+#: Maximum age of a heartbeat: far more than its interval.
 _SILENT = timedelta(seconds=30)
 
 
 class ChaosApi2(ChaosApi):
     """
-    What the suite asks of Airflow, of Airflow 2.
+    The API of the chaos tests for Airflow 2.
 
-    :param database: SQLAlchemy's URL of the metadata database.
+    :param database: SQLAlchemy URL of the metadata database.
     :param airflow: runs Airflow's command line.
     """
 
@@ -93,10 +93,10 @@ class ChaosApi2(ChaosApi):
 @dataclass
 class Rig2(Rig):
     """
-    Airflow 2: a scheduler, which reads the DAG files itself, and a triggerer.
+    Airflow 2: a scheduler, which also reads the DAG files, and a triggerer.
 
-    On PostgreSQL with ``LocalExecutor`` where Debian's package is there; else on SQLite, where Airflow 2 runs one task
-    after the other.
+    It uses PostgreSQL with ``LocalExecutor`` if Debian's package is installed; otherwise SQLite, on which Airflow 2
+    runs one task at a time.
     """
 
     parts: ClassVar[Sequence[str]] = ("scheduler", "triggerer")
@@ -106,14 +106,14 @@ class Rig2(Rig):
         self._postgres: PostgresServer | None = None
         self._database = f"sqlite:///{self.path / 'airflow.db'}"
         if binaries := postgres_binaries():
-            # Not in this home: the account of PostgreSQL cannot get there.
+            # Not in this home, which the account of PostgreSQL cannot read.
             self._data = Path(tempfile.mkdtemp(prefix="segmind-postgres-"))
             self._postgres = PostgresServer(binaries, self._data, {})
             self._database = self._postgres.access.url
 
     def start_airflow(self) -> None:
         if self._postgres:
-            self._postgres.start(self.environment())  # with our mark: it ends as everything else does
+            self._postgres.start(self.environment())  # with our mark, so that it is stopped like everything else
         super().start_airflow()
 
     def stop(self) -> None:
@@ -127,7 +127,7 @@ class Rig2(Rig):
         return ChaosApi2(self._database, self._run_airflow)
 
     def wait_until_deferred(self, dag_id: str, run_id: str, *, seconds: float = 60) -> None:
-        """On SQLite until one task waits: it goes on before the last one has begun."""
+        """Wait until the run is deferred; on SQLite until one task is, which resumes before the last one starts."""
         if self._postgres:
             super().wait_until_deferred(dag_id, run_id, seconds=seconds)
         else:
@@ -145,8 +145,8 @@ class Rig2(Rig):
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor" if self._postgres else "SequentialExecutor",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self._database,
             "AIRFLOW__WEBSERVER__SECRET_KEY": self.secrets["api"],
-            # The scheduler looks every ten seconds for tasks whose process was killed. That is Airflow's own interval:
-            # with a shorter one a death is reported again before the first report is worked off, and a try is lost.
+            # The scheduler searches every ten seconds, Airflow's default, for tasks whose process was killed. With a
+            # shorter interval a death is reported again before the first report is processed, and a try is lost.
             "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": "10",
             "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "600",
             "AIRFLOW__SCHEDULER__PARSING_PROCESSES": "1",
@@ -154,13 +154,13 @@ class Rig2(Rig):
         }
 
     def task_errors(self) -> list[tuple[Path, str]]:
-        """The logs of tasks that name an error; they are plain text there."""
+        """Return the logs of tasks that contain errors. They are plain text in Airflow 2."""
         logs = sorted((self.path / "logs").glob("dag_id=*/**/*.log"))
         found = [(path, path.read_text(errors="replace")) for path in logs]
-        return [(path, self._without_secret(reported[-3000:])) for path, reported in found if " ERROR - " in reported]
+        return [(path, self._redacted(reported[-3000:])) for path, reported in found if " ERROR - " in reported]
 
 
 def _time(value: datetime | str) -> datetime:
-    """SQLite hands a time out as text, without its zone."""
+    """Return a time from the database. SQLite returns it as text without a zone."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The places at which a task's process is killed, in the order in which a task passes them."""
+"""The places at which the process of a task is killed, in the order in which a task reaches them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPERATOR = "airflow_provider_segmind.operators.segmind:SegmindRunModelOperator"
 _EXECUTION = "airflow_provider_segmind.execution"
 _SUBMITTER = f"{_EXECUTION}.submit:Submitter"
 _RECORDS = f"{_EXECUTION}.store:TaskStateRecords"
-_DELIVERY = f"{_EXECUTION}.delivery:Delivery"
+_DESTINATION = f"{_EXECUTION}.destination:Destination"
 _CLIENT = "airflow_provider_segmind.client"
 _STORAGE = "airflow_provider_segmind.storage.publication"
 
@@ -20,17 +20,17 @@ _STORAGE = "airflow_provider_segmind.storage.publication"
 @dataclass(frozen=True)
 class Case:
     """
-    One way to die.
+    One place at which a process is killed.
 
-    :param name: for task ids and pictures.
-    :param says: for people.
-    :param kill: where the process dies; None where something else goes wrong.
-    :param mode: in which modes it makes sense.
-    :param arguments: of the operator, beyond the usual.
+    :param name: part of the task id and of the file name of the image.
+    :param description: for the tables.
+    :param kill: where the process dies; None if something else fails.
+    :param modes: the modes in which the case exists.
+    :param arguments: further arguments of the operator.
     """
 
     name: str
-    reports: str
+    description: str
     kill: Kill | None
     modes: tuple[str, ...] = ("deferrable", "plain")
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -42,18 +42,18 @@ _DEFERRABLE, _PLAIN = ("deferrable",), ("plain",)
 IN_THE_WAIT = Case(
     "in_the_wait", "at a poll in the wait", Kill(f"{_CLIENT}.driver:SegmindClient.send", only="/status"), _PLAIN
 )
-#: A POST that is about to leave: its intent is written.
+#: Before the POST, when its intent is written.
 _AT_THE_POST = Kill(f"{_EXECUTION}.gateway:SegmindModel._submit")
 _AFTER_THE_MARK = Kill("airflow_provider_segmind.hooks.segmind:SegmindHook.submit")
-#: The record has the request id; what else is written, or is written at once with others, does not name this state.
+#: After the record has the request id. No other write contains this state.
 _ID_WRITTEN = Kill(f"{_RECORDS}.put", "after", only="State.SUBMITTED")
 CASES = (
     Case("before_intent", "before the intent is written", Kill(f"{_SUBMITTER}._send")),
     Case("before_post", 'before the POST leaves (`on_lost_submit="resubmit"`)', _AT_THE_POST, arguments=_RESUBMIT),
     Case(
-        "answer_under_way",
+        "response_under_way",
         "after acceptance, before the response arrives",
-        Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
+        Kill(f"{_CLIENT}.driver:Driver._request", "response", only="method='POST'"),
     ),
     Case("before_id_written", "after the response, before the record has the id", Kill(f"{_SUBMITTER}._responded")),
     Case("after_id_written", "right after the record has the id", _ID_WRITTEN),
@@ -67,17 +67,17 @@ CASES = (
         "after the result is read, before it is written",
         Kill(f"{_EXECUTION}.recover:Recovery.has_result", "after"),
     ),
-    Case("before_storing", "after the result is written, before storing", Kill(f"{_DELIVERY}.store")),
-    Case("in_download", "half-way through the download", Kill(f"{_CLIENT}.download:_receive", "half")),
+    Case("before_storing", "after the result is written, before storing", Kill(f"{_DESTINATION}.store")),
+    Case("in_download", "in the middle of the download", Kill(f"{_CLIENT}.download:_receive", "half")),
     Case("before_publish", "while the object is written", Kill(f"{_STORAGE}:_copy", "after")),
     Case(
         "before_delivery_written",
-        "after the object is stored, before the record says so",
-        Kill(f"{_DELIVERY}.store_one", "after"),
+        "after the object is stored, before the record is updated",
+        Kill(f"{_DESTINATION}.store_one", "after"),
     ),
     Case(
         "before_end",
-        "after the record says DELIVERED, before the task ends",
+        "after the record is DELIVERED, before the task ends",
         Kill(f"{_EXECUTION}.engine:Engine.deliver", "after"),
     ),
     Case(
@@ -86,26 +86,26 @@ CASES = (
         Kill(f"{_OPERATOR}.post_execute"),
     ),
 )
-#: Those that the quick tests run.
-FAST = ("before_post", "answer_under_way", "before_id_written", "before_deferral", "in_download", "before_end")
+#: The cases of the quick tests.
+FAST = ("before_post", "response_under_way", "before_id_written", "before_deferral", "in_download", "before_end")
 
 _BATCH = "airflow_provider_segmind.operators.batch:SegmindBatchOperator"
 _MANIFEST = f"{_EXECUTION}.manifest"
 _FOLDER = f"{_EXECUTION}.folder"
 
 IN_A_WAVE = Case(
-    "batch_answered",
+    "batch_responded",
     "in a wave, after the first id is written",
     _ID_WRITTEN,
     arguments=_RESUBMIT,
 )
-#: Where the process of a batch dies. What was never sent looks like a lost submit: hence resubmit where that can be.
+#: Where the process of a batch dies. A submit that was never sent has an unknown outcome, too: hence "resubmit".
 BATCH_CASES = (
     Case("batch_intent", "before a wave's intents are written", Kill(f"{_SUBMITTER}._send")),
     Case(
-        "batch_answer",
+        "batch_response",
         'in a wave, some responses not read, some POSTs not sent (`on_lost_submit="resubmit"`)',
-        Kill(f"{_CLIENT}.driver:Driver._request", "answer", only="method='POST'"),
+        Kill(f"{_CLIENT}.driver:Driver._request", "response", only="method='POST'"),
         arguments=_RESUBMIT,
     ),
     IN_A_WAVE,
@@ -114,38 +114,40 @@ BATCH_CASES = (
     Case("batch_storing", "while the first output is written", Kill(f"{_STORAGE}:_copy", "after", only=".jpg")),
     Case(
         "batch_stored",
-        "after outputs are stored, before the manifest says so",
+        "after outputs are stored, before the manifest is updated",
         Kill(f"{_FOLDER}:FolderStorage.store", "after"),
     ),
     Case("batch_end", "before the task ends", Kill(f"{_EXECUTION}.batch:BatchRun._close")),
 )
 
-#: No kill: the emulator accepts the submit of this model once and closes the connection instead of answering.
-DROPPED = Case("answer_dropped", "the response is dropped on the way; nobody dies", None)
+#: No kill: the emulator accepts one submit of this model and closes the connection without a response.
+DROPPED = Case("response_dropped", "the response is dropped; no process dies", None)
 
-#: With the default on_lost_submit="fail": nothing tells whether the submit was accepted, and a person is asked; or a
-#: later request in the history proves that it was not.
+#: With the default on_lost_submit="fail": the outcome of the submit stays unknown, and the user has to decide; or a
+#: later request in the history shows that it was not accepted.
 LOST = Case("lost", "before the POST leaves, its mark is removed; nothing is listed later", _AFTER_THE_MARK)
-VERIFIED = Case("proven", "before the POST leaves, its mark is removed; a later request is listed", _AFTER_THE_MARK)
+NOT_ACCEPTED = Case(
+    "not_accepted", "before the POST leaves, its mark is removed; a later request is listed", _AFTER_THE_MARK
+)
 
 SDK_KILLS = {
     "before_post": Kill("segmind.v2:submit"),
-    "after_answer": Kill("segmind.v2:submit", "after"),
+    "after_response": Kill("segmind.v2:submit", "after"),
     "in_the_wait": Kill("segmind.v2:AsyncJob.status", "after"),
     "in_download": Kill("tests.chaos.peers:fetch", "half"),
     "before_end": Kill("tests.chaos.peers:saved", "after"),
 }
 HTTP_KILLS = {
     "before_post": Kill("airflow.providers.http.hooks.http:HttpHook.run", only="v2/esrgan"),
-    "after_answer": Kill("airflow.providers.http.hooks.http:HttpHook.run", "after", only="v2/esrgan"),
+    "after_response": Kill("airflow.providers.http.hooks.http:HttpHook.run", "after", only="v2/esrgan"),
     "in_the_wait": Kill("airflow.providers.http.hooks.http:HttpHook.run", "after", only="/status"),
     "in_download": Kill("tests.chaos.peers:fetch", "half"),
     "before_end": Kill("tests.chaos.peers:saved", "after"),
 }
-#: For people, and by the name of the case of ours that dies at the same place.
+#: Name -> description, and the name of our case that dies at the same place.
 COMPARED = {
     "before_post": ("before the POST leaves", "before_post"),
-    "after_answer": ("after the response, before anything has noted it", "before_id_written"),
+    "after_response": ("after the response, before its id is stored", "before_id_written"),
     "in_the_wait": ("in the wait", "in_the_wait"),
     "in_download": ("during the download", "in_download"),
     "before_end": ("after saving, before the task ends", "before_end"),
@@ -153,5 +155,5 @@ COMPARED = {
 
 
 def cases(mode: str, names: Iterable[str] | None = None) -> list[Case]:
-    """The cases of one mode, all or these."""
+    """Return the cases of one mode, all of them or those with these names."""
     return [case for case in CASES if mode in case.modes and (names is None or case.name in names)]

@@ -1,4 +1,4 @@
-"""One Airflow for each file of the suite; what was measured is printed, and kept where a report is asked for."""
+"""One Airflow for each test file. Measurements are printed, and written to a file if CHAOS_REPORT is set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TABLES: dict[str, list[dict[str, Any]]] = {}
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """Airflow for the tests of one file, so that it is gone before any other test runs on this machine."""
+    """Run an Airflow for the tests of one file, so that it has ended before other tests run on this machine."""
     home = tmp_path_factory.mktemp("chaos") / "home"
     with Rig(home, dags=("chaos_kills", "chaos_peers", "chaos_many")) as running:
         yield running
@@ -27,7 +27,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def measure() -> Measure:
-    """Keep a table (its name, its rows) for the end of the session."""
+    """Return a function that stores a table (name and rows) until the end of the session."""
 
     def keep(table: str, rows: list[dict[str, Any]]) -> None:
         _TABLES.setdefault(table, []).extend(rows)
@@ -36,7 +36,7 @@ def measure() -> Measure:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     for name, rows in _TABLES.items():
         terminalreporter.section(f"measured: {name}")
         for row in rows:

@@ -1,4 +1,4 @@
-"""Small hosts beside the gateway: one serves a picture under any name, one records what it is sent."""
+"""A small host beside the gateway: it serves an image under any name and records the calls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ IMAGE = Path(__file__).parents[1] / "photos" / "cat.jpg"
 
 class ImageHost:
     """
-    Serve one picture under every name, and keep the headers of every request.
+    Serves one image under every name, and records the headers of every call.
 
-    A name of its own for each case tells the requests of one case from another's. Paths that begin with
-    ``/private/`` ask for a password, as a host would that wants to see what credentials a client has.
+    Each case uses its own name, so that its calls can be distinguished. Paths that begin with ``/private/`` ask for a
+    password, as a host does that tries to obtain credentials.
     """
 
     def __init__(self) -> None:

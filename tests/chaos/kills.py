@@ -1,8 +1,8 @@
 """
-SIGKILL at an exact line: a DAG file arms its tasks with this.
+SIGKILL at an exact call: a DAG file arms its tasks with kills.
 
-Nothing is mocked. A method of the real class is wrapped so that the task process kills itself right before or after
-the real call, or inside it, and only once for each task of a run: the next try runs through.
+Nothing is mocked. A method of the real class is wrapped so that the task process kills itself right before, after or
+inside the real call, once for each task of a run. The next try is not killed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ class Kill:
     Where a task's process dies.
 
     :param target: ``module:name`` or ``module:Class.method``.
-    :param when: before or after the call; ``answer``: after the request was sent, before its answer is read;
-        ``half``: when half of the first piece of a download has been written.
-    :param only: strike only where this stands in the text of an argument (the name of a call, say).
+    :param when: before or after the call; ``response``: after the call is sent, before its response is read;
+        ``half``: when half of the first chunk of a download is written.
+    :param only: kill only if the text of the arguments contains this, for example the name of a call.
     """
 
     target: str
-    when: Literal["before", "after", "answer", "half"] = "before"
+    when: Literal["before", "after", "response", "half"] = "before"
     only: str = ""
 
     @property
     def real(self) -> Any:
-        """What the target names."""
+        """The function that the target names."""
         owner, name = _find(self.target)
         return getattr(owner, name)
 
 
 def arm(kills: Mapping[str, Kill]) -> None:
-    """Let each of these tasks (by task id) die once in each run. For use at the top of a DAG file."""
+    """Make each of these tasks (by task id) die once in each run. Call it at the top of a DAG file."""
     for target in {kill.target for kill in kills.values()}:
         owner, name = _find(target)
         real = getattr(owner, name)
@@ -50,8 +50,8 @@ def arm(kills: Mapping[str, Kill]) -> None:
         real.armed.update({task: kill for task, kill in kills.items() if kill.target == target})
 
 
-def strike() -> None:
-    """End this process, unless this task of this run died before."""
+def kill_once() -> None:
+    """Kill this process, unless this task of this run was killed before."""
     mark = Path(os.environ["CHAOS_MARKS"]) / f"{_now('DAG_ID')}.{_now('DAG_RUN_ID')}.{_now('TASK_ID')}"
     try:
         mark.touch(exist_ok=False)
@@ -61,7 +61,7 @@ def strike() -> None:
 
 
 def _now(what: str) -> str:
-    """Airflow tells in the environment which task runs in this process."""
+    """Return a variable that Airflow sets for the task that runs in this process."""
     return os.environ.get(f"AIRFLOW_CTX_{what}", "")
 
 
@@ -80,13 +80,13 @@ def _wrapped(real: Callable[..., Any]) -> Any:
         if kill is None or (kill.only and kill.only not in f"{args[1:]} {kwargs}"):
             return real(*args, **kwargs)
         if kill.when == "before":
-            strike()
+            kill_once()
         if kill.when == "half":  # (response, target, ...)
             args = (args[0], _DiesHalfWay(args[1]), *args[2:])
         result = real(*args, **kwargs)
         if kill.when == "after":
-            strike()
-        if kill.when == "answer":  # the arguments of an httpx request: httpcore tells what it is about to do
+            kill_once()
+        if kill.when == "response":  # the arguments of an httpx request: httpcore reports its next step to "trace"
             result = result | {"extensions": {"trace": _at_the_response}}
         return result
 
@@ -96,11 +96,11 @@ def _wrapped(real: Callable[..., Any]) -> Any:
 
 def _at_the_response(event: str, info: Any) -> None:
     if event == "http11.receive_response_headers.started":
-        strike()
+        kill_once()
 
 
 class _DiesHalfWay:
-    """A file that writes half of the first piece."""
+    """A file that kills the process after half of the first chunk."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -108,5 +108,5 @@ class _DiesHalfWay:
     def write(self, piece: bytes) -> int:
         self._file.write(piece[: len(piece) // 2])
         self._file.flush()
-        strike()
+        kill_once()
         return int(self._file.write(piece[len(piece) // 2 :]))

@@ -1,4 +1,4 @@
-"""Ways to make a client tell its key, and a search for it in everything that Airflow keeps."""
+"""Faults that could make a client leak its key, and a search for the key in everything that Airflow stores."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from cryptography.fernet import Fernet
 from tests.chaos.rig import Rig
 
 MODES = ("deferrable", "plain")
-#: What goes wrong for the models of each name, in each mode: faults as the emulator's admin page takes them.
-STORIES = ("moved", "redirected", "wrong", "refused")
-#: Those of them that a task cannot get through.
-HOPELESS = ("moved", "refused")
+#: Names of faults. In each mode, each has a model of its own to which its faults apply.
+SCENARIOS = ("moved", "redirected", "wrong", "refused")
+#: The scenarios in which a task fails.
+FAILING = ("moved", "refused")
 
 
-def set_traps(rig: Rig) -> None:
-    """Let the emulator lead its clients astray, towards the host that records what it is sent."""
+def add_faults(rig: Rig) -> None:
+    """Make the emulator refer its clients to the host that records their calls."""
     elsewhere = rig.images.url
 
     def fault(route: str, kind: str, model: str, times: int | None = 1, **more: Any) -> None:
@@ -43,7 +43,7 @@ def set_traps(rig: Rig) -> None:
 
 
 def _foreign_addresses(rig: Rig, elsewhere: str) -> None:
-    """A submit's answer and a result whose addresses all lead to another host."""
+    """Add a response to a submit, and a result, whose URLs all lead to another host."""
     made = rig.submit("esrgan", image=f"{elsewhere}/foreign.jpg")
     names = ("status_url", "response_url", "poll_url")
     foreign = {"request_id": made["request_id"], "status": "QUEUED"} | dict.fromkeys(names, f"{elsewhere}/stolen-url")
@@ -53,7 +53,7 @@ def _foreign_addresses(rig: Rig, elsewhere: str) -> None:
 
 
 def where(key: str, rig: Rig, triggers: set[str]) -> list[str]:
-    """Name every place in which the key stands."""
+    """Return every place that contains the key."""
     return [place for place, content in _places(rig, triggers) if key.encode() in content]
 
 
@@ -72,7 +72,7 @@ def _places(rig: Rig, triggers: set[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def trigger_arguments(rig: Rig) -> set[str]:
-    """What the triggers that wait now were given, decrypted if need be: their rows go when they have fired."""
+    """Return the arguments of the triggers that wait now, decrypted. Their rows are deleted when they have fired."""
     fernet = Fernet(rig.secrets["fernet"])
     with _database(rig.path) as database:
         rows = [text for (text,) in database.execute("SELECT kwargs FROM trigger")]

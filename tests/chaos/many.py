@@ -1,4 +1,4 @@
-"""Many mapped tasks at once: how they ended, what they submitted, and how long they held a worker."""
+"""Many mapped tasks at once: their states, submits, and the time for which they held a worker."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ DAG_ID = "chaos_many"
 @dataclass(frozen=True)
 class Crowd:
     """
-    What became of a run of many tasks.
+    The outcome of a run of many tasks.
 
-    :param states: of the mapped task instances.
-    :param tries: how often each number of tries was used.
-    :param submits: how often each picture was submitted, and how many there are of each.
+    :param states: number of mapped task instances in each state.
+    :param tries: number of task instances by number of tries.
+    :param submits: number of images by number of submits.
     :param broken: objects that are not whole.
-    :param worker_seconds: sum of the time that tasks were running, by a look every second.
-    :param deferred: the most tasks that waited in the triggerer at once, for each class of triggers.
-    :param seconds: how long the run took.
+    :param worker_seconds: total time for which tasks were running, polled every second.
+    :param deferred: maximum number of tasks that waited in the triggerer at once, by class of trigger.
+    :param seconds: duration of the run.
     :param stats: the emulator's counters.
     """
 
@@ -39,7 +39,7 @@ class Crowd:
 
 
 def run_many(rig: Rig, run_id: str, count: int, *, seconds: float) -> Crowd:
-    """Run so many mapped tasks, and look at what they did."""
+    """Run ``count`` mapped tasks, and return their outcome."""
     start = time.monotonic()
     rig.api.trigger_dag(DAG_ID, run_id, {"count": count})
     worker_seconds, deferred = _watch(rig, run_id, start + seconds)
@@ -61,7 +61,7 @@ def run_many(rig: Rig, run_id: str, count: int, *, seconds: float) -> Crowd:
 
 
 def _watch(rig: Rig, run_id: str, deadline: float) -> tuple[float, Counter[str]]:
-    """Look every second until the run ends; return worker seconds and the most tasks that were deferred at once."""
+    """Poll every second until the run ends; return worker seconds and the maximum of deferred tasks."""
     worker_seconds, deferred, last = 0.0, Counter[str](), time.monotonic()
     while not rig.api.has_ended(DAG_ID, run_id):
         rig.check_running()

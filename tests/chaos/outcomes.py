@@ -1,4 +1,4 @@
-"""What became of a picture: tries, submits, and whether the object is whole."""
+"""The outcome for an image: tries, submits, and whether the object is whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos.rig import UPSCALED, Rig
 
 @dataclass(frozen=True)
 class Outcome:
-    """One case, as measured."""
+    """The measurements of one case."""
 
     case: str
     mode: str
@@ -26,12 +26,12 @@ class Outcome:
     object: str
 
     def row(self) -> dict[str, Any]:
-        """For the table."""
+        """Return the row of the table."""
         return asdict(self)
 
 
 def outcomes(rig: Rig, dag_id: str, run_id: str, chosen: dict[str, Case]) -> list[Outcome]:
-    """Look at what each task of a run did, by task id."""
+    """Return the outcome of each of these tasks of a run."""
     submits = rig.submits()
     found = []
     instances = {ti["task_id"]: ti for ti in rig.api.instances(dag_id, run_id)}
@@ -40,7 +40,7 @@ def outcomes(rig: Rig, dag_id: str, run_id: str, chosen: dict[str, Case]) -> lis
         done = ti["state"] == "success"
         found.append(
             Outcome(
-                case=case.reports,
+                case=case.description,
                 mode=task_id.partition("_")[0],
                 state=ti["state"],
                 tries=ti["try_number"],
@@ -52,14 +52,14 @@ def outcomes(rig: Rig, dag_id: str, run_id: str, chosen: dict[str, Case]) -> lis
 
 
 def batch_rows(rig: Rig, dag_id: str, run_id: str, chosen: Sequence[Case]) -> list[dict[str, Any]]:
-    """Look at what each batch of a run did, one row a batch; raise where one breaks the promise."""
+    """Return a row for each batch of a run; fail if a batch broke the invariant."""
     submits, instances = rig.submits(), {ti["task_id"]: ti for ti in rig.api.instances(dag_id, run_id)}
     rows = []
     for case in chosen:
         made = [image(path) for path in sorted((rig.out / run_id / case.name).glob("*.jpg"))]
         rows.append(
             {
-                "case": case.reports,
+                "case": case.description,
                 "state": instances[case.name]["state"],
                 "tries": instances[case.name]["try_number"],
                 "submits": [submits[f"{run_id}-{case.name}-{number}.jpg"] for number in range(6)],
@@ -71,14 +71,14 @@ def batch_rows(rig: Rig, dag_id: str, run_id: str, chosen: Sequence[Case]) -> li
     return [row | {"submits": 1} for row in rows]
 
 
-def waits_outlive(rig: Rig, run_id: str, reports: str, act: Callable[[Rig, str], None]) -> list[Outcome]:
-    """Do something to Airflow while three tasks are deferred, and look at what they did."""
+def waits_outlive(rig: Rig, run_id: str, description: str, act: Callable[[Rig, str], None]) -> list[Outcome]:
+    """Disturb Airflow while three tasks are deferred, and return their outcomes."""
     rig.api.trigger_dag("chaos_wait", run_id)
     rig.wait_until_deferred("chaos_wait", run_id, seconds=120)
     act(rig, run_id)
     state = rig.finish("chaos_wait", run_id, seconds=300)
     found = outcomes(
-        rig, "chaos_wait", run_id, {f"wait_{number}": Case(str(number), reports, None) for number in range(3)}
+        rig, "chaos_wait", run_id, {f"wait_{number}": Case(str(number), description, None) for number in range(3)}
     )
     once_and_whole(found)
     assert state == "success"
@@ -87,7 +87,7 @@ def waits_outlive(rig: Rig, run_id: str, reports: str, act: Callable[[Rig, str],
 
 
 def restart(component: str) -> Callable[[Rig, str], None]:
-    """SIGKILL a part of Airflow, and start it again."""
+    """Return a function that sends SIGKILL to a part of Airflow and starts it again."""
 
     def act(rig: Rig, run_id: str) -> None:
         rig.kill_component(component)
@@ -97,7 +97,7 @@ def restart(component: str) -> Callable[[Rig, str], None]:
 
 
 def logs_of(rig: Rig, dag_id: str, run_id: str, task_id: str = "*", *, attempt: str) -> dict[str, str]:
-    """What the tasks of a run logged in a try (a pattern), with what their triggers did, by task id."""
+    """Return the logs of the tasks of a run and of their triggers, by task id; ``attempt`` is a pattern."""
     found: dict[str, str] = {}
     where = f"dag_id={dag_id}/run_id={run_id}/task_id={task_id}/attempt={attempt}.log*"
     for path in sorted((rig.path / "logs").glob(where)):
@@ -107,24 +107,24 @@ def logs_of(rig: Rig, dag_id: str, run_id: str, task_id: str = "*", *, attempt: 
 
 
 def once_and_whole(found: list[Outcome]) -> None:
-    """The promise."""
+    """Assert that each task succeeded with one submit and a whole object."""
     wrong = [one for one in found if (one.state, one.submits, one.object) != ("success", 1, "whole")]
     assert not wrong, "\n".join(map(str, wrong))
 
 
 def stored_object(value: dict[str, Any]) -> str:
-    """Say ``whole``, or what is wrong with the object that a task handed on."""
+    """Return ``whole``, or what is wrong with the object that a task delivered."""
     [stored] = value["stored"]
     path = Path(stored["uri"].removeprefix("file://"))
     if not path.exists():
         return "missing"
     if hashlib.sha256(path.read_bytes()).hexdigest() != stored["sha256"]:
-        return "another sha256 than XCom says"
+        return "the sha256 differs from the XCom"
     return image(path, (stored["width"], stored["height"]))
 
 
 def image(path: Path, size: tuple[int, int] = UPSCALED) -> str:
-    """Say ``whole``, or what is wrong with a picture."""
+    """Return ``whole``, or what is wrong with an image."""
     if not path.exists():
         return "missing"
     try:
@@ -136,11 +136,11 @@ def image(path: Path, size: tuple[int, int] = UPSCALED) -> str:
 
 
 def left_over(rig: Rig, run_id: str) -> list[str]:
-    """Names of unfinished files where the tasks of a run store."""
+    """Return the names of unfinished files in the destination of a run."""
     return sorted(path.name for path in (rig.out / run_id).rglob("*.part"))
 
 
 def killed(rig: Rig, dag_id: str, run_id: str) -> set[str]:
-    """Task ids whose process really killed itself in this run."""
+    """Return the ids of the tasks whose process killed itself in this run."""
     prefix = f"{dag_id}.{run_id}."
     return {mark.name.removeprefix(prefix) for mark in (rig.path / "marks").glob(f"{prefix}*")}

@@ -1,4 +1,4 @@
-"""What a user writes today: the vendor's SDK in a task, and what follows Airflow's HTTP operators."""
+"""The alternatives: the vendor's SDK in a task, and the download after Airflow's HTTP operators."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def fetch(response: httpx.Response, file: BinaryIO) -> None:
 
 
 def saved(path: str) -> str:
-    """The end of the work."""
+    """Return the path. Kills strike here, after the file is saved."""
     return path
 
 
 def upscale_by_sdk(image: str, path: str) -> str:
-    """Submit, wait and save, as the SDK's own page shows it."""
+    """Submit, wait and save, as the SDK's page shows it."""
     client = SegmindClient(base_url=f"{os.environ['CHAOS_GATEWAY']}/v1")
     received: dict[str, Any] = client.run("esrgan", image=image, scale=2)
     return save(output_of(received), path)
 
 
 def output_of(received: dict[str, Any]) -> str:
-    """The URL in a result."""
+    """Return the output URL of a result."""
     output = received["output"]
     return str(output[0] if isinstance(output, list) else output)

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: processes that run an operator's code, chosen at random while a DAG run goes on."""
+"""SIGKILL at random moments: kill random processes that run an operator during a DAG run."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # Airflow brings it
 
-#: A task leaves a mark with the id of its process and this ending when its operator begins, or goes on after a wait.
+#: A task creates a mark, named by the id of its process and this extension, when its operator starts or resumes.
 BEGUN = ".begun"
-#: Seconds for which an operator runs at least until it defers, or until it ends.
+#: Minimum seconds for which an operator runs until it defers or ends.
 _LATER = 0.3
 
 
 @contextlib.contextmanager
 def repeatedly(act: Callable[[], object], *, every: float) -> Iterator[None]:
-    """Do something every so many seconds, from a thread, while the block runs; raise what went wrong there."""
+    """Call ``act`` every ``every`` seconds from a thread while the block runs; raise its exception."""
     over = threading.Event()
 
     def run() -> None:
@@ -43,16 +43,16 @@ class RandomKills:
     Kills of one process at a time.
 
     :param marks: the folder with the marks of the tasks.
-    :param most: the most kills.
-    :param number: how many were killed.
+    :param most: maximum number of kills.
+    :param number: number of kills so far.
     """
 
     marks: Path
     most: int
     number: int = 0
 
-    def strike(self) -> None:
-        """Kill one of the processes that run an operator now; or one that begins within a second, somewhat later."""
+    def kill_one(self) -> None:
+        """Kill one of the processes that run an operator now, or one that starts within a second."""
         if self.number >= self.most:
             return
         if not self._running():
@@ -66,7 +66,7 @@ class RandomKills:
                 self.number += 1
 
     def _running(self) -> list[psutil.Process]:
-        """Return the processes that run an operator now: no supervisor, no other part of Airflow leaves a mark."""
+        """Return the processes that run an operator now. Supervisors and other parts of Airflow create no mark."""
         found = []
         for mark in self.marks.glob(f"*{BEGUN}"):
             try:
@@ -76,5 +76,5 @@ class RandomKills:
                     continue
             except psutil.NoSuchProcess:
                 pass
-            mark.unlink()  # it has ended: its id may be used again
+            mark.unlink()  # the process has ended, and its id may be used again
         return found

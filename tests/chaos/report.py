@@ -1,8 +1,8 @@
 """
-Run the chaos suite and write what it measured into docs/reliability.md.
+Run the chaos tests and write their measurements into docs/reliability.md.
 
-    python -m tests.chaos.report                 run everything (some ten minutes), then write
-    python -m tests.chaos.report --from FILE     write what an earlier run kept (CHAOS_REPORT=FILE pytest tests/chaos)
+    python -m tests.chaos.report                 run all tests (about ten minutes), then write
+    python -m tests.chaos.report --from FILE     write the file of an earlier run (CHAOS_REPORT=FILE pytest tests/chaos)
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Rows = list[dict[str, Any]]
 
 
 def table(head: list[str], rows: list[list[Any]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
 def kills(rows: Rows) -> str:
-    """One line for each case, both modes side by side."""
+    """Return a table with one line for each case, and both modes side by side."""
     lines = []
-    order = {case.reports: number for number, case in enumerate(CASES)}
+    order = {case.description: number for number, case in enumerate(CASES)}
     for case in sorted(dict.fromkeys(row["case"] for row in rows), key=lambda case: order.get(case, len(order))):
         modes = {row["mode"]: row for row in rows if row["case"] == case}
         cells = [case]
@@ -47,45 +47,45 @@ def kills(rows: Rows) -> str:
 
 
 def batches(rows: Rows) -> str:
-    """One line for each place at which a batch was killed."""
+    """Return a table with one line for each place at which a batch was killed."""
     head = ["The process dies …", "tries", "submits of each image", "objects"]
     return table(head, [[row["case"], row["tries"], row["submits"], row["object"]] for row in rows])
 
 
 def compared(peers: Rows, ours: Rows) -> str:
-    """The same kills, three ways to write it."""
-    reports = {case.name: case.reports for case in CASES}
+    """Return a table of the same kills for three implementations."""
+    descriptions = {case.name: case.description for case in CASES}
     lines, total = [], [0, 0, 0]
     for name, (text, our_case) in COMPARED.items():
-        submits = [row["submits"] for row in ours if row["case"] == reports[our_case]]
+        submits = [row["submits"] for row in ours if row["case"] == descriptions[our_case]]
         theirs = {row["peer"]: row["submits"] for row in peers if row["case"] == name}
         cells = [max(submits), theirs["sdk"], theirs["http"]]
         total = [sum(pair) for pair in zip(total, cells, strict=True)]
         lines.append([text, *cells])
-    lines.append([f"**paid for {len(COMPARED)} images**", *(f"**{number}**" for number in total)])
+    lines.append([f"**billed for {len(COMPARED)} images**", *(f"**{number}**" for number in total)])
     head = ["The process dies …", "this provider", "the SDK in a `@task`", "`HttpOperator` + `HttpSensor`"]
     return table(head, lines)
 
 
 def crowd(rows: Rows) -> str:
-    """One run of many tasks: a line for each number."""
+    """Return a table of one run of many tasks, with a line for each figure."""
     return table(["", "measured"], [[key, value] for key, value in rows[-1].items()])
 
 
 def runs(rows: Rows) -> str:
-    """Several runs of the same: a column for each."""
+    """Return a table of several runs, with a column for each."""
     names = [name for name in rows[0] if name != "run"]
     return table(["", *(f"{row['run']} run" for row in rows)], [[name, *(row[name] for row in rows)] for name in names])
 
 
 def recoveries(rows: Rows) -> str:
-    """One line for each blow to the cluster."""
+    """Return a table with a line for each event in the cluster."""
     head = ["What was done", "Over when", "Seconds"]
     return table(head, [[row["what"], row["over when"], row["seconds"]] for row in rows])
 
 
 def write(tables: dict[str, Rows]) -> None:
-    """Put each table that was measured between its marks; the others stay as they are."""
+    """Replace each measured table between its marks; keep the others."""
     text = PAGE.read_text()
     drawn = {
         "kills": lambda: kills(tables["kills"]),
@@ -103,15 +103,15 @@ def write(tables: dict[str, Rows]) -> None:
         start, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
         if not pattern.search(text):
-            raise SystemExit(f"{PAGE} has no place for {name}")
+            raise SystemExit(f"{PAGE} has no marks for the table {name}")
         text = pattern.sub(f"{start}\n\n{draw()}\n\n{end}".replace("\\", r"\\"), text)
     PAGE.write_text(text)
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     command = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    command.add_argument("--from", dest="source", type=Path, help="what an earlier run kept, instead of a run")
+    command.add_argument("--from", dest="source", type=Path, help="file of an earlier run, instead of a run")
     source: Path | None = command.parse_args().source
     code = 0
     with tempfile.TemporaryDirectory() as folder:

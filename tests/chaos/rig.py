@@ -1,4 +1,4 @@
-"""A real Airflow whose parts can be killed one by one, an emulator, and a host of pictures: all real processes."""
+"""A real Airflow whose parts can be killed one by one, an emulator, and an image host, as processes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from tests.templates import copy_database
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 ROOT = Path(__file__).resolve().parents[2]
 DAGS = Path(__file__).parent / "dags"
-#: Of the picture that every case upscales, twice as large: what a whole object must have.
+#: Size of a whole object: twice that of the image that every case upscales.
 UPSCALED = (600, 400)
-#: How many tasks run at once.
+#: Maximum number of tasks that run at once.
 PARALLELISM = 8
 
 
@@ -41,9 +41,9 @@ class Rig(Home):
     An AIRFLOW_HOME with its own scheduler, triggerer, DAG processor and API server. Use it as a context manager.
 
     :param dags: names of the DAG files that this Airflow reads.
-    :param dags_from: the folder in which they lie (default: this one's ``dags/``).
-    :param emulator_options: of the emulator's command line.
-    :param connection_fields: of the Segmind connection, where they differ from what the emulator offers.
+    :param dags_from: the folder of these files (default: ``dags/`` beside this file).
+    :param emulator_options: options of the emulator's command line.
+    :param connection_fields: fields of the Segmind connection that differ from the emulator's.
     :param environ: further variables for every process.
     """
 
@@ -62,7 +62,7 @@ class Rig(Home):
 
     @property
     def out(self) -> Path:
-        """Where the tasks store: one folder for each DAG run."""
+        """The destination of the tasks: one folder for each DAG run."""
         return self.path / "out"
 
     @property
@@ -98,19 +98,19 @@ class Rig(Home):
         super().stop()
 
     def start_airflow(self) -> None:
-        """Make the database and start every part; return when all of them answer and every DAG is known."""
+        """Create the database and start every part; return when all are healthy and every DAG is known."""
         self.port, self._worker_logs, self._trigger_logs = free_ports(3)
         self.url = f"http://127.0.0.1:{self.port}"
         self.make_database()
         for component in self.parts:
             self.start_component(component)
         self.api = self.new_api()
-        self.wait("the API answers", self.api.sign_in, seconds=240)
-        self.wait("every DAG is read", lambda: self.api.dag_files() == set(self.dags), seconds=240)
-        self.wait("every part is healthy", self.api.is_healthy, seconds=120)
+        self.wait("Airflow's API server", self.api.sign_in, seconds=240)
+        self.wait("every DAG", lambda: self.api.dag_files() == set(self.dags), seconds=240)
+        self.wait("every part of Airflow", self.api.is_healthy, seconds=120)
 
     def make_database(self) -> None:
-        """Make the tables: by a copy where the database is Airflow's default, a file in its home."""
+        """Create the tables. If the database is Airflow's default, a file in its home, copy a migrated one."""
         if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in self.environment():
             copy_database(self.path)
             return
@@ -120,20 +120,20 @@ class Rig(Home):
         self.processes.remove(migration)
 
     def new_api(self) -> ChaosApi:
-        """Return a client of this Airflow's API, not signed in yet."""
+        """Return a client of this Airflow's API that is not signed in yet."""
         return ChaosApi(self.url)
 
     def start_component(self, name: str) -> None:
-        """Start one part of Airflow, in a session of its own."""
+        """Start one part of Airflow in its own session."""
         with (self.path / f"{name}.log").open("a") as log:
             self.components[name] = self._start([AIRFLOW, *self.command(name)], log, f"{name}.log")
 
     def command(self, name: str) -> list[str]:
-        """Airflow's own command of a part."""
+        """Return the arguments of Airflow's command for a part."""
         return [name]
 
     def kill_component(self, name: str) -> None:
-        """SIGKILL one part with all of its children, as when its container dies."""
+        """Send SIGKILL to one part and all of its children, as when its container dies."""
         process = self.components.pop(name)
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for one in family:
@@ -143,15 +143,15 @@ class Rig(Home):
         process.wait(timeout=10)
         _, alive = psutil.wait_procs(family[1:], timeout=10)
         if alive:
-            raise RuntimeError(f"{name} left {alive} behind")
+            raise RuntimeError(f"children of {name} are still running: {alive}")
 
     def environment(self) -> dict[str, str]:
         kept = super().environment() | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
-            "TMPDIR": str(self.path / "tmp"),  # notes about rate limits stay in this home
+            "TMPDIR": str(self.path / "tmp"),  # keeps the files about rate limits in this home
             "CHAOS_MARKS": str(self.path / "marks"),
             "CHAOS_OUT": str(self.out),
-            "CHAOS_PICTURES": self.images.url,
+            "CHAOS_IMAGES": self.images.url,
             "CHAOS_GATEWAY": self.emulator_url,
         }
         if self.connection:
@@ -162,8 +162,8 @@ class Rig(Home):
         return kept | self.environ
 
     def _airflow_settings(self) -> dict[str, str]:
-        # A dead triggerer is noticed within seconds. The scheduler keeps Airflow's own limits: on a busy machine its
-        # heartbeat may come ten seconds late, and with a low limit it takes its own tasks for orphans.
+        # A dead triggerer is detected within seconds. The scheduler keeps Airflow's limits: on a busy machine its
+        # heartbeat may be ten seconds late, and with a low limit it treats its own tasks as orphans.
         return super()._airflow_settings() | {
             "AIRFLOW__API_AUTH__JWT_SECRET": self.secrets["jwt"],
             "AIRFLOW__API__SECRET_KEY": self.secrets["api"],
@@ -182,11 +182,11 @@ class Rig(Home):
     # --- runs -----------------------------------------------------------------------------------------------
 
     def wait(self, what: str, ready: Any, *, seconds: float) -> Any:
-        """Wait for something; what the logs of Airflow say last is shown where it does not come."""
+        """Wait until ``ready`` returns a true value; after ``seconds``, raise TimeoutError with the end of the logs."""
         try:
             return wait_for(what, ready, home=self, seconds=seconds)
         except Exception as error:
-            names = dict.fromkeys((*self.parts, *self.components))  # those that were killed, and further ones, too
+            names = dict.fromkeys((*self.parts, *self.components))  # includes killed and additional parts
             logs = "\n".join(f"--- {name}\n{self.tail(f'{name}.log', 15)}" for name in names)
             raise TimeoutError(f"{error}\n{logs}\n{self._logged_by_tasks()}") from error
 
@@ -196,7 +196,7 @@ class Rig(Home):
         return self.finish(dag_id, run_id, seconds=seconds)
 
     def finish(self, dag_id: str, run_id: str, *, seconds: float) -> str:
-        """Wait for the end of a run, and return its state; a failed one tells what its tasks said."""
+        """Wait for the end of a run and return its state; print the errors of its tasks if it failed."""
         self.wait(f"{dag_id} {run_id} ends", lambda: self.api.has_ended(dag_id, run_id), seconds=seconds)
         state = self.api.state(dag_id, run_id)
         if state != "success":
@@ -208,36 +208,36 @@ class Rig(Home):
             -6000:
         ]
 
-    # --- looking in -----------------------------------------------------------------------------------------
+    # --- emulator and state ---------------------------------------------------------------------------------
 
     def emulator(self, path: str, method: str = "GET", **body: Any) -> Any:
-        """Ask or steer the emulator by its own routes."""
+        """Call one of the emulator's own routes."""
         response = httpx.request(
             method, f"{self.emulator_url}/_emulator/{path}", json=body or None, timeout=30, trust_env=False
         )
         return response.raise_for_status().json()
 
     def submit(self, model: str, **parameters: Any) -> dict[str, Any]:
-        """Submit a request as somebody else who has the key, and return the response."""
+        """Submit a request as another user of the key, and return the response."""
         url, headers = f"{self.emulator_url}/v2/{model}", {"x-api-key": self.api_key}
         made = httpx.post(url, json=parameters, headers=headers, timeout=30, trust_env=False)
         submitted: dict[str, Any] = made.raise_for_status().json()
         return submitted
 
     def stats(self) -> dict[str, Any]:
-        """The emulator's counters."""
+        """Return the emulator's counters."""
         counters: dict[str, Any] = self.emulator("stats")
         return counters
 
     def submits(self) -> Counter[str]:
-        """Accepted submits by the name of their picture."""
+        """Return the number of accepted submits by name of the image."""
         return Counter(urlsplit(seen["parameters"]["image"]).path[1:] for seen in self.emulator("requests"))
 
     def wait_until_deferred(self, dag_id: str, run_id: str, *, seconds: float = 120) -> None:
         """
         Wait until every task of the run waits in the triggerer, and the scheduler knows that its process has ended.
 
-        Where a task goes on before that, the scheduler takes it for killed.
+        If a task resumes earlier, the scheduler treats it as killed.
         """
 
         def all_deferred() -> bool:
@@ -251,7 +251,7 @@ class Rig(Home):
 
 
 def _executor_event(dag_id: str, run_id: str, ti: dict[str, Any]) -> str:
-    """What the scheduler logs when it hears from the executor that a task's process has ended."""
+    """Return the line that the scheduler logs when the executor reports the end of a task's process."""
     names = f"dag_id={dag_id!r}, task_id={ti['task_id']!r}, run_id={run_id!r}"
     key = f"TaskInstanceKey({names}, try_number={ti['try_number']}, map_index={ti['map_index']})"
     return f"Received executor event with state success for task instance {key}"

@@ -1,7 +1,7 @@
 """
-What every Airflow has to live through: a whole one as processes, and SIGKILL. ``make matrix`` runs it on each.
+SIGKILL on every supported Airflow, run as processes. ``make matrix`` runs this file on each.
 
-What an Airflow lacks (the table in ``compat.py``) it does without, and its tasks say so.
+The table in ``compat.py`` lists what an Airflow lacks. Tasks work without it, and their logs state it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ BEFORE_3_3 = AIRFLOW < (3, 3)
 NO_RECORD = re.compile(r"Searching the request history for (\d+) request\(s\) that may have no record")
 #: Of the model of a task that has to fail.
 FAULT = "submit:fail:out of memory#1%nomos-upscaler"
-#: They run side by side: what they cost is mostly the start of processes, and waits. Each DAG's id is its run's, too.
+#: They run at the same time, because most of their time is process starts and waits. The id of a run is its DAG's.
 DAGS = ("chaos_fast", "chaos_every", "ends_in_the_triggerer")
 
-#: Seconds for a run: ample, as SQLite makes Airflow 2 run one task after the other.
+#: Timeout of a run in seconds. It is long, because on SQLite Airflow 2 runs one task at a time.
 LONG = 600
 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """The Airflow of this environment, with the runs of ``DAGS`` on their way."""
+    """Run the Airflow of this environment, with the runs of ``DAGS`` started."""
     kind = Rig if AIRFLOW >= (3, 0) else Rig2
     options = ("--latency", "1.5", "--faults", FAULT)
     with kind(tmp_path_factory.mktemp("chaos") / "home", dags=("chaos_kills",), emulator_options=options) as running:
@@ -53,18 +53,18 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 def finish(rig: Rig, dag_id: str) -> None:
-    """Wait for tasks whose processes die, and for the end of their run."""
+    """Wait for the end of a run whose processes die, and assert its success."""
     state = rig.finish(dag_id, dag_id, seconds=LONG)
-    if AIRFLOW == (3, 0):  # it fails a task whose process is killed, whatever its retries: a user has to clear it
+    if AIRFLOW == (3, 0):  # a task whose process is killed fails, whatever its retries, and the user clears it
         ends = {(ti["state"], ti["try_number"]) for ti in rig.api.instances(dag_id, dag_id)}
-        assert ends == {("failed", 1)}, "it was tried again: leave this out"
+        assert ends == {("failed", 1)}, "Airflow 3.0 retried the tasks: remove this branch"
         rig.api.clear(dag_id, dag_id)
         state = rig.finish(dag_id, dag_id, seconds=LONG)
     assert state == "success"
 
 
 def retries_search_for(rig: Rig, dag_id: str, wanted: dict[str, int]) -> None:
-    """So many images without a record, of each task: all where there is no task state store, as compat.py has it."""
+    """Assert the number of images without a record for each task: all of them before Airflow 3.3 (compat.py)."""
     logs = logs_of(rig, dag_id, dag_id, attempt="[2-4]")
     found = {name: [int(number) for number in NO_RECORD.findall(log)[:1]] for name, log in logs.items()}
     assert found == {name: [number] if number else [] for name, number in wanted.items()}
@@ -77,12 +77,12 @@ def test_each_image_is_paid_for_once_fast(rig, measure):
     measure("fast kills", [one.row() for one in found])
     once_and_whole(found)
     assert killed(rig, "chaos_fast", "chaos_fast") == set(chosen)
-    assert min(one.tries for one in found) >= 2  # a busy Airflow 2 may report a death twice, which costs a try more
+    assert min(one.tries for one in found) >= 2  # a busy Airflow 2 may report a death twice, which costs another try
     assert not left_over(rig, "chaos_fast")
     retries_search_for(rig, "chaos_fast", dict.fromkeys(chosen, 1 if BEFORE_3_3 else 0))
 
 
-def test_a_plain_wait_and_a_batch_go_on_where_they_were_killed(rig, measure):
+def test_a_plain_wait_and_a_batch_continue_where_they_were_killed(rig, measure):
     finish(rig, "chaos_every")
     plain = f"plain_{IN_THE_WAIT.name}"
     [found] = outcomes(rig, "chaos_every", "chaos_every", {plain: IN_THE_WAIT})
@@ -92,13 +92,13 @@ def test_a_plain_wait_and_a_batch_go_on_where_they_were_killed(rig, measure):
     assert killed(rig, "chaos_every", "chaos_every") == {plain, IN_A_WAVE.name}
     assert min(found.tries, batch["tries"]) >= 2
     assert not left_over(rig, "chaos_every")
-    # Of a batch's next wave there is no record on any Airflow: nothing was intended yet.
+    # The next wave of a batch has no record on any Airflow, because its intents are not written yet.
     numbers = {plain: 1, IN_A_WAVE.name: 6} if BEFORE_3_3 else {plain: 0, IN_A_WAVE.name: 2}
     retries_search_for(rig, "chaos_every", numbers)
 
 
 def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
-    """Success comes without a second worker start, a failure with one; before Airflow 3.3 a worker hands over."""
+    """A success needs no second worker start, a failure does. Before Airflow 3.3 a worker pushes the result."""
     dag_id = "ends_in_the_triggerer"
     assert rig.finish(dag_id, dag_id, seconds=LONG) == "failed"
     instances = {ti["task_id"]: ti for ti in rig.api.instances(dag_id, dag_id)}
@@ -121,7 +121,7 @@ def test_the_triggerer_ends_tasks_itself_and_resumes_what_failed(rig):
 
 
 def test_waits_outlive_the_triggerer(rig, measure):
-    reports = "the triggerer is killed while it waits, and started again"
-    found = waits_outlive(rig, "wait", reports, restart("triggerer"))
+    description = "the triggerer is killed while it waits, and started again"
+    found = waits_outlive(rig, "wait", description, restart("triggerer"))
     measure("fast kills", [found[0].row() | {"mode": "deferrable"}])
     assert {one.tries for one in found} == {1}

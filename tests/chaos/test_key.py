@@ -1,4 +1,4 @@
-"""The key goes to the gateway and nowhere else: not into a log, a table, an error, or to another host."""
+"""The key goes only to the gateway: not into a log, a table or an error, and not to another host."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import secrets
 
 import pytest
 
-from tests.chaos.leaks import HOPELESS, MODES, STORIES, set_traps, trigger_arguments, where
+from tests.chaos.leaks import FAILING, MODES, SCENARIOS, add_faults, trigger_arguments, where
 from tests.chaos.rig import Rig
 
 RUN = ("chaos_key", "key")
 
 
 def _debug_rig(home, key: str) -> Rig:
-    models = [option for story in STORIES for mode in MODES for option in ("--model", f"{story}-{mode}")]
+    models = [option for scenario in SCENARIOS for mode in MODES for option in ("--model", f"{scenario}-{mode}")]
     return Rig(
         home,
         dags=("chaos_key",),
@@ -29,7 +29,7 @@ def test_the_key_is_nowhere(tmp_path):
     key = f"SG_{secrets.token_hex(8)}"
     triggers: set[str] = set()
     with _debug_rig(tmp_path / "home", key) as rig:
-        set_traps(rig)
+        add_faults(rig)
         rig.api.trigger_dag(*RUN)
 
         def ended() -> bool:
@@ -44,9 +44,9 @@ def test_the_key_is_nowhere(tmp_path):
         stats, seen = rig.stats(), rig.images.seen
         assert not where(key, rig, triggers)
 
-    # Everything that was meant to go wrong did.
-    hopeless = {"private_output", *(f"{story}_{mode}" for story in HOPELESS for mode in MODES)}
-    assert {task for task, state in states.items() if state == "failed"} == hopeless, states
+    # Every intended failure occurred.
+    failing = {"private_output", *(f"{scenario}_{mode}" for scenario in FAILING for mode in MODES)}
+    assert {task for task, state in states.items() if state == "failed"} == failing, states
     assert triggers
     assert rig_logged_at_debug(rig)
     assert stats["keys_seen_on_downloads"] == 0
@@ -59,7 +59,7 @@ def test_the_key_is_nowhere(tmp_path):
 
 
 def rig_logged_at_debug(rig: Rig) -> bool:
-    """Whether the tasks' logs have lines of the HTTP client's own debugging."""
+    """Return whether the logs of the tasks contain debug lines of the HTTP client."""
     for path in (rig.path / "logs").glob("dag_id=chaos_key/**/*.log"):
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
         if any(line.get("level") == "debug" and "http" in str(line.get("logger")) for line in lines):

@@ -1,4 +1,4 @@
-"""A rate limit is waited out in the triggerer: no worker is held, no retry used, and hardly a submit is refused."""
+"""A task waits for a rate limit in the triggerer: it holds no worker, uses no retry, and few submits are refused."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_many_tasks_share_a_rate_limit(rig, measure):
         [
             {
                 "tasks": TASKS,
-                "limit a minute": LIMIT,
+                "limit per minute": LIMIT,
                 "succeeded": crowd.states["success"],
                 "submits attempted": attempted,
                 "submits accepted": accepted,
                 "attempted per accepted": f"{attempted / accepted:.2f}",
                 "Airflow retries": sum((tries - 1) * number for tries, number in crowd.tries.items()),
-                "most that waited for the limit at once": crowd.deferred["SegmindRateLimitTrigger"],
+                "maximum that waited for the limit at once": crowd.deferred["SegmindRateLimitTrigger"],
                 "worker seconds per task": f"{crowd.worker_seconds / TASKS:.1f}",
                 "seconds": round(crowd.seconds),
             }

@@ -1,4 +1,4 @@
-"""A storm: every third look at a request goes wrong, and nobody but the log notices."""
+"""Many faults: every third poll of a request fails, and only the log shows it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def test_a_storm_of_faults_costs_no_retry_and_no_second_submit(rig, measure):
                 "succeeded": crowd.states["success"],
                 "submits accepted": crowd.stats["submits_accepted"],
                 "Airflow retries": sum((tries - 1) * number for tries, number in crowd.tries.items()),
-                "looks": polls,
-                "looks spoilt": f"{crowd.stats['faults_fired'] / polls:.0%}",
+                "polls": polls,
+                "polls with a fault": f"{crowd.stats['faults_fired'] / polls:.0%}",
                 "seconds": round(crowd.seconds),
             }
         ],

@@ -1,4 +1,4 @@
-"""A host that takes OpenLineage events, as its HTTP transport sends them."""
+"""A host that receives OpenLineage events from the HTTP transport."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Backend:
-    """Takes events from the moment it is made; ``said`` has the text of each."""
+    """Receives events from its construction on; ``reported`` contains the text of each."""
 
     def __init__(self) -> None:
         self.reported: list[str] = []
@@ -30,12 +30,12 @@ class Backend:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more."""
+        """Stop receiving events."""
         self._server.shutdown()
         self._server.server_close()
 
     def events(self, job: str, kind: str, run_id: str) -> list[dict[str, Any]]:
-        """The events of a task in one run of its DAG."""
+        """Return the events of a task in one run of its DAG."""
         found = [json.loads(text) for text in list(self.reported) if f'"{job}"' in text]
         return [
             event

@@ -1,4 +1,4 @@
-"""A demo that is interrupted while it starts: whatever it has started ends with it."""
+"""A demo that is interrupted while it starts stops every process that it has started."""
 
 from __future__ import annotations
 

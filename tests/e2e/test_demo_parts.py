@@ -1,4 +1,4 @@
-"""The demo's own parts, without an Airflow."""
+"""The parts of the demo, without an Airflow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_contact_sheet(tmp_path):
         with Image.open(image) as opened:
             opened.resize((opened.width * 2, opened.height * 2)).save(after)
         rows.append(Row(image.name, image, [("esrgan", after), ("bria", after)]))
-    size = contact_sheet(rows, tmp_path / "sheet.png", title="Before and after", note="A note.")
+    size = contact_sheet(rows, tmp_path / "sheet.png", title="Before and after", caption="A caption.")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == size
         assert sheet.mode == "RGB"
@@ -69,10 +69,10 @@ def test_contact_sheet(tmp_path):
 def test_contact_sheet_takes_a_tiny_image(tmp_path):
     Image.new("LA", (5, 3)).save(tmp_path / "tiny.png")
     row = Row("tiny.png", tmp_path / "tiny.png", [("esrgan", tmp_path / "tiny.png")])
-    contact_sheet([row], tmp_path / "sheet.png", title="", note="")
+    contact_sheet([row], tmp_path / "sheet.png", title="", caption="")
 
 
-def test_the_loupe_polls_at_what_stands_out():
+def test_the_loupe_shows_the_detail_with_the_most_edges():
     image = Image.new("RGB", (200, 200), "gray")
     image.paste("white", (120, 40, 135, 55))
     left, top, right, bottom = busiest(image)
@@ -80,19 +80,19 @@ def test_the_loupe_polls_at_what_stands_out():
     assert top <= 40 < 55 <= bottom
 
 
-def test_all_well(outcomes):
+def test_no_problem_is_reported_for_complete_outputs(outcomes):
     assert report.problems(outcomes, report.images_in(PHOTOS), stats()) == []
     assert report.problems(outcomes, report.images_in(PHOTOS), None) == []
 
 
-def test_what_is_wrong_is_reported(outcomes):
+def test_problems_are_reported(outcomes):
     images = report.images_in(PHOTOS)
-    assert report.problems(outcomes[1:], images, None) == ["astronaut.png did not come out of esrgan"]
+    assert report.problems(outcomes[1:], images, None) == ["astronaut.png: no output from esrgan"]
     small = [replace(outcomes[0], after=(256, 256)), *outcomes[1:]]
-    assert "256x256 pixels, not 512x512" in report.problems(small, images, None)[0]
+    assert "256x256 pixels, expected 512x512" in report.problems(small, images, None)[0]
     same = [replace(outcomes[0], request_id=outcomes[1].request_id), *outcomes[1:]]
-    assert report.problems(same, images, None) == ["two tasks hold the same request"]
-    assert report.problems(outcomes, images, stats(5))[0] == "esrgan: 5 submits were accepted for 4 pictures"
+    assert report.problems(same, images, None) == ["two tasks returned the same request"]
+    assert report.problems(outcomes, images, stats(5))[0] == "esrgan: 5 submits were accepted for 4 images"
 
 
 def test_table_fits_80_columns(outcomes):
@@ -117,8 +117,8 @@ def test_progress_counts():
     assert count(instances, "esrgan") == {"queued": 4, "running": 1, "deferred": 1, "done": 1, "failed": 1}
 
 
-def test_processes_are_found_and_ended_wherever_they_hang(tmp_path):
-    """One that ignores SIGTERM, and one that left its parent and its session."""
+def test_processes_are_found_and_stopped_anywhere_in_the_tree(tmp_path):
+    """One process ignores SIGTERM, and one has left its parent and its session."""
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     runaway = "import os, time; os.fork() and os._exit(0); os.setsid(); print(flush=True); time.sleep(60)"
     environment = os.environ | {MARK: str(tmp_path)}
@@ -153,7 +153,7 @@ def test_environment_of_the_processes(tmp_path, monkeypatch):
     assert home.tail() == "a\n***"
 
 
-def test_live_only_where_asked_for(monkeypatch):
+def test_live_only_if_requested(monkeypatch):
     monkeypatch.delenv("SEGMIND_DEMO_LIVE", raising=False)
     monkeypatch.setenv("SEGMIND_API_KEY", "key")
     assert live_connection() is None
@@ -176,7 +176,7 @@ def test_free_ports_differ():
 
 @pytest.fixture
 def busy_server() -> Iterator[tuple[str, list[int]]]:
-    """A server that gives the answers of a list, one after the other: its URL, and the list."""
+    """Start a server that sends the statuses of a list, one per call; return its URL and the list."""
     responses: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -203,7 +203,7 @@ def test_a_run_starts_though_the_database_was_locked(busy_server, came):
     assert not responses
 
 
-def test_a_run_that_is_refused_is_not_asked_for_again(busy_server):
+def test_a_refused_run_is_not_requested_again(busy_server):
     url, responses = busy_server
     responses += [404, 200]
     with pytest.raises(httpx.HTTPStatusError, match="404"):

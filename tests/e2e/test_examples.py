@@ -1,4 +1,4 @@
-"""Every file of dags_examples on the shared Airflow, with the emulator as a process beside it."""
+"""Run every file of dags_examples on the shared Airflow with the emulator."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 RUN = "example"
-#: File -> the run's parameters, so small that all of them take a minute. A DAG that is scheduled on assets has none:
-#: it has to start by what another example stores. In them: a picture's URL, a folder of pictures, a folder of days'
-#: folders, a folder for outputs.
+#: File -> parameters of its run, small enough that all runs take a minute. A DAG that is scheduled on assets has none,
+#: because the output of another example starts it. Placeholders: the URL of an image, a folder of images, a folder with
+#: a folder for each day, a folder for outputs.
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "bria_increase_resolution": {"image": "{picture}", "destination": "{out}/"},
-    "budget": {"images": ["{picture}"], "destination": "{out}/", "budget": 1},
+    "bria_increase_resolution": {"image": "{image}", "destination": "{out}/"},
+    "budget": {"images": ["{image}"], "destination": "{out}/", "budget": 1},
     "daily_folder": {"source": "{days}", "destination": "{out}"},
-    "esrgan": {"image": "{picture}", "destination": "{out}/"},
-    "nomos_upscaler": {"image": "{picture}", "destination": "{out}/"},
-    "split_pipeline": {"images": ["{picture}"], "destination": "{out}/"},
-    "taskflow": {"images": [{"image": "{picture}", "width": 300}], "width": 600, "destination": "{out}/"},
+    "esrgan": {"image": "{image}", "destination": "{out}/"},
+    "nomos_upscaler": {"image": "{image}", "destination": "{out}/"},
+    "split_pipeline": {"images": ["{image}"], "destination": "{out}/"},
+    "taskflow": {"images": [{"image": "{image}", "width": 300}], "width": 600, "destination": "{out}/"},
     "upscale_catalogue": {"source": "{folder}", "destination": "{out}"},
     "upscale_folder": {"source": "{folder}", "destination": "{out}"},
 }
@@ -42,13 +42,13 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Ran:
-    """What became of every DAG that the examples define."""
+    """The outcome of every DAG that the examples define."""
 
-    #: File name without ending -> the ids of its DAGs.
+    #: File name without extension -> the ids of its DAGs.
     dags: dict[str, list[str]]
     #: DAG id -> its runs by id, each with its state and the states of its task instances.
     runs: dict[str, dict[str, tuple[str, list[str]]]]
-    #: What the emulator counted of the examples' models meanwhile, by model.
+    #: The emulator's counters during these runs, by model.
     counted: dict[str, Counter[str]]
     errors: str
 
@@ -58,12 +58,12 @@ def ran(shared_airflow: SharedAirflow, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("examples")
     today = datetime.now(UTC)
     days = [folder / "days" / f"{day:%Y-%m-%d}" for day in (today, today + timedelta(days=1))]
-    for images in [folder / "pictures", *days]:
+    for images in [folder / "images", *days]:
         images.mkdir(parents=True)
         shutil.copy(PROJECT / "tests" / "photos" / "cat.jpg", images)
     places = {
-        "picture": f"{shared_airflow.images.url}/example.jpg",
-        "folder": (folder / "pictures").as_uri(),
+        "image": f"{shared_airflow.images.url}/example.jpg",
+        "folder": (folder / "images").as_uri(),
         "days": (folder / "days").as_uri(),
     }
     with catalogue(folder) as connection:
@@ -73,7 +73,7 @@ def ran(shared_airflow: SharedAirflow, tmp_path_factory: pytest.TempPathFactory)
 
 @contextmanager
 def catalogue(folder: Path) -> Iterator[dict[str, Any]]:
-    """The connection of a database for the catalogue's example."""
+    """Yield the connection to a database for the example of the catalogue."""
     if binaries := postgres_binaries():
         with postgres(binaries) as server:
             yield json.loads(server.connection)
@@ -82,18 +82,18 @@ def catalogue(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def run_all(rig: SharedAirflow, places: dict[str, str], out: Path) -> Ran:
-    """Start every example that nothing else starts, and wait until each has run."""
+    """Start every example that no asset starts, and wait until each has run."""
     before = counted_of(rig)
     files = {file.stem for file in EXAMPLES}
     dags = {str(dag["dag_id"]): dag for dag in rig.api.dags() if Path(dag["fileloc"]).stem in files}
     for dag_id, dag in dags.items():
         if not is_started_by_assets(dag):
             name = Path(dag["fileloc"]).stem
-            assert name in PARAMETERS, f"{name}.py is new: say in PARAMETERS with what it is to be run"
+            assert name in PARAMETERS, f"{name}.py is new: add the parameters of its run to PARAMETERS"
             rig.api.trigger_dag(dag_id, RUN, filled(PARAMETERS[name], places | {"out": (out / name).as_uri()}))
 
     def runs_of(dag_id: str) -> dict[str, str]:
-        """Without those of other tests, and those that a timetable starts, with the folders of the defaults."""
+        """Return the runs of this test, without those of other tests or of a timetable."""
         runs = {run["dag_run_id"]: run["state"] for run in rig.api.dag_runs(dag_id)}
         if not is_started_by_assets(dags[dag_id]):
             return {RUN: runs[RUN]}
@@ -120,25 +120,25 @@ def run_all(rig: SharedAirflow, places: dict[str, str], out: Path) -> Ran:
 
 
 def started_by(rig: SharedAirflow, dag_id: str, run_id: str) -> set[str]:
-    """The ids of the runs whose assets started this one."""
+    """Return the ids of the runs whose assets started this one."""
     events = rig.api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/upstreamAssetEvents")["asset_events"]
     return {event["source_run_id"] for event in events}
 
 
 def counted_of(rig: SharedAirflow) -> dict[str, Counter[str]]:
-    """What the emulator has counted of the three upscalers: every test waits for the end of what it submits to them."""
+    """Return the emulator's counters of the three upscalers. Every test waits for the end of its requests to them."""
     found = rig.stats()["by_model"]
     names = ("attempted", "accepted", "billed")
     return {model: Counter({name: found.get(model, {}).get(name, 0) for name in names}) for model in MODELS.values()}
 
 
 def is_started_by_assets(dag: dict[str, Any]) -> bool:
-    """Whether the scheduler starts the DAG by itself once an asset is there."""
+    """Return whether the scheduler starts the DAG when an asset is updated."""
     return "Asset" in str(dag["timetable_summary"])
 
 
 def filled(parameters: dict[str, Any], places: dict[str, str]) -> Any:
-    """The parameters with the places of this run in them."""
+    """Return the parameters with the placeholders replaced."""
     text = json.dumps(parameters)
     for name, place in places.items():
         text = text.replace(f"{{{name}}}", place)
@@ -152,11 +152,11 @@ def test_example_runs_green(ran: Ran, name: str) -> None:
         assert ran.runs[dag_id]
         for run_id, (state, tasks) in ran.runs[dag_id].items():
             assert state == "success", f"{dag_id} {run_id}\n{ran.errors}"
-            assert "success" in tasks, f"{dag_id} {run_id}: nothing was done, {tasks}"
+            assert "success" in tasks, f"{dag_id} {run_id}: no task ran, {tasks}"
             assert set(tasks) <= {"success", "skipped"}, f"{dag_id} {run_id}: {tasks}\n{ran.errors}"
 
 
-def test_each_submit_was_paid_once(ran: Ran) -> None:
+def test_each_submit_was_billed_once(ran: Ran) -> None:
     for model, counted in ran.counted.items():
         assert counted["attempted"] == counted["accepted"] == counted["billed"] > 0, model
 

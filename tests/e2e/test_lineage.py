@@ -36,7 +36,7 @@ def backend(rig: SharedAirflow) -> Backend:
 
 @pytest.fixture(scope="module")
 def day(rig: SharedAirflow) -> str:
-    """The day of a producer's run that has ended; it starts the consumer."""
+    """Run the producer, which starts the consumer, and return its day."""
     day = datetime.now(UTC).date().isoformat()
     source = rig.path / "days" / day
     source.mkdir(parents=True)
@@ -49,7 +49,7 @@ def day(rig: SharedAirflow) -> str:
 
 @pytest.fixture(scope="module")
 def everything(rig: SharedAirflow) -> None:
-    """A run of the DAG with every other operator has ended."""
+    """Run the DAG with every other operator to its end."""
     state = rig.run("lineage_all", ALL_RUN, seconds=240)
     states = {ti["task_id"]: ti["state"] for ti in rig.api.instances("lineage_all", ALL_RUN)}
     assert state == "failed"
@@ -172,7 +172,7 @@ def test_the_other_operators_report_it_as_well(rig, backend, everything):
         "quality": 95,
     }
 
-    # What one task left at Segmind is where the transfer takes it from.
+    # The output of one task at Segmind is the input of the transfer.
     upscale, store = reported("upscale"), reported("store")
     assert [found["name"] for found in upscale["inputs"]] == ["upscale.jpg"]
     left = [(found["namespace"], found["name"]) for found in upscale["outputs"]]

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.standalone
 PHOTO = PROJECT / "tests" / "photos" / "cat.jpg"
 KEY = "SG_feedfacecafef00d"
 RUN = "standalone"
-#: The task whose process dies, once, when its request is in the ledger.
+#: The task whose process dies once, after its request id is in the ledger.
 KILLED = "nomos"
 ARMED = f"""
 
@@ -41,7 +41,7 @@ arm({{"{KILLED}": Kill(put, "after", only="State.SUBMITTED")}})
 
 @dataclass
 class KillingHome(Home):
-    """The demo's Airflow, on a database that is migrated already, with a DAG that kills one of its processes."""
+    """The demo's Airflow, on a migrated database, with a DAG that kills one of its processes."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -56,7 +56,7 @@ class KillingHome(Home):
 
 @dataclass
 class Standalone:
-    """A running Airflow, and what was seen while it ran the DAG."""
+    """A running Airflow, and what was observed while it ran the DAG."""
 
     home: Home
     api: Api
@@ -80,26 +80,26 @@ class Standalone:
             self.seen.setdefault(task, set()).add(state)
             if state == "deferred" and task not in self.links_while_deferred:
                 links = self.api.links(RUN, task, index)
-                if links["Segmind model"]:  # the last of those that are written, a moment after the state
+                if links["Segmind model"]:  # the last link that is written, shortly after the state
                     self.links_while_deferred[task] = links
         return over
 
     def airflow(self, *arguments: str) -> Any:
-        """Run Airflow's own command, and read its JSON."""
+        """Run Airflow's command line, and return its JSON."""
         command = [str(Path(sys.executable).parent / "airflow"), *arguments, "-o", "json"]
         environment = self.home.environment()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
         return json.loads(done.stdout[done.stdout.index("[") :])
 
     def logs_of(self, task: str) -> dict[str, str]:
-        """The logs of a task's tries and triggers, by file name."""
+        """Return the logs of a task's tries and triggers by file name."""
         found = (self.home.path / "logs").glob(f"dag_id=*/run_id={RUN}/task_id={task}/map_index=0/*.log*")
         return {path.name: path.read_text() for path in sorted(found)}
 
 
 @contextmanager
 def started(folder: Path) -> Iterator[Standalone]:
-    """An Airflow that has run the DAG."""
+    """Yield an Airflow that has run the DAG."""
     (folder / "images").mkdir()
     shutil.copy(PHOTO, folder / "images")
     with KillingHome(folder / "airflow") as home:
@@ -111,7 +111,7 @@ def started(folder: Path) -> Iterator[Standalone]:
                 wait_for("the DAG", api.has_dag, home=home, seconds=240)
                 yield Standalone(home, api, folder / "images", folder / "upscaled")
         except Exception:
-            sys.stderr.write(home.tail(lines=80))  # pytest shows it with the failure
+            sys.stderr.write(home.tail(lines=80))  # pytest shows it if a test fails
             raise
 
 
@@ -229,12 +229,14 @@ def check_airflow_lists_the_provider(standalone: Standalone) -> None:
 
 
 def check_nothing_is_left_after_the_stop_and_no_key_was_written(standalone: Standalone) -> None:
-    assert len(standalone.home.running()) >= 6  # or the mark by which they are found does not work
+    assert len(standalone.home.running()) >= 6  # otherwise the mark of the processes does not work
     standalone.home.stop()
     assert standalone.home.running() == []
     files = [path for path in standalone.home.path.rglob("*") if path.is_file()]
     assert any(path.name == templates.DATABASE for path in files)
     assert len(files) > 12
     contents = [path.read_bytes() for path in files]
-    assert any(b"Submitted esrgan as Segmind request" in content for content in contents)  # so a key would be seen, too
+    assert any(
+        b"Submitted esrgan as Segmind request" in content for content in contents
+    )  # so a key would be found, too
     assert [path for path, content in zip(files, contents, strict=True) if KEY.encode() in content] == []

@@ -22,7 +22,7 @@ from tests.collectors import Metric, OtlpCollector, StatsdServer
 
 pytestmark = pytest.mark.e2e
 
-DAG_ID, RUN = "chaos_telemetry", "tell"
+DAG_ID, RUN = "chaos_telemetry", "telemetry"
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 SINGLE = ("deferrable", "plain", "from_trigger", "sensor")
 OURS = re.compile(r"Segmind request \S+ \(\S+\) (completed|failed): ")
@@ -39,7 +39,7 @@ class Observed(Rig):
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, list[Metric], list[dict[str, Any]]]]:
-    """Run the DAG; the rig, and what it sent."""
+    """Run the DAG; yield the rig and the telemetry that it sent."""
     with closing(StatsdServer()) as statsd, OtlpCollector() as collector:
         environ = {
             "AIRFLOW__METRICS__STATSD_ON": "True",
@@ -56,7 +56,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, list[M
         options = ("--latency", "1.5", "--model", "failing")
         with Observed(home, dags=(DAG_ID,), emulator_options=options, environ=environ) as rig:
             rig.emulator("faults", "POST", route="submit", kind="fail:CUDA error", model="failing")
-            assert rig.run(DAG_ID, RUN, seconds=180) == "failed"  # one task is meant to
+            assert rig.run(DAG_ID, RUN, seconds=180) == "failed"  # one task is meant to fail
             metrics = statsd.read()
             names = (*SINGLE, "failing", "batch")
             rig.wait("the spans", lambda: all(_of(collector.spans(), name) for name in names), seconds=60)
@@ -68,7 +68,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Rig, list[M
 
 
 def _of(spans: list[dict[str, Any]], task_id: str) -> list[dict[str, Any]]:
-    """The spans of a task's processes, worker and triggerer, that tell of a request."""
+    """Return the spans about a request from a task's processes, worker and triggerer."""
     mine = [span for span in spans if span["name"].split(".", 1)[-1] == task_id]
     ids = {span["id"] for span in mine}
     mine += [span for span in spans if span["name"] == "segmind.request" and span["parent"] in ids]
@@ -95,7 +95,7 @@ def test_metrics(sent):
     assert all(1000 < value < 3000 for value in times), times
 
 
-def test_one_line_a_request(sent):
+def test_one_line_per_request(sent):
     rig, _, _ = sent
     for task_id, expected in {**dict.fromkeys(SINGLE, 1), "failing": 1, "batch": 2, "submit": 0}.items():
         logs = list((rig.path / "logs").glob(f"dag_id={DAG_ID}/run_id={RUN}/task_id={task_id}/*.log*"))

@@ -1,5 +1,4 @@
-"""One emulator for the folder, reset for each test, and a plain HTTP caller that knows nothing of the
-provider's own client."""
+"""One emulator for the folder, reset for each test, and an HTTP caller that does not use the provider's client."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ TESTS = Path(__file__).parent.parent
 
 
 class Caller:
-    """The emulator's API, one method per thing the tests do often."""
+    """Calls the emulator's API, with one method for each frequent call."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -29,7 +28,7 @@ class Caller:
             headers={"x-api-key": emulator.api_key},
             timeout=20,
             trust_env=False,
-            verify=False,  # no TLS here, and loading certificates is what costs most
+            verify=False,  # plain HTTP, and loading certificates is slow
         )
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
@@ -89,7 +88,7 @@ def photos() -> Path:
 
 @pytest.fixture
 def wire() -> Any:
-    """Reads one example of the wire."""
+    """Return a function that reads an example of Segmind's API."""
 
     def read(name: str) -> dict[str, Any]:
         example: dict[str, Any] = json.loads((TESTS / "wire" / f"{name}.json").read_text())

@@ -1,4 +1,4 @@
-"""The command: as a process where it serves, its mistakes and its help in this one."""
+"""The command. It serves in a process of its own; its errors and its help are tested in this one."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ def test_start_use_and_stop(number):
         line = process.stdout.readline()
         found = re.search(r"on (http://127\.0\.0\.1:\d+) - AIRFLOW_CONN_SEGMIND_DEFAULT='(.*?)'", line)
         assert found, line
+        samples = [f"{found[1]}/samples/{name}" for name in ("cat.jpg", "galaxies.webp", "portrait-alpha.png")]
+        assert process.stdout.readline() == f"Sample images: {', '.join(samples)}\n"
+        assert [httpx.get(url).status_code for url in samples] == [200, 200, 200]
         connection = json.loads(found[2])
         assert connection == {"conn_type": "segmind", "host": found[1], "password": "secret"}
         headers = {"x-api-key": "secret"}
@@ -103,7 +106,7 @@ def test_help_explains_faults(capsys):
 
 
 def test_importing_the_plugin_is_cheap():
-    """Loaded by every pytest run on the machine, so it must not bring the server along."""
+    """Every pytest run on the machine loads the plugin, so it must not import the server."""
     code = (
         "import sys, pytest; import airflow_provider_segmind.emulator.pytest_plugin;"
         "print([name for name in ('starlette', 'uvicorn', 'PIL', 'airflow') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""The emulator answers with the keys and types of the examples in ``tests/wire``."""
+"""The emulator's responses have the keys and types of the examples in ``tests/wire``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-OPTIONAL = {"seed", "timings", "retry_count"}  # sent at times
+OPTIONAL = {"seed", "timings", "retry_count"}  # sent only sometimes
 AS_SENT = {"request_body"}  # whatever the caller sent
 
 
 def shape(value: Any) -> Any:
-    """Keys and types, without the values. Whole numbers and fractions are one type in JSON."""
+    """Return keys and types without values. Whole numbers and fractions are one type in JSON."""
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items() if key not in OPTIONAL | AS_SENT}
     if isinstance(value, list):
@@ -79,7 +79,7 @@ def test_completed_bodies(api, emulator, photos, wire, example, model, parameter
 def test_workflow(api, emulator, photos, wire):
     image = emulator.add_image(photos / "cat.jpg")
     for path in ("/workflows/v2/my-flow", "/workflows/my-flow"):
-        response = api.post(path, {"picture": image})
+        response = api.post(path, {"input_image": image})
         agree(response, wire("submit_queued"))
         agree(api.finish(response.json()["request_id"]), wire("result_workflow_completed"))
     assert api.get(f"/workflows/request/{response.json()['request_id']}").json()["status"] == "COMPLETED"
@@ -179,7 +179,7 @@ def test_errors(api, emulator, wire, example, path, options):
 
 
 def test_a_large_body_is_refused_with_an_response(api, wire):
-    """Not with a connection that closes while the client is still sending."""
+    """The connection must not close while the client is still sending."""
     data_urls = ["data:image/png;base64," + "A" * 8_000_000]
     response = api.post("/upload-asset", {"data_urls": data_urls}, headers={"x-api-key": "SG_bad"})
     agree(response, wire("error_401_invalid"))
@@ -192,7 +192,7 @@ def test_bearer_token_is_refused(api, wire):
     agree(response, wire("error_401_invalid"))
 
 
-def test_any_key_of_the_usual_shape_and_the_given_one(emulator, api):
+def test_any_key_of_the_usual_form_and_the_configured_one(emulator, api):
     emulator.reset(api_key="my own key")
     assert emulator.api_key == "my own key"
     for key, status in [("my own key", 200), ("SG_" + "ab" * 8, 200), ("SG_" + "a" * 15, 401), ("other", 401)]:

@@ -1,4 +1,4 @@
-"""Every fault, seen from the other end of a real connection."""
+"""Every fault, as a client sees it over a real connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def call(api, route: str) -> httpx.Response:
 
 @pytest.fixture
 def strike(api, emulator):
-    """Sets a fault that leaves alone the submission which only prepares the ground."""
+    """Add a fault that does not apply to the submit which prepares the test."""
 
     def strike(route, kind, **options):
         model = "echo-model" if route in ("submit", "sync") else None
@@ -45,7 +45,7 @@ def test_status_on_every_route(api, emulator, strike, wire, route):
     before = emulator.stats.submits_accepted
     response = call(api, route)
     assert (response.status_code, response.json()) == (502, wire("error_502")["body"])
-    assert emulator.stats.submits_accepted == before + 1  # that of call() itself
+    assert emulator.stats.submits_accepted == before + 1  # the one in call() itself
     assert call(api, route).status_code != 502
     assert emulator.stats.faults_fired == 1
 
@@ -205,7 +205,7 @@ def test_probability_is_seeded_and_model_filters(api, emulator):
     assert 5 < first.count(502) < 25
 
 
-def test_model_filter_knows_the_job_behind_an_id(api, emulator):
+def test_model_filter_applies_to_calls_with_a_request_id(api, emulator):
     emulator.faults.add("status", "500", model="video-model")
     assert api.status(api.submit("echo-model")).status_code == 200
     assert api.status(api.submit("video-model")).status_code == 500
@@ -256,8 +256,8 @@ def test_grammar(text, fault):
     ["x", "nowhere:stuck", "submit:nonsense", "submit:status:abc", "submit:status", "submit:redirect",
      "submit:delay:soon", "submit:stuck@2", "submit:429;oops"],
 )  # fmt: skip
-def test_grammar_refuses(text):
-    with pytest.raises(ValueError):  # noqa: PT011 - any reason will do
+def test_invalid_faults_are_refused(text):
+    with pytest.raises(ValueError):  # noqa: PT011 - the reasons differ
         parse_faults(text)
 
 

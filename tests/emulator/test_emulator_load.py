@@ -14,7 +14,7 @@ def test_two_thousand_jobs(emulator, photos):
     image, key = emulator.add_image(photos / "cat.jpg"), emulator.api_key
 
     async def main() -> list[str]:
-        connector = aiohttp.TCPConnector(limit=16)  # aiohttp: the client is not to cost more than the emulator
+        connector = aiohttp.TCPConnector(limit=16)  # aiohttp: the client must use less CPU than the emulator
         async with aiohttp.ClientSession(emulator.url, headers={"x-api-key": key}, connector=connector) as http:
 
             async def submit(number: int) -> str:
@@ -28,7 +28,7 @@ def test_two_thousand_jobs(emulator, photos):
 
             ids = await asyncio.gather(*map(submit, range(JOBS)))
             emulator.advance(3)
-            await asyncio.to_thread(lambda: emulator.stats)  # lets the pixel work end
+            await asyncio.to_thread(lambda: emulator.stats)  # waits for the pixel work
             return await asyncio.gather(*map(status, ids))
 
     assert asyncio.run(main()) == ["COMPLETED"] * JOBS

@@ -1,4 +1,4 @@
-"""What real gateways and their neighbours have been seen to do, on demand: teams, odd histories, clocks, cut bodies."""
+"""Observed behaviour of real gateways on demand: teams, incomplete histories, wrong clocks, cut bodies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rows(api, **query: Any) -> list[dict[str, Any]]:
 
 
 def clock_of(response: httpx.Response) -> float:
-    """The time in ``Date``, in seconds from now."""
+    """Return the time in ``Date``, in seconds from now."""
     return parsedate_to_datetime(response.headers["date"]).timestamp() - time.time()
 
 
@@ -134,7 +134,7 @@ def test_a_given_clock_may_be_off_too():
 
 
 def test_head_on_the_root_only_connects(api, emulator):
-    """As clients do before they note that they are about to submit."""
+    """Clients do so before they write their intent to submit."""
     emulator.faults.add("any", "status:503", times=1)
     before = emulator.stats
     streams = set()
@@ -150,10 +150,10 @@ def test_head_on_the_root_only_connects(api, emulator):
     assert received.extensions["network_stream"].get_extra_info("client_addr") in streams
 
 
-# --- answers ---------------------------------------------------------------------------------------------------
+# --- responses ---------------------------------------------------------------------------------------------------
 
 
-def test_a_submit_is_accepted_and_responded_by_an_error(api, emulator, wire):
+def test_an_accepted_submit_may_return_an_error(api, emulator, wire):
     emulator.faults.add_text("submit:status_after:504#2")
     for _ in range(2):
         received = api.post("/v2/echo-model", {"prompt": "x"})
@@ -176,7 +176,7 @@ def output(api, emulator, photos) -> str:
     return url
 
 
-def test_an_output_is_not_there_yet(api, emulator, output):
+def test_an_output_is_missing_at_first(api, emulator, output):
     emulator.faults.add("output", "404", times=1)
     assert [api.get(output).status_code for _ in range(2)] == [404, 200]
 
@@ -189,7 +189,7 @@ def test_an_output_is_empty_once(api, emulator, output):
     assert api.get(output).content.startswith(b"\xff\xd8")
 
 
-def test_an_output_is_cut_short_and_nothing_reports_so(api, emulator, output):
+def test_an_output_is_cut_without_an_error(api, emulator, output):
     emulator.faults.add("output", "cut", times=1)
     short, whole = api.get(output), api.get(output)
     assert (short.status_code, short.headers["content-type"]) == (200, "image/jpeg")

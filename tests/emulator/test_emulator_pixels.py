@@ -1,4 +1,4 @@
-"""What comes out is the picture that went in, enlarged, in the format that was asked for."""
+"""The output is the input image, enlarged, in the requested format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def opened(api, body) -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Mean difference per channel, 0 to 255."""
+    """Return the mean difference per channel, from 0 to 255."""
     stat = ImageStat.Stat(ImageChops.difference(one.convert("RGB"), other.convert("RGB")))
     return sum(stat.mean) / len(stat.mean)
 
@@ -62,6 +62,27 @@ def test_formats_and_alpha(api, emulator, photos, model, parameters, kind, mode)
     corner = photo.getpixel((0, 0))
     assert isinstance(corner, tuple)
     assert corner[3] == 0 if mode == "RGBA" else min(corner) > 240
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("cat.jpg", (600, 400)), ("galaxies.webp", (800, 696)), ("portrait-alpha.png", (256, 256))],
+)
+def test_sample_images(api, emulator, name, size):
+    url = emulator.sample_url(name)
+    assert url == f"{emulator.url}/samples/{name}"
+    assert opened(api, api.run("esrgan", image=url, scale=2, output_format="png")).size == size
+
+
+def test_the_samples_are_few_small_and_named(api, emulator):
+    sizes = [len(api.get(url).content) for url in emulator.sample_urls]
+    assert len(sizes) == 3
+    assert sum(sizes) < 300_000
+    assert emulator.sample_url() == emulator.sample_urls[0]
+    assert api.get("/samples/dog.jpg").status_code == 404
+    assert api.get("/samples/README.md").status_code == 404
+    with pytest.raises(ValueError, match=r"cat\.jpg"):
+        emulator.sample_url("dog.jpg")
 
 
 @pytest.mark.parametrize("increase", [2, 4])
@@ -144,7 +165,7 @@ def test_moderation(api, emulator, photos):
 
 
 def test_input_from_another_server(api, photos):
-    """The input really travels over HTTP; a redirect to a file is not followed."""
+    """The emulator fetches the input over HTTP and does not follow a redirect to a file."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

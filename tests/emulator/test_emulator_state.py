@@ -1,4 +1,4 @@
-"""Time, money, limits, counters, history."""
+"""Clock, credits, rate limits, counters and history."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_credits_are_spent_once_per_completed_job(api, emulator, photos):
     body = api.run("esrgan", image=image)
     assert body["metrics"]["cost"] == 0.005
     assert body["metrics"]["remaining_credits"] == 0.007
-    api.run("esrgan", image="data:image/png;base64,eA==")  # fails: not charged
+    api.run("esrgan", image="data:image/png;base64,eA==")  # fails: not billed
     assert api.run("esrgan", image=image)["metrics"]["remaining_credits"] == 0.002
     response = api.post("/v2/esrgan", {"image": image})
     assert response.status_code == 406
@@ -100,7 +100,7 @@ def test_the_last_fraction_of_a_credit_can_be_spent(api, emulator):
     assert emulator.stats.credits_spent == 0.05
 
 
-def test_jobs_in_flight_hold_their_credits(api, emulator):
+def test_running_jobs_reserve_their_credits(api, emulator):
     emulator.reset(credits=0.002, latency=5)
     api.submit("echo-model")
     api.submit("echo-model")
@@ -126,7 +126,7 @@ def test_rate_limit(api, emulator):
     assert emulator.stats.rate_limited == 2
 
 
-def test_rate_limit_header_is_in_the_time_of_its_reader(api, emulator):
+def test_rate_limit_header_is_in_the_time_of_the_client(api, emulator):
     emulator.reset(rate_limit=0)
     emulator.advance(86400)
     reset = datetime.fromisoformat(api.post("/v2/echo-model").headers["x-rate-limit-reset-at-utc"])
@@ -215,7 +215,7 @@ def test_history(api, emulator):
     [{"per_page": 101}, {"per_page": 0}, {"page": "x"}, {"status": "DONE"}, {"sort_by": "x"},
      {"sort_order": "up"}, {"from_date": "yesterday"}, {"from_date": "2020-01-01"}],
 )  # fmt: skip
-def test_history_refuses(api, query):
+def test_invalid_history_queries_are_refused(api, query):
     assert api.get(HISTORY, params=query).status_code == 400
 
 
@@ -228,7 +228,7 @@ def test_history_delay(api, emulator):
     assert [row["request_id"] for row in api.get(HISTORY).json()["data"]] == [request_id]
 
 
-def test_latency_laws():
+def test_latency_distributions():
     rng = random.Random(1)
     assert Latency.parse(0.2).draw(rng) == 0.2
     drawn = [Latency.parse("uniform:1:3").draw(rng) for _ in range(500)]
@@ -255,7 +255,7 @@ def test_unknown_setting():
         Emulator(colour="blue")
 
 
-def test_stop_frees_the_port_and_start_goes_on(photos):
+def test_stop_frees_the_port_and_start_continues(photos):
     emulator = Emulator(latency=60)
     with pytest.raises(RuntimeError, match="no address"):
         emulator.add_image(b"x")
@@ -263,7 +263,7 @@ def test_stop_frees_the_port_and_start_goes_on(photos):
         url, port = emulator.url, int(emulator.url.rpartition(":")[2])
         headers = {"x-api-key": emulator.api_key}
         request_id = httpx.post(f"{url}/v2/echo-model", json={}, headers=headers).json()["request_id"]
-        with pytest.raises(RuntimeError, match="runs already"):
+        with pytest.raises(RuntimeError, match="already running"):
             emulator.start()
     emulator.stop()
     with socket.socket() as free:

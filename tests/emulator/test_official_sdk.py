@@ -1,4 +1,4 @@
-"""The vendor's own SDK, unchanged, as an independent judge of the emulator.
+"""The vendor's own SDK, unchanged, as an independent check of the emulator.
 
 Only addresses are changed: the gateway's through the SDK's own ``base_url``, the two other hosts in
 the constants where the SDK keeps them.

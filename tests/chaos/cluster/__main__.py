@@ -1,7 +1,7 @@
 """
-A cluster to try things on: make cluster-up, cluster-status, cluster-kill NAME=worker-1, cluster-down.
+A cluster for experiments: make cluster-up, cluster-status, cluster-kill NAME=worker-1, cluster-down.
 
-It runs detached, with its data under .cluster/; a part that is killed is started again after a few seconds.
+It runs detached, with its data in .cluster/. A part that is killed is started again after a few seconds.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from rich.table import Table
 
 from demo.processes import marked, stop_marked
 from tests.chaos.cluster.cluster import HOME, Cluster, missing
-from tests.chaos.cluster.events import AGAIN
+from tests.chaos.cluster.events import RESTART
 
-#: Beside the home, which is emptied when the cluster starts.
+#: Beside the home, because a start empties the home.
 STATUS, LOG = HOME.with_name(".cluster-status.json"), HOME.with_name(".cluster.log")
 START_SECONDS = 240
 console = Console()
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     command = argparse.ArgumentParser(prog="python -m tests.chaos.cluster", description=__doc__)
     verbs = command.add_subparsers(dest="verb", required=True)
     for name, does in VERBS.items():
@@ -45,12 +45,12 @@ def main() -> int:
 
 
 def up(_: argparse.Namespace) -> int:
-    """Start it, and return when all parts are healthy."""
+    """Start the cluster, and return when all parts are healthy."""
     if lacks := missing():
-        console.print(f"No cluster here: {lacks}")
+        console.print(f"The cluster cannot start: {lacks}")
         return 1
     if marked(HOME):
-        console.print("It is up already: see its status")
+        console.print("The cluster is already running: make cluster-status")
         return 1
     STATUS.unlink(missing_ok=True)
     with LOG.open("w") as log:
@@ -67,14 +67,14 @@ def up(_: argparse.Namespace) -> int:
 
 
 def keep(_: argparse.Namespace) -> int:
-    """Run it in the foreground, until SIGTERM or Ctrl-C."""
+    """Run the cluster in the foreground until SIGTERM or Ctrl-C."""
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with Cluster(HOME, dags=("chaos_many",), emulator_options=("--latency", "20")) as cluster:
         while not over.is_set():
             STATUS.write_text(json.dumps({**cluster.status(), "keeper": psutil.Process().pid}, indent=1))
-            over.wait(AGAIN)
+            over.wait(RESTART)
             if not over.is_set():
                 cluster.check_running()
     STATUS.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def keep(_: argparse.Namespace) -> int:
 
 
 def down(_: argparse.Namespace) -> int:
-    """Stop all of it."""
+    """Stop the cluster."""
     if found := _status():
         with contextlib.suppress(psutil.NoSuchProcess):
             keeper = psutil.Process(found["keeper"])
@@ -94,14 +94,14 @@ def down(_: argparse.Namespace) -> int:
 
 
 def status(_: argparse.Namespace) -> int:
-    """Say what runs where."""
+    """Print the processes and addresses."""
     found = _status()
     if not found:
-        console.print("It is down")
+        console.print("The cluster is not running: make cluster-up")
         return 1
     table = Table("part", "process", "state")
     for name, pid in found["parts"].items():
-        table.add_row(name, str(pid), "runs" if psutil.pid_exists(pid) else "died, is started again soon")
+        table.add_row(name, str(pid), "runs" if psutil.pid_exists(pid) else "died, restarts soon")
     console.print(table)
     for name in ("airflow", "emulator", "gateway", "postgres", "redis", "home"):
         console.print(f"{name}: {found[name]}", soft_wrap=True)
@@ -109,10 +109,10 @@ def status(_: argparse.Namespace) -> int:
 
 
 def kill(arguments: argparse.Namespace) -> int:
-    """SIGKILL one part with all of its children."""
+    """Send SIGKILL to one part and all of its children."""
     found = _status()
     if not found:
-        console.print("It is down")
+        console.print("The cluster is not running: make cluster-up")
         return 1
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(found["parts"][arguments.name])

@@ -1,4 +1,4 @@
-"""An Airflow over several processes of each kind, as people scale it: CeleryExecutor, Redis, PostgreSQL."""
+"""An Airflow with several workers and triggerers, as in production: CeleryExecutor, Redis, PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from demo.airflow_home import free_ports
-from tests.chaos.cluster.servers import Redis, Way, redis_binary
+from tests.chaos.cluster.servers import Proxy, Redis, redis_binary
 from tests.chaos.rig import Rig
 from tests.databases import PostgresServer, postgres_binaries
 
@@ -15,13 +15,13 @@ HOME = Path(__file__).resolve().parents[3] / ".cluster"
 WORKERS = ("worker-1", "worker-2")
 TRIGGERERS = ("triggerer-1", "triggerer-2")
 SLOTS = 4
-#: Airflow waits 300 s by default before it takes a task whose process is silent for dead.
+#: Seconds without a heartbeat after which Airflow treats a task as dead. The default is 300.
 HEARTBEAT_TIMEOUT = 20
 TRIGGERER_THRESHOLD = 15
 
 
 def missing() -> str | None:
-    """What this machine lacks for a cluster, in words; None where nothing is missing."""
+    """Return how to install what this machine lacks for a cluster; None if nothing is missing."""
     lacks = [
         name
         for name, there in {"postgresql": postgres_binaries(), "redis-server": redis_binary()}.items()
@@ -35,8 +35,8 @@ class Cluster(Rig):
     """
     Two Celery workers, two triggerers, a scheduler, a DAG processor and an API server, on PostgreSQL and Redis.
 
-    The gateway stands behind a way that can be closed. A part that ends by itself is started again, as systemd or
-    Kubernetes would, and stands in ``restarted``.
+    The gateway is behind a proxy that can be closed. A part that ends is started again, as by systemd or Kubernetes,
+    and is listed in ``restarted``.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("api-server", "scheduler", "dag-processor", *TRIGGERERS, *WORKERS)
@@ -45,7 +45,7 @@ class Cluster(Rig):
     def prepare(self) -> None:
         super().prepare()
         self.path.chmod(0o755)
-        self.gateway = Way()
+        self.gateway = Proxy()
         self.redis = Redis(self.path)
         data = self.path / "postgres"
         data.mkdir()
@@ -56,7 +56,7 @@ class Cluster(Rig):
     def start_emulator(self, *options: str) -> None:
         [port] = free_ports(1)
         super().start_emulator(*options, "--port", str(port), "--public-url", self.gateway.url)
-        self.emulator_url = f"http://127.0.0.1:{port}"  # the connection has the public one
+        self.emulator_url = f"http://127.0.0.1:{port}"  # the connection has the public URL
         self.gateway.target = port
         self.gateway.open()
 
@@ -81,7 +81,7 @@ class Cluster(Rig):
         return ["triggerer"] if name in TRIGGERERS else [name]
 
     def check_running(self) -> None:
-        """Start what has ended by itself again."""
+        """Start parts again that have ended."""
         for name, process in list(self.components.items()):
             if process.poll() is not None:
                 self.restarted.append(name)
@@ -92,17 +92,17 @@ class Cluster(Rig):
         return super().environment() | self._only_here
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """Ask the metadata database."""
+        """Query the metadata database."""
         return self.postgres.access.rows(query)
 
     def stored(self, run_id: str) -> int:
-        """How many pictures of a run are stored."""
+        """Return the number of stored images of a run."""
         return len(list((self.out / run_id).glob("*.jpg")))
 
     def stop(self) -> None:
         self.gateway.close()
         super().stop()
-        self.redis.stop()  # these two rename themselves, and lose the mark by which all others are found
+        self.redis.stop()  # these two rename themselves and lose our mark
         self.postgres.stop()
 
     def _airflow_settings(self) -> dict[str, str]:
@@ -121,7 +121,7 @@ class Cluster(Rig):
         }
 
     def status(self) -> dict[str, Any]:
-        """What runs where, for a person."""
+        """Return processes and addresses."""
         return {
             "home": str(self.path),
             "airflow": self.url,

@@ -1,4 +1,4 @@
-"""What a cluster stands on beside PostgreSQL: Redis, and a way to the gateway that can be closed."""
+"""The servers of a cluster besides PostgreSQL: Redis, and a proxy to the gateway that can be closed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PIECE = 1 << 16
 
 
 def redis_binary() -> str | None:
-    """Debian's redis-server, if it is there."""
+    """Return the path of Debian's redis-server, or None."""
     return shutil.which("redis-server")
 
 
 class Redis:
     """
-    The broker: own port, on loopback, nothing on disk.
+    The broker, with its own port on loopback and no data on disk.
 
-    :param folder: where its log goes.
+    :param folder: the folder of its log.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,7 +35,7 @@ class Redis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, env: dict[str, str]) -> None:
-        """Start it, and return when it takes connections."""
+        """Start Redis, and return when it accepts connections."""
         options = ("--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(self._folder))
         with (self._folder / "redis.log").open("a") as log:
             self._process = subprocess.Popen(
@@ -50,20 +50,20 @@ class Redis:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             if time.monotonic() > deadline:
-                raise RuntimeError("Redis did not start")
+                raise RuntimeError("Redis did not start within 10 s: see redis.log")
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop it, if it runs."""
+        """Stop Redis if it is running."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(timeout=10)
 
 
-class Way:
+class Proxy:
     """
-    A port that leads to another one, for as long as it is open. Closed, connections are refused, and those that
-    were there are cut: so a gateway looks that is stopped, while what it has accepted goes on.
+    A port that forwards to another one while it is open. When it is closed, it refuses new connections and cuts
+    existing ones, like a gateway that is stopped, while the accepted requests continue.
     """
 
     def __init__(self) -> None:
@@ -74,12 +74,12 @@ class Way:
         self._taken: set[socket.socket] = set()
 
     def open(self) -> None:
-        """Take connections and hand them on."""
+        """Accept connections and forward them."""
         self._listener = socket.create_server(("127.0.0.1", self.port), backlog=512)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def close(self) -> None:
-        """Refuse what comes, and cut what is there."""
+        """Refuse new connections and cut existing ones."""
         if self._listener is not None:
             _cut(self._listener)
             self._listener = None
@@ -90,9 +90,9 @@ class Way:
         with contextlib.suppress(OSError):
             while True:
                 taken, _ = listener.accept()
-                threading.Thread(target=self._hand_on, args=(taken,), daemon=True).start()
+                threading.Thread(target=self._forward, args=(taken,), daemon=True).start()
 
-    def _hand_on(self, near: socket.socket) -> None:
+    def _forward(self, near: socket.socket) -> None:
         with contextlib.suppress(OSError), near, socket.create_connection(("127.0.0.1", self.target)) as far:
             self._taken |= {near, far}
             try:

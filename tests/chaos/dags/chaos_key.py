@@ -1,4 +1,4 @@
-"""Every path on which a key could get out: the emulator and the hosts beside it try to make each task tell it."""
+"""Every path on which a key could leak: the emulator and the host beside it try to obtain it from each task."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindEsrganOperator,
     SegmindRunModelOperator,
 )
-from tests.chaos.leaks import MODES, STORIES
+from tests.chaos.leaks import MODES, SCENARIOS
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], os.environ["CHAOS_OUT"]
 
 with DAG("chaos_key", schedule=None, default_args={"retries": 1, "retry_delay": timedelta(seconds=1)}):
     SegmindEsrganOperator(
@@ -32,11 +32,11 @@ with DAG("chaos_key", schedule=None, default_args={"retries": 1, "retry_delay": 
         poll_interval=1,
         retries=0,
     )
-    for story in STORIES:
+    for scenario in SCENARIOS:
         for mode in MODES:
             SegmindRunModelOperator(
-                task_id=f"{story}_{mode}",
-                model=f"{story}-{mode}",
+                task_id=f"{scenario}_{mode}",
+                model=f"{scenario}-{mode}",
                 parameters={"prompt": "{{ run_id }}"},
                 deferrable=mode == "deferrable",
                 poll_interval=1,

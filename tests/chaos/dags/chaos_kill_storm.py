@@ -1,4 +1,4 @@
-"""Mapped images with the default arguments of our operator: only the retries and their delay are the DAG's."""
+"""Mapped images with the operator's default arguments; only the retries and their delay are set."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from airflow.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], os.environ["CHAOS_OUT"]
 
 
 def begins(context: Any) -> None:
-    """Leave a mark that this process is about to run the operator: from now on it may be killed."""
+    """Create a mark that this process runs the operator, so that it may be killed from now on."""
     Path(os.environ["CHAOS_MARKS"], f"{os.getpid()}.begun").touch()
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are upscaled by processes which die once: one task for each place to die."""
+"""Images that are upscaled by processes which die once: one task for each place."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
-from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, VERIFIED, Case, cases
+from tests.chaos.cases import BATCH_CASES, DROPPED, FAST, IN_A_WAVE, IN_THE_WAIT, LOST, NOT_ACCEPTED, Case, cases
 from tests.chaos.kills import arm
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], os.environ["CHAOS_OUT"]
 LONG = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
 
 def upscale(case: Case, mode: str, **arguments: Any) -> None:
-    """Make the task of a case."""
+    """Create the task of a case."""
     SegmindEsrganOperator(
         task_id=f"{mode}_{case.name}",
         image=f"{IMAGES}/{{{{ run_id }}}}-{case.name}.jpg",
@@ -37,7 +37,7 @@ def upscale(case: Case, mode: str, **arguments: Any) -> None:
 
 
 def upscale_many(case: Case) -> None:
-    """Make the task of a batch's case: six pictures in two waves."""
+    """Create the task of a batch's case: six images in two waves."""
     SegmindBatchOperator(
         task_id=case.name,
         model="esrgan",
@@ -60,7 +60,7 @@ for dag_id, mode, names in (
         for case in cases(mode, names):
             upscale(case, mode)
         if names is None:
-            # The only task of its model, so that the emulator can drop its answer and no other's.
+            # The only task of its model, so that the emulator drops only its response.
             SegmindNomosUpscalerOperator(
                 task_id=f"{mode}_{DROPPED.name}",
                 image=f"{IMAGES}/{{{{ run_id }}}}-{DROPPED.name}.jpg",
@@ -72,11 +72,11 @@ for dag_id, mode, names in (
 
 @task
 def id_of(result: dict[str, Any]) -> str:
-    """Take what a task handed on, as any task downstream does."""
+    """Read the result of a task, as a downstream task does."""
     return str(result["request_id"])
 
 
-# Three tasks that the triggerer ends itself, and one that fails and has to be resumed for that.
+# The triggerer ends these tasks itself; the one that fails is resumed on a worker.
 with DAG("ends_in_the_triggerer", schedule=None):
     for name, model in (("first", "esrgan"), ("second", "esrgan"), ("fails", "nomos-upscaler")):
         ended = SegmindRunModelOperator(
@@ -89,25 +89,25 @@ with DAG("ends_in_the_triggerer", schedule=None):
         )
         id_of.override(task_id=f"after_{name}")(ended.output)  # type: ignore[arg-type]
 
-# Batches, each killed at another place.
+# Batches, each of which is killed at another place.
 with DAG("chaos_batch", schedule=None, default_args=LONG):
     for case in BATCH_CASES:
         upscale_many(case)
 
-# Beside chaos_fast on every Airflow: a process that dies while it waits itself, and a batch that dies in a wave.
+# Runs beside chaos_fast on every Airflow: a process dies while it waits itself, and a batch dies in a wave.
 with DAG("chaos_every", schedule=None, default_args=LONG):
     upscale(IN_THE_WAIT, "plain")
     upscale_many(IN_A_WAVE)
 
-# A submit that was about to leave, and that nobody knows of: each try searches again, and a person is asked.
+# A submit with an unknown outcome: each try searches again, and the user has to decide.
 with DAG("chaos_lost", schedule=None, default_args=LONG):
     upscale(LOST, "deferrable", lost_submit_wait=2)
 
-# The same with all defaults, and a request that somebody else submits meanwhile.
-with DAG("chaos_proven", schedule=None, default_args=LONG):
-    upscale(VERIFIED, "deferrable")
+# The same with default arguments, while another user of the key submits a request.
+with DAG("chaos_not_accepted", schedule=None, default_args=LONG):
+    upscale(NOT_ACCEPTED, "deferrable")
 
-# Three pictures that wait long enough for something else to die.
+# Three images that wait long enough for another part to die.
 with DAG("chaos_wait", schedule=None, default_args=LONG):
     for number in range(3):
         SegmindEsrganOperator(

@@ -1,4 +1,4 @@
-"""Many mapped tasks on one picture each: for storms and limits."""
+"""Many mapped tasks with one image each, for faults and rate limits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from airflow.sdk import DAG, Param, task
 
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], os.environ["CHAOS_OUT"]
 
 with DAG("chaos_many", schedule=None, params={"count": Param(3, type="integer")}):
 
     @task
     def names(params: dict[str, Any] | None = None, run_id: str | None = None) -> list[dict[str, str]]:
-        """One picture and one object for each task."""
+        """Return one image and one destination for each task."""
         return [
             {
                 "image": f"{IMAGES}/{run_id}-{number}.jpg",
@@ -29,8 +29,8 @@ with DAG("chaos_many", schedule=None, params={"count": Param(3, type="integer")}
         task_id="upscale",
         deferrable=True,
         timeout=900,
-        # Enough for a gateway that is gone for half a minute, and a killed process. It may be killed between the
-        # decision to submit and the answer: what the history does not show has not arrived.
+        # Enough for a gateway that is down for half a minute, and for a killed process. If the process is killed
+        # between the intent and the response, a request that the history does not show was not accepted.
         retries=4,
         retry_delay=timedelta(seconds=15),
         on_lost_submit="resubmit",

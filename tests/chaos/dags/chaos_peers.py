@@ -1,4 +1,4 @@
-"""The same kills for what a user writes today: the vendor's SDK in a @task, and Airflow's HTTP operators."""
+"""The same kills for the alternatives: the vendor's SDK in a @task, and Airflow's HTTP operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.cases import HTTP_KILLS, SDK_KILLS
 from tests.chaos.kills import arm
 from tests.chaos.peers import output_of, save, upscale_by_sdk
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], os.environ["CHAOS_OUT"]
 LONG = {"retries": 3, "retry_delay": timedelta(seconds=1)}
 
 with DAG("chaos_sdk", schedule=None, default_args=LONG):
@@ -23,8 +23,8 @@ with DAG("chaos_sdk", schedule=None, default_args=LONG):
         )
 arm({f"sdk_{case}": kill for case, kill in SDK_KILLS.items()})
 
-#: In which of the tasks of a picture the kill strikes.
-WHERE = {"before_post": "submit", "after_answer": "submit", "in_the_wait": "wait"}
+#: Case -> the task of an image that is killed.
+WHERE = {"before_post": "submit", "after_response": "submit", "in_the_wait": "wait"}
 
 with DAG("chaos_http", schedule=None, default_args=LONG):
     for case in HTTP_KILLS:

@@ -1,4 +1,4 @@
-"""Every form of a task that waits for a request, for what each tells to metrics and traces."""
+"""Every kind of task that waits for a request, for the metrics and traces that it emits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_segmind.operators.batch import SegmindBatchOperator
 from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, SegmindRunModelOperator
 from airflow_provider_segmind.sensors.segmind import SegmindRequestSensor
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], os.environ["CHAOS_OUT"]
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], os.environ["CHAOS_OUT"]
 
 with DAG("chaos_telemetry", schedule=None, default_args={"retries": 2, "retry_delay": timedelta(seconds=1)}):
     for name, deferrable in (("deferrable", True), ("plain", False)):

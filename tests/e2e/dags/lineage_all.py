@@ -1,4 +1,4 @@
-"""Every operator that tells what it made, deferred. The emulator's addresses come from the environment."""
+"""Every operator that emits lineage, deferred. The emulator's addresses come from the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.sdk import DAG, AssetAlias, task
 from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 
-IMAGES, OUT = os.environ["CHAOS_PICTURES"], f"{os.environ['CHAOS_OUT']}/lineage"
+IMAGES, OUT = os.environ["CHAOS_IMAGES"], f"{os.environ['CHAOS_OUT']}/lineage"
 SIGNED = "?X-Amz-Signature=5ec7e75ec7e7"
 
 with DAG("lineage_all", schedule=None, default_args={"retries": 0, "outlets": [], "poll_interval": 1}):
@@ -29,5 +29,5 @@ with DAG("lineage_all", schedule=None, default_args={"retries": 0, "outlets": []
     taskflow()
     upscale = SegmindEsrganOperator(task_id="upscale", image=f"{IMAGES}/upscale.jpg{SIGNED}", deferrable=True)
     SegmindToObjectStorageOperator(task_id="store", result=upscale.output, destination=f"file://{OUT}/store.jpg")
-    # Refused by the emulator after it was submitted: what is known of it is told, too.
+    # Fails after the submit; its lineage is emitted, too.
     SegmindEsrganOperator(task_id="fails", image=f"{os.environ['UI_PHOTOS']}/not-there.jpg{SIGNED}", deferrable=True)

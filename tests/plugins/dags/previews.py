@@ -16,7 +16,7 @@ from airflow_provider_segmind.operators.segmind import (
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.buckets import BUCKET, CONN
 
-IMAGES, PHOTOS = os.environ["CHAOS_PICTURES"], os.environ["UI_PHOTO_FILES"]
+IMAGES, PHOTOS = os.environ["CHAOS_IMAGES"], os.environ["UI_PHOTO_FILES"]
 NO_IMAGE = f"{os.environ['UI_PHOTOS']}/not-there.jpg"
 OUT = f"{os.environ['CHAOS_OUT']}/previews"
 
