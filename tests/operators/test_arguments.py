@@ -103,7 +103,7 @@ def test_is_final():
         ({"image": None, "input_path": "file://{empty}"}, "is empty"),
         ({"image": None, "input_path": "file://{text}"}, "no whole picture"),
         ({"image": None, "input_path": "file://{truncated}"}, "no whole picture"),
-        ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "there is no connection 'not_there'"),
+        ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "connection 'not_there' does not exist"),
     ],
 )
 @pytest.mark.parametrize("deferrable", [True, False])
