@@ -84,6 +84,8 @@ PURE = {
     "json", "math", "pendulum", "pydantic", "re", "string", "struct", "types", "typing", "typing_extensions",
     "urllib.parse", "uuid",
 }  # fmt: skip
+#: Modules outside of ``protocol/`` that are pure as well.
+PURE_POLLING = ("polling.durations", "polling.loop", "polling.schedule")
 #: The engine: what of ``execution/`` runs in the simulator's world as it is. The rest is what the ports are made of.
 ENGINE = ("batch", "engine", "ports", "record", "recover", "resolve", "single", "submit", "want", "waves")
 #: Rooms behind the engine's ports.
@@ -209,8 +211,8 @@ def test_the_emulator_stands_alone() -> None:
                 assert name.partition(".")[0] != "airflow", where(path, line)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "protocol"])
-def test_the_protocol_is_pure(module: str) -> None:
+@pytest.mark.parametrize("module", [*(name for name in MODULES if room_of(name) == "protocol"), *PURE_POLLING])
+def test_protocol_and_poll_loop_are_pure(module: str) -> None:
     path = MODULES[module]
     for line, name in imports(path):
         assert name in PURE or name.startswith(f"{PACKAGE}."), f"{where(path, line)} imports {name}"
