@@ -70,6 +70,8 @@ PURE = {
     "urllib.parse", "uuid",
 }  # fmt: skip
 #: The modules of ``execution/`` that the simulator runs unchanged. The others implement the ports.
+#: Modules outside of ``protocol/`` that are pure as well.
+PURE_POLLING = ("polling.durations", "polling.loop", "polling.schedule")
 ENGINE = ("batch", "engine", "ports", "record", "recover", "resolve", "single", "submit", "want", "waves")
 #: Rooms that the engine reaches through its ports only.
 BEHIND_PORTS = {"hooks", "client", "polling", "storage", "compat", "retry_budget"}
@@ -142,8 +144,8 @@ def test_the_emulator_imports_nothing_of_the_package() -> None:
                 assert name.partition(".")[0] != "airflow", location(path, line)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "protocol"])
-def test_the_protocol_is_pure(module: str) -> None:
+@pytest.mark.parametrize("module", [*(name for name in MODULES if room_of(name) == "protocol"), *PURE_POLLING])
+def test_protocol_and_poll_loop_are_pure(module: str) -> None:
     path = MODULES[module]
     for line, name in imports(path):
         assert name in PURE or name.startswith(f"{PACKAGE}."), f"{location(path, line)} imports {name}"

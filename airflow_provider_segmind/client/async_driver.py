@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import httpx
 from tenacity import AsyncRetrying
 
-from airflow_provider_segmind.client.download import Download, download
 from airflow_provider_segmind.client.driver import Driver
 from airflow_provider_segmind.client.transport import (
     HEADERS,
@@ -103,10 +102,6 @@ class AsyncSegmindClient(Driver):
             timeout=aiohttp.ClientTimeout(sock_connect=settings.connect_timeout, sock_read=settings.read_timeout),
             trust_env=trusts_env(settings),
         )
-
-    async def download(self, url: str, target: BinaryIO, *, max_bytes: int | None = None) -> Download:
-        """Stream an output into a file, in a thread because file access blocks an event loop. See :func:`download`."""
-        return await asyncio.to_thread(download, self.settings, url, target, max_bytes=max_bytes, budget=self.budget)
 
     async def close(self) -> None:
         """Close the connections."""

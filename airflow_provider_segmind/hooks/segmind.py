@@ -117,14 +117,14 @@ class SegmindHook(BaseHook):
     def _environment_values(self) -> dict[str, Any]:
         key = os.environ.get(ENVIRONMENT_KEY, "")
         if not key:
-            missing = f"there is no {self._source}, and " if self.segmind_conn_id else ""
+            missing = f"the {self._source} does not exist, and " if self.segmind_conn_id else ""
             raise SegmindConfigError(
                 f"{missing}{ENVIRONMENT_KEY} is not set",
                 next_step="Add a connection: airflow connections add "
                 f"{self.segmind_conn_id or self.default_conn_name} --conn-type segmind --conn-password YOUR_API_KEY",
             )
         if self.segmind_conn_id is not None:
-            self.log.info("There is no %s: using the key in %s", self._source, ENVIRONMENT_KEY)
+            self.log.info("Connection %r does not exist: using the key in %s", self.segmind_conn_id, ENVIRONMENT_KEY)
         return {"api_key": key, "gateway": os.environ.get(ENVIRONMENT_GATEWAY)}
 
     def _validated(self, values: dict[str, Any]) -> ConnectionSettings:

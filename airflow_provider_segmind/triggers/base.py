@@ -6,7 +6,7 @@ import asyncio
 import functools
 from abc import ABC
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 from airflow.triggers.base import BaseTrigger
@@ -21,7 +21,7 @@ T = TypeVar("T", bound="type[SegmindTrigger]")
 _CONNECTION_TIMEOUT, _CONNECTION_INTERVAL = 60.0, 5.0
 
 
-@dataclass_transform(eq_default=False)
+@dataclass_transform(eq_default=False, field_specifiers=(field,))
 def serializable(cls: T) -> T:
     """
     Turn the annotated fields of a trigger into its constructor, its attributes and what ``serialize()`` returns.
@@ -33,7 +33,7 @@ def serializable(cls: T) -> T:
     """
     dataclass(eq=False, repr=False)(cls)  # changes the class in place
     assign: Callable[..., None] = cls.__init__
-    names = {field.name for field in fields(cls)}
+    names = {argument.name for argument in fields(cls)}
 
     @functools.wraps(assign)
     def construct(self: SegmindTrigger, *args: Any, **kwargs: Any) -> None:
@@ -53,7 +53,7 @@ class SegmindTrigger(BaseTrigger, ABC):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the class and every argument of its constructor."""
         path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return path, {field.name: getattr(self, field.name) for field in fields(self)}
+        return path, {argument.name: getattr(self, argument.name) for argument in fields(self)}
 
     @property
     def in_triggerer(self) -> bool:
@@ -76,7 +76,7 @@ class SegmindTrigger(BaseTrigger, ABC):
         """
         Read the connection, and retry for a minute in a triggerer.
 
-        While a secrets backend is unavailable, a connection looks as if it did not exist.
+        While a secrets backend is unavailable, Airflow reports that the connection does not exist.
 
         :param client: the shared client of the connection.
         :param deadline: when to stop at the latest (epoch seconds).

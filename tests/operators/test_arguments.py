@@ -103,7 +103,7 @@ def test_is_final_finds_templates_and_xcoms():
         ({"image": None, "input_path": "file://{empty}"}, "is empty"),
         ({"image": None, "input_path": "file://{text}"}, "not a whole image"),
         ({"image": None, "input_path": "file://{truncated}"}, "not a whole image"),
-        ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "there is no connection 'not_there'"),
+        ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "connection 'not_there' does not exist"),
     ],
 )
 @pytest.mark.parametrize("deferrable", [True, False])

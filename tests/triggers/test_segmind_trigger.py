@@ -122,7 +122,7 @@ def test_expired(wait_for, segmind_emulator):
     assert wait_for(before=lambda request_id: segmind_emulator.advance(3601), age=3601)["kind"] == "expired"
 
 
-def test_an_id_that_not_every_server_knows_yet(wait_for, segmind_emulator):
+def test_an_id_that_is_not_available_on_every_server_yet(wait_for, segmind_emulator):
     segmind_emulator.faults.add("status", "status:404", times=2)
     assert wait_for()["kind"] == "fetch"
 
