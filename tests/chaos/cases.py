@@ -12,7 +12,7 @@ _OPERATOR = "airflow_provider_segmind.operators.run_model:SegmindRunModelOperato
 _EXECUTION = "airflow_provider_segmind.execution"
 _SUBMITTER = f"{_EXECUTION}.submit:Submitter"
 _RECORDS = f"{_EXECUTION}.store:TaskStateRecords"
-_DELIVERY = f"{_EXECUTION}.delivery:Delivery"
+_DELIVERY = f"{_EXECUTION}.destination:Destination"
 _CLIENT = "airflow_provider_segmind.client"
 _STORAGE = "airflow_provider_segmind.storage.publication"
 
