@@ -121,7 +121,7 @@ def test_two_runs_do_not_work_on_one_manifest(segmind_emulator, images, folder):
     assert run.state == "failed"
     owner = f"batch another_run upscale -1; its claim file://{folder}/upscale.claim"
     assert f"another run is working on the batch: {owner}" in run.log
-    assert f"or {until:.0f} (epoch seconds) where Airflow reports no state" in run.log
+    assert f"or at {until:.0f} (epoch seconds) if Airflow does not report its state" in run.log
     assert json.loads(claim.read_text())["owner"] == owner, "it is not ours to release"
     assert segmind_emulator.stats.submits_attempted == 0
     claim.write_text(json.dumps(asdict(Claim(owner, 1, time.time() - 1, until - 60, "other items"))))  # it died
