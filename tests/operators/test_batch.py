@@ -120,7 +120,7 @@ def test_two_runs_do_not_work_on_one_manifest(segmind_emulator, images, folder):
     run = run_tasks(dag_of(folder, images(1)))
     assert run.state == "failed"
     named = f"batch another_run upscale -1; its claim file://{folder}/upscale.claim"
-    assert f"another run is working on the batch: {owner}" in run.log
+    assert f"another run is working on the batch: {named}" in run.log
     assert f"or at {until:.0f} (epoch seconds) if Airflow does not report its state" in run.log
     assert json.loads(claim.read_text())["owner"] == owner, "it is not ours to release"
     assert segmind_emulator.stats.submits_attempted == 0
