@@ -122,7 +122,7 @@ def test_a_retry_without_a_store_waits_for_a_history_that_is_silent(airflow_db, 
     run = run_tasks(dag)
     assert run.state == "failed"
     assert "the request history did not respond" in run.log
-    assert "Nothing was submitted now" in run.log
+    assert "Nothing was submitted. Another try searches again" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
 
 

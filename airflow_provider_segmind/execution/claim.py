@@ -150,9 +150,9 @@ class Claims:
 
         :raises SegmindConfigError: it does not: Airflow considers this process dead.
         """
-        there = self._read(self._name)
-        if there is None or not self._is_mine(there):
-            raise self._taken(there)
+        current = self._read(self._name)
+        if current is None or not self._is_mine(current):
+            raise self._taken(current)
 
     def killed_since(self, names: Iterable[str], now: float) -> float | None:
         """
@@ -183,16 +183,18 @@ class Claims:
         :param now: the time (epoch seconds).
         :param manifest_is_complete: the manifest has all requests of this run that are paid for.
         """
-        there = self._read(self._name)
-        if there is None or not self._is_mine(there):
+        current = self._read(self._name)
+        if current is None or not self._is_mine(current):
             return
-        is_old = there.killed_since is not None and there.killed_since < now - OUTPUT_LIVES
-        if manifest_is_complete and (there.has_searched_for_all or is_old):
+        is_old = current.killed_since is not None and current.killed_since < now - OUTPUT_LIVES
+        if manifest_is_complete and (current.has_searched_for_all or is_old):
             self._files.remove(self._name)
             return
-        left = replace(there, until=now)
-        if manifest_is_complete and there.killed_since is not None:  # only the killed run remains
-            left = replace(left, began=there.killed_since, items=there.killed_items, killed_since=None, killed_items="")
+        left = replace(current, until=now)
+        if manifest_is_complete and current.killed_since is not None:  # only the killed run remains
+            left = replace(
+                left, began=current.killed_since, items=current.killed_items, killed_since=None, killed_items=""
+            )
         self._files.write(self._name, json.dumps(asdict(left)))
 
     def _read(self, name: str) -> Claim | None:

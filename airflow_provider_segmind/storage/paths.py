@@ -151,24 +151,25 @@ def uncached_fs(path: ObjectStoragePath) -> Any:
 
 def probe(path: ObjectStoragePath) -> None:
     """
-    Write a few bytes beside an object that is to be, and delete them again.
+    Write a few bytes beside a target and delete them, to check that the destination can be written.
 
-    Where its folder is not there yet, the nearest folder above that is is asked: no folder is made.
+    If the folder is missing, the nearest existing folder above it is checked: no folder is created.
 
-    :raises SegmindConfigError: the place is not there, or may not be written.
-    :raises SegmindStorageError: the store could not be asked this time.
+    :param path: the target.
+    :raises SegmindConfigError: the destination is missing or must not be written.
+    :raises SegmindStorageError: the store could not be checked; a retry may succeed.
     """
     with refused_early("destination", path):
         fs, folder = path.fs, path.parent
         while _has_folders(folder) and folder.parent != folder and not fs.exists(folder.path):
             folder = folder.parent
-        there = temporary(folder / path.name, "probe")
+        probed = temporary(folder / path.name, "probe")
         try:
-            with fs.open(there.path, "wb") as out:  # not the path's own open, which reports a lineage of it
+            with fs.open(probed.path, "wb") as out:  # path.open() would report it as lineage
                 out.write(b"airflow-provider-segmind")
         finally:
             with suppress(FileNotFoundError, NotADirectoryError):
-                fs.rm_file(there.path)
+                fs.rm_file(probed.path)
 
 
 def _has_folders(path: ObjectStoragePath) -> bool:

@@ -119,12 +119,10 @@ def find_done(path: ObjectStoragePath, fingerprint: str) -> dict[str, Any] | Non
             return None
         stored = []
         for item in found.stored:
-            there = path.with_name(str(item.get("uri", "")).rpartition("/")[2] or path.name)
-            if not fs.exists(there.path) or fs.size(there.path) != item.get("bytes"):
-                log.info("%s is missing, or has another size than its sidecar states", there)
+            neighbour = path.with_name(str(item.get("uri", "")).rpartition("/")[2] or path.name)
+            if not fs.exists(neighbour.path) or fs.size(neighbour.path) != item.get("bytes"):
+                log.info("%s is missing, or has another size than its sidecar states", neighbour)
                 return None
-            preview = (
-                {"preview": found_preview} if (found_preview := moved(item.pop("preview", None), str(there))) else {}
-            )
-            stored.append({**item, "uri": str(there)} | preview)
+            previews = moved(item.pop("preview", None), str(neighbour))
+            stored.append({**item, "uri": str(neighbour)} | ({"preview": previews} if previews else {}))
     return found.skipped(stored) if stored else None

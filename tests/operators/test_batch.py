@@ -119,9 +119,9 @@ def test_two_runs_do_not_use_one_manifest_at_the_same_time(segmind_emulator, ima
     claim.write_text(json.dumps(asdict(Claim(owner, 1, until, until - 60, "other items"))))
     run = run_tasks(batch_dag(folder, images(1)))
     assert run.state == "failed"
-    owner = f"batch another_run upscale -1; its claim file://{folder}/upscale.claim"
-    assert f"another run is working on the batch: {owner}" in run.log
-    assert f"or {until:.0f} (epoch seconds) where Airflow reports no state" in run.log
+    named = f"batch another_run upscale -1; its claim file://{folder}/upscale.claim"
+    assert f"another run is working on the batch: {named}" in run.log
+    assert f"or at {until:.0f} (epoch seconds) if Airflow does not report its state" in run.log
     assert json.loads(claim.read_text())["owner"] == owner, "a run must not release the claim of another run"
     assert segmind_emulator.stats.submits_attempted == 0
     claim.write_text(

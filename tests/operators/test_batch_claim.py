@@ -131,7 +131,7 @@ def test_a_claim_blocks_other_runs_while_its_owner_works(
     if refused:
         assert "another run is working on the batch" in run.log
         assert "batch yesterday upscale -1" in run.log
-        assert f"{until:.0f} (epoch seconds) where Airflow reports no state" in run.log
+        assert f"{until:.0f} (epoch seconds) if Airflow does not report its state" in run.log
 
 
 @needs_airflow_sdk

@@ -114,7 +114,7 @@ def test_an_expired_request_is_recovered_from_the_history(airflow_db, segmind_em
     value = run.xcom("wait")
     assert value["output"].endswith(f"{request_id}.jpeg")
     assert value["metrics"]["cost"] == 0.005
-    assert "its history knows the output" in run.log
+    assert "the request history has its output" in run.log
 
 
 @pytest.mark.usefixtures("short_tolerance")
