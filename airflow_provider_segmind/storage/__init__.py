@@ -43,7 +43,7 @@ _HOMES = {
     **dict.fromkeys(("InputImage", "goes_inside", "list_images", "load_image", "read_picture"), "inputs"),
     **dict.fromkeys(("StoredObject", "publish_text", "read_bytes", "remove", "sizes_in", "store_result"), "outputs"),
     "object_path": "paths",
-    "image_size": "proof",
+    "image_size": "verification",
 }
 
 __getattr__ = lazy_getattr(__name__, _HOMES)
