@@ -23,7 +23,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.13 python3; do \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all simulate coverage ui screenshots chaos bench docs lint constraints clean diagram soak freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
+.PHONY: help setup demo test test-all simulate coverage ui screenshots chaos bench docs lint constraints clean diagram soak figures freeze build cluster-test cluster-up cluster-down cluster-status cluster-kill matrix matrix-ends pins
 
 help: ## list the commands
 	@echo "In a clone of the repository: git clone https://github.com/segmind/airflow-provider-segmind"
@@ -48,6 +48,7 @@ help: ## list the commands
 	@echo "make soak         keep 500 waits running for 30 minutes; make soak ARGS=\"--minutes 3\" is shorter"
 	@echo "make lint         check with ruff, its formatter, mypy, and zizmor for the workflow; a minute"
 	@echo "make build        build wheel and sdist, check them, install the wheel in a clean environment and run the demo there"
+	@echo "make figures      print how many places a change touches; ARGS=\"--root PATH\" compares with another checkout"
 	@echo "make freeze       record what this version writes into databases and buckets; once for each release"
 	@echo "make constraints  resolve constraints.txt again"
 	@echo "make pins         resolve constraints/ of the other Airflows again; VERSIONS=\"2.11\""
@@ -136,6 +137,9 @@ build: setup ## build and check what a release consists of
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .release
 	@$(BIN)/uv pip install --quiet --python .release/bin/python -c constraints.txt -e ".[release]"
 	@.release/bin/python -m release $(ARGS)
+
+figures: setup ## print how many places of the package a change touches
+	@$(BIN)/python -m tests.figures $(ARGS)
 
 freeze: setup ## write tests/wire/written/<version>.json
 	@$(BIN)/python tests/freeze_shapes.py

@@ -135,7 +135,7 @@ def events() -> dict[str, Any]:
     }.items():
         known[kind] = there.event_for(cls("what happened", request_id=ID), request_id=ID)
     written = {kind: event.payload() for kind, event in known.items()}
-    written["gate"] = there.RateLimitEvent(started_at=NOW, returns=1).model_dump(mode="json")
+    written["rate_limit"] = there.RateLimitEvent(started_at=NOW, returns=1).model_dump(mode="json")
     waited = waves.Waited(key=key_of(BODY), request_id=ID, submitted_at=NOW, event=known["completed"])
     event = waves.BatchEvent(waited=[waited], memory=memory())
     written["batch"] = event.model_dump(mode="json", exclude_none=True)
@@ -147,7 +147,7 @@ def steps(record: Any) -> dict[str, Any]:
     """Return the transitions of a record, by the name of the step that each leads to."""
     return {
         "intended": lambda: record.intend(at=NOW, skew=0.25),
-        "answered by an error": lambda: record.errored(),
+        "responded with an error": lambda: record.errored(),
         "submitted": lambda: record.submitted(ID, at=NOW + 1),
         "completed": lambda: record.completed(result()),
         "refused": lambda: record.refused(at=NOW + 15),
@@ -175,7 +175,7 @@ def batch() -> dict[str, Any]:
     rows = [state.RequestRecord(key=key_of(body), index=index, item=body) for index, body in enumerate(bodies)]
     for row, last in zip(rows, ("submitted", "delivered", "submitted"), strict=True):
         for step, take in steps(row).items():
-            if step not in ("answered by an error", "refused"):
+            if step not in ("responded with an error", "refused"):
                 take()
             if step == last:
                 break

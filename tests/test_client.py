@@ -101,9 +101,7 @@ def test_a_submit_whose_response_was_lost_is_never_sent_again(driver, segmind_em
     assert segmind_emulator.stats.submits_accepted == 1
 
 
-def test_a_submit_is_not_sent_again_after_a_connection_dropped_before_acceptance(
-    driver, segmind_emulator
-):
+def test_a_submit_is_not_sent_again_after_a_connection_dropped_before_acceptance(driver, segmind_emulator):
     segmind_emulator.faults.add("submit", "drop_before")
     with pytest.raises(SegmindUnknownOutcomeError):
         driver().send(submit())

@@ -120,14 +120,14 @@ def test_stored_under_its_own_extension(store, tmp_path, name):
     ],
 )
 def test_an_error_page_in_place_of_a_medium_is_refused(store, tmp_path, announced, body):
-    with pytest.raises(SegmindOutputError, match=f"it is no {announced}") as caught:
+    with pytest.raises(SegmindOutputError, match=f"it is not {announced}") as caught:
         store(body, announced=announced)
     assert caught.value.request_id == "r-1"
     assert not (tmp_path / "out").exists()
 
 
 def test_the_address_announces_too(store):
-    with pytest.raises(SegmindOutputError, match="it is no video/webm"):
+    with pytest.raises(SegmindOutputError, match="it is not video/webm"):
         store(b"<html>", name="film.webm")
 
 

@@ -153,7 +153,7 @@ def test_a_wait_goes_on_to_its_end(triggers, submitted):
 @pytest.mark.parametrize("events", all_of("events"))
 def test_every_event_is_read(events):
     for kind, payload in events.items():
-        if kind == "gate":
+        if kind == "rate_limit":
             assert read_rate_limit_event(payload).returns == 1
         elif kind == "credits":
             assert SegmindCreditsSensor(task_id="wait", at_least=10).execute_complete({}, payload) == 12.5
@@ -229,7 +229,7 @@ def test_an_unknown_outcome_stays_one(records, task, submitted):
 
 
 @pytest.mark.parametrize("records", all_of("records"))
-@pytest.mark.parametrize("step", ["answered by an error", "closed"])
+@pytest.mark.parametrize("step", ["responded with an error", "closed"])
 def test_what_ended_is_submitted_again(records, step, task, submitted):
     """Of the 5xx the history knows nothing; after the success a new want begins."""
     found = taken_up(task, records, step, submitted.id)

@@ -166,26 +166,26 @@ class BatchRun:
 
     def _leave(self, *, written: bool, is_new: bool) -> None:
         """
-        End the claim; whatever ended the run is raised, and not what goes wrong here.
+        End the claim. Errors in here are logged, so that the error that ended the run is the one that is raised.
 
         :param written: the manifest states what this run knows to be paid for.
         :param is_new: nothing was submitted before this process.
         """
-        taken_up = all(want.loaded for want in self.wants)
-        settled = written or (is_new and not taken_up)
+        loaded = all(want.loaded for want in self.wants)
+        complete = written or (is_new and not loaded)
         try:
-            if not written and taken_up:
+            if not written and loaded:
                 self._folder.write(self.rows)
-                settled = True
+                complete = True
         except (SegmindError, OSError) as error:
-            log.warning("The manifest could not be written, so the next run asks the history: %s", error)
+            log.warning("The manifest could not be written, so the next run searches the history: %s", error)
         try:
-            self._folder.claims.end(now=self._engine.clock.now(), manifest_is_complete=settled)
+            self._folder.claims.end(now=self._engine.clock.now(), manifest_is_complete=complete)
         except (SegmindError, OSError) as error:
             log.warning("The claim could not be ended: %s", error)
 
     def _begin(self, now: float, items: str) -> Memory:
-        """Take up what earlier tries and runs left."""
+        """Load the records of earlier tries and runs."""
         names = self._folder.names()
         manifests = self._folder.read(names)
         killed_since = 0.0 if self._folder.damaged else self._folder.claims.killed_since(names, now)

@@ -77,7 +77,7 @@ class Destination:
 
     @cached_property
     def values(self) -> dict[str, str]:
-        """What the destination's placeholders become, as far as it is known before the output is."""
+        """The values of the destination's placeholders, as far as they are known before the output is."""
         stem = self.stem or stem_of(self.source, otherwise=self.instance.task_id)
         return {"model": self.model, "map_index": str(self.instance.map_index), "stem": stem}
 
@@ -86,7 +86,7 @@ class Destination:
 
     @cached_property
     def _is_folder(self) -> bool:
-        """True where the task's own name names the object: the URI says so, or a folder is there."""
+        """True if the object is named by the task: the URI ends with a slash, or names an existing folder."""
         if self.destination.endswith("/"):
             return True
         path = self._path()
@@ -97,8 +97,8 @@ class Destination:
         """
         Return the name of the object in a folder.
 
-        Where existing objects are skipped it is named by its input, not by its map index: one more image in a listing
-        shifts all indexes, and nothing would be found.
+        If existing objects are skipped, it is named by its input and not by its map index: one more image in a listing
+        shifts all indexes, and no existing object would be found.
         """
         return (
             f"{self.values['stem'][:80]}-{key[:8]}" if self.options.on_existing == "skip" else self.instance.file_name
@@ -119,7 +119,7 @@ class Destination:
 
     def check_not_input(self, source: ObjectStoragePath, fingerprint: str, body: Mapping[str, Any]) -> None:
         """
-        Check that the output does not replace the input, which the next try would take for another one.
+        Check that the output does not replace the input: the next try would read the output as its input.
 
         :param source: the input.
         :param fingerprint: of the request.
@@ -135,12 +135,12 @@ class Destination:
 
     def existing(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
-        Check for an object that is there already, right before a submit.
+        Check for an object that exists already, right before a submit.
 
         :param fingerprint: of the request that is about to be submitted.
         :param body: its parameters, which may state the output's format.
-        :return: what the task returns, where ``skip`` finds everything done.
-        :raises SegmindConfigError: something is there, and ``fail`` was asked for.
+        :return: what the task returns, if ``skip`` finds the object; None if the task has to submit.
+        :raises SegmindConfigError: an object exists, and ``if_exists`` is ``fail``.
         """
         if self.options.on_existing == "overwrite":
             return None
@@ -148,18 +148,18 @@ class Destination:
             if self.options.on_existing == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     same = "made from the same input with the same parameters"
-                    why = f"{path} is there already, {same}. Nothing is submitted, nothing is billed"
+                    why = f"{path} exists already, {same}. Nothing is submitted, nothing is billed"
                     telemetry.skipped(self.model, value, why)
                     return value
                 continue
-            for there in (path, sidecar_of(path)) if self.options.keeps_sidecar else (path,):
-                with refused_early("destination", there):
-                    if uncached_fs(there).exists(there.path):
-                        raise SegmindConfigError(f"{there} is there already, and if_exists='fail'")
+            for target in (path, sidecar_of(path)) if self.options.keeps_sidecar else (path,):
+                with refused_early("destination", target):
+                    if uncached_fs(target).exists(target.path):
+                        raise SegmindConfigError(f"destination: {target} exists already, and if_exists='fail'")
         return None
 
     def _candidates(self, name: str, asked: str | None) -> Iterator[ObjectStoragePath]:
-        """Yield what the object may be called: the extension is that of what comes out, whatever was asked for."""
+        """Yield the possible names of the object: the extension follows the output, which may differ from the request."""
         if "request_id" in placeholders(self.destination):
             return  # a new request has a new name
         if not self._is_folder and "ext" not in placeholders(self.destination):
@@ -172,7 +172,7 @@ class Destination:
             yield path / f"{name}{extension}" if self._is_folder else path
 
     def probe(self) -> None:
-        """Write a few bytes beside the target and delete them: a place that cannot be written costs no request."""
+        """Write a few bytes beside the target and delete them: a target that is not writable then costs no request."""
         path = self._path()
         probe(path / "object" if self._is_folder else path)
 

@@ -51,7 +51,7 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
         wants.setdefault(key, Want(body, record, name=_name(index, own, key)))
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-        raise SegmindConfigError("; ".join(wrong[:_NAMED]) + more, next_step="Nothing was sent.")
+        raise SegmindConfigError("; ".join(wrong[:_NAMED]) + more, next_step="Nothing was submitted.")
     if len(wants) < len(items):
         log.info("%d of %d items have the parameters of another one", len(items) - len(wants), len(items))
     return list(wants.values())
@@ -59,9 +59,9 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
 
 def batch_lineage(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, *, owner: str) -> TaskLineage:
     """
-    Return what a batch made, as lineage tells it: what this DAG run stored, and not what was there already.
+    Return the lineage of a batch: what this DAG run stored, in any of its tries, and not what existed before.
 
-    In whichever try: Airflow sends what a task tells only once it has succeeded.
+    Airflow sends the events of a task only once it has succeeded, so a later try reports what an earlier one stored.
 
     :param value: the batch in numbers.
     :param wants: all of them.

@@ -139,7 +139,7 @@ class SingleRun:
 
     def start(self, *, deadline: float, waits: bool = True) -> Delivered | Submitted:
         """
-        Deliver what is there already, reattach to what is running, or submit.
+        Deliver what is stored or paid for, reattach to a running request, or submit.
 
         :param deadline: submit nothing after this moment (epoch seconds).
         :param waits: False where the task returns the request id, and delivers nothing.

@@ -111,7 +111,7 @@ class RateLimitEvent(BaseModel):
     model_config = ConfigDict(defer_build=True, extra="ignore", frozen=True)
 
     version: Literal[1] = VERSION
-    kind: Literal["gate"] = "gate"
+    kind: Literal["rate_limit"] = "rate_limit"
     started_at: float
     returns: int
 

@@ -17,13 +17,13 @@ from airflow_provider_segmind.protocol.urls import canonical_scheme
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-#: Said of what goes wrong in a store before anything was submitted.
-NOT_SENT = "Nothing was sent yet; check the storage and its connection."
+#: Next step of an error of the storage before anything was submitted.
+NOT_SENT = "Nothing was submitted. Check the storage and its connection."
 #: Scheme -> extra of this package that installs its provider.
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
 #: Errors of a storage that a retry does not change, besides FileNotFoundError.
 _REFUSALS = (NotADirectoryError, IsADirectoryError, PermissionError)
-_CHECK_PATH = "Nothing was sent and nothing was billed. Check the path, and that every worker may use it."
+_CHECK_PATH = "Nothing was submitted and nothing was billed. Check the path, and that every worker may use it."
 
 
 def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:

@@ -285,7 +285,7 @@ def test_more_events_than_airflow_takes_are_refused_before_anything_is_sent(segm
         ({"outlets": [AssetAny(Asset("a"), Asset("b"))]}, "makes no event"),
         ({"outlets": [AssetAlias("{{ ds }}")]}, "does not render the template"),
         ({"outlets": [ALIAS], "destination": None}, "this task stores none; set destination"),
-        ({"outlets": [Asset("a")], "destination": None, "wait_for_completion": False}, "before there is a picture"),
+        ({"outlets": [Asset("a")], "destination": None, "wait_for_completion": False}, "there is no image yet"),
     ],
 )
 def test_outlets_that_make_no_event_are_refused(arguments, message):

@@ -66,7 +66,7 @@ def test_if_exists_fail_rejects_an_existing_object(upscale, tmp_path, segmind_em
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     run = upscale(**arguments)
     assert run.state == "failed"
-    assert "is there already, and if_exists='fail'" in run.log
+    assert "exists already, and if_exists='fail'" in run.log
     assert segmind_emulator.stats.submits_attempted == 1
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
@@ -123,7 +123,7 @@ def test_if_exists_fail_checks_all_extensions(upscale, tmp_path, segmind_emulato
         upscale(SegmindBriaIncreaseResolutionOperator, **arguments),  # it has no parameter for the format
     ):
         assert again.state == "failed"
-        assert f"{there.name} is there already" in again.log
+        assert f"{there.name} exists already" in again.log
     assert segmind_emulator.stats.submits_attempted == 1
     assert list(tmp_path.iterdir()) == [there]
 
@@ -148,6 +148,6 @@ def test_if_exists_fail_does_not_replace_an_object_with_the_name_of_the_sidecar(
     (tmp_path / "cat.jpg.json").write_text("mine")
     run = upscale(destination=f"file://{tmp_path}/cat.jpg", sidecar=True, if_exists="fail", deferrable=deferrable)
     assert run.state == "failed"
-    assert "cat.jpg.json is there already" in run.log
+    assert "cat.jpg.json exists already" in run.log
     assert (tmp_path / "cat.jpg.json").read_text() == "mine"
     assert segmind_emulator.stats.submits_attempted == 0

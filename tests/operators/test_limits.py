@@ -123,7 +123,7 @@ def test_an_event_of_another_version_is_rejected(airflow_db):
     from airflow_provider_segmind.exceptions import SegmindEventError
     from airflow_provider_segmind.protocol.events import read_rate_limit_event
 
-    for payload in (None, {}, {"version": 2, "kind": "gate", "started_at": 0, "returns": 0}, {"kind": "fetch"}):
+    for payload in (None, {}, {"version": 2, "kind": "rate_limit", "started_at": 0, "returns": 0}, {"kind": "fetch"}):
         with pytest.raises(SegmindEventError):
             read_rate_limit_event(payload)
 

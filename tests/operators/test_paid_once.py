@@ -124,7 +124,7 @@ def test_if_exists_fail_finds_an_object_with_another_extension_before_the_submit
     assert upscale(if_exists="fail", **arguments).state == "success"
     run = upscale(if_exists="fail", **arguments)
     assert run.state == "failed"
-    assert ".webp is there already, and if_exists='fail'" in run.log
+    assert ".webp exists already, and if_exists='fail'" in run.log
     assert segmind_emulator.stats.submits_attempted == 1
 
 

@@ -208,5 +208,5 @@ def test_an_error_page_instead_of_a_video_is_not_stored(airflow_db, segmind_emul
     run = run_tasks(dag)
     assert run.state == "failed"
     assert run.task("make").try_number == 1
-    assert "it is no video/mp4: text/html" in run.log
+    assert "it is not video/mp4: text/html" in run.log
     assert not (tmp_path / "out").exists()

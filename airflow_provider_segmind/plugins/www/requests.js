@@ -28,17 +28,17 @@ export const STAGES = { done: "Done", waiting: "Waiting", retry: "Will retry", f
 
 export function modelOf(ti, result) {
   const rendered = ti.rendered_fields ?? {};
-  const found = [result?.model, MODEL_OF[ti.operator_name], rendered.model].find((one) => typeof one === "string" && one);
+  const found = [result?.model, MODEL_OF[ti.operator_name], rendered.model, rendered.workflow].find((one) => typeof one === "string" && one);
   return found ?? "";
 }
 
 /** Return the model's parameters as the task rendered them, without the image, paths and connections. */
 export function parametersOf(ti) {
-  const { parameters, ...rendered } = ti.rendered_fields ?? {};
+  const { parameters, inputs, ...rendered } = ti.rendered_fields ?? {};
   if (ti.operator_name in MODEL_OF) {
     return Object.fromEntries(Object.entries(rendered).filter(([name]) => !PLACES.includes(name)));
   }
-  const given = asObject(parameters);
+  const given = asObject(parameters ?? inputs); // a workflow has inputs
   return Object.fromEntries(Object.entries(given).filter(([name]) => name !== "image"));
 }
 const PLACES = ["image", "input_path", "input_conn_id", "destination", "destination_conn_id", "segmind_conn_id", "model"];
@@ -53,7 +53,7 @@ function asObject(value) {
 /** Return the input: an address to show or null, and its name as text. */
 export function inputOf(ti) {
   const rendered = ti.rendered_fields ?? {};
-  const given = [rendered.image, rendered.input_path, asObject(rendered.parameters).image]
+  const given = [rendered.image, rendered.input_path, asObject(rendered.parameters ?? rendered.inputs).image]
     .find((one) => typeof one === "string" && one && one !== "None") ?? "";
   return { url: webUrl(given), name: given };
 }
