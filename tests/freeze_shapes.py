@@ -185,7 +185,7 @@ def batch() -> dict[str, Any]:
     kept = there.TaskStateRecords(store, batch=True)
     kept.put(rows)
     kept.forget(row for row in rows if not row.open)
-    instance = need("execution.environment").Instance("d", "r", "t")
+    instance = need("execution.instance").Instance("d", "r", "t")
     with tempfile.TemporaryDirectory() as folder:
         files = need("execution.folder").StorageFolder(f"file://{folder}", conn_id=None, model="esrgan")
         made = manifest.BatchFolder(files, instance)

@@ -64,10 +64,10 @@ def test_an_empty_folder_is_a_day_without_images(airflow_db, tmp_path, bucket):
 @pytest.mark.parametrize(
     ("uri", "conn_id", "message"),
     [
-        ("file:///not/there/", None, "no such folder"),
-        ("file:///not/there/*.png", None, "no such folder"),
-        ("s3://no-such-bucket/in/", CONN, "no such folder or bucket"),
-        ("s3://no-such-bucket/in/*.png", CONN, "no such folder or bucket"),
+        ("file:///not/there/", None, "it does not exist"),
+        ("file:///not/there/*.png", None, "it does not exist"),
+        ("s3://no-such-bucket/in/", CONN, "it does not exist"),
+        ("s3://no-such-bucket/in/*.png", CONN, "it does not exist"),
         (f"s3://{BUCKET}/in/", "not_there", "not_there"),
         ("/data/in", None, "is not a URI"),
         ("gs://bucket/in", None, r"airflow-provider-segmind\[gcs\]"),

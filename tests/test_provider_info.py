@@ -78,7 +78,7 @@ def test_every_operator_has_a_guide():
         for module in map(importlib.import_module, modules)
         for name in {*vars(module), *getattr(module, "__all__", ())}
     }
-    bases = {"SegmindUpscaleOperator", "SegmindSensor", "SegmindOperator"}
+    bases = {"SegmindRequestOperator", "SegmindSensor"}
     classes = {name for name in found if re.fullmatch(r"Segmind\w*(Operator|Sensor)", name)} - bases
     assert len(classes) >= 6
     assert {name for name in classes if name not in text} == set()

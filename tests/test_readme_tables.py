@@ -89,7 +89,7 @@ def test_the_comparison_in_the_readme_repeats_what_was_measured():
     """The numbers stand in the tables that the measuring programs write; lines of code are counted here."""
     text = PAGES[ROOT / "README.md"].split("## Why not an `@task`", 1)[1].split("\n## ", 1)[0]
     kills, slots, polls, code = (row[1:] for row in rows(text)[2:])
-    [paid] = (row for row in rows(PAGES[ROOT / "docs/reliability.md"]) if row[0] == "**paid for 5 images**")
+    [paid] = (row for row in rows(PAGES[ROOT / "docs/reliability.md"]) if row[0] == "**billed for 5 images**")
     assert [cell.strip("*") for cell in paid[1:]] == kills
     measured = PAGES[ROOT / "docs/performance.md"].split("| 100 images of 30 s |", 1)[1]
     names = ("this provider, deferrable", "the vendor's SDK in a `@task`", "`HttpOperator` + `HttpSensor`")

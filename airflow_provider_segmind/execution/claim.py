@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.protocol.lifetimes import OUTPUT_LIVES
 
 SUFFIX = ".claim"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
 from airflow_provider_segmind.execution.arguments import NEVER_FOUND
-from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
@@ -159,7 +159,7 @@ class Destination:
         return None
 
     def _candidates(self, name: str, asked: str | None) -> Iterator[ObjectStoragePath]:
-        """Yield the possible names of the object: the extension follows the output, which may differ from the request."""
+        """Yield the possible names of the object: the extension follows the output, not the request."""
         if "request_id" in placeholders(self.destination):
             return  # a new request has a new name
         if not self._is_folder and "ext" not in placeholders(self.destination):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.claim import Claims, Files
-from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.record import RequestRecord, State, newest
 from airflow_provider_segmind.execution.want import Want
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.compat import has_run_before, state_of, task_state_store, xcoms_of_all
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.execution.environment import Instance, TaskEnvironment
+from airflow_provider_segmind.execution.environment import TaskEnvironment
+from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.store import TaskStateRecords
 from airflow_provider_segmind.runtime.settings import serves_previews
 

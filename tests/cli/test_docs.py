@@ -25,7 +25,7 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def labels(text):
     """Return the first words of the lines; numbers, ids and paths differ in each run."""
-    return {re.split(r"\s{2,}| \d|: ", line)[0].rpartition("/")[2] for line in text.strip().splitlines()}
+    return {re.split(r"\s{2,}|,? \d|: ", line)[0].rpartition("/")[2] for line in text.strip().splitlines()}
 
 
 def test_every_block_is_run():

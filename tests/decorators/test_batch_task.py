@@ -60,5 +60,5 @@ def test_a_batch_task_takes_no_items():
         def upscale():
             return []
 
-        with pytest.raises(SegmindConfigError, match="takes no items="):
+        with pytest.raises(SegmindConfigError, match="has no argument items="):
             upscale()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_segmind.execution.environment import Instance
 from airflow_provider_segmind.execution.folder import StorageFolder
+from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.polling import limit_file
 from tests.execution.tasks import Task

@@ -149,12 +149,13 @@ def test_without_the_openlineage_package_all_runs():
 
         sys.meta_path.insert(0, Refuse())
         from airflow_provider_segmind.hooks.segmind import SegmindHook
-        from airflow_provider_segmind.lineage import task_lineage
+        from airflow_provider_segmind.lineage import emit, task_lineage
         from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator
 
-        operator = SegmindEsrganOperator(task_id="t", image="https://host/a.png")
-        operator.emit({}, SegmindHook(), operator.task_lineage({"model": "esrgan", "output": "https://host/b.png"}))
-        assert operator.emitted.output_urls == ["https://host/b.png"]
+        SegmindEsrganOperator(task_id="t", image="https://host/a.png")
+        lineage = task_lineage({"model": "esrgan", "output": "https://host/b.png"}, {})
+        emit({}, SegmindHook(), [], lineage)
+        assert lineage.output_urls == ["https://host/b.png"]
         assert not [name for name in sys.modules if name.startswith(PACKAGES) and name not in METADATA]
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import fields
 from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, XComArg, task
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.execution.options import is_final
+from airflow_provider_segmind.execution.options import (
+    BatchOptions,
+    InputOptions,
+    StorageOptions,
+    SubmitOptions,
+    WaitOptions,
+    is_final,
+)
 from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
     SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
+    SegmindRunWorkflowOperator,
 )
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
@@ -27,14 +37,46 @@ UPSCALERS = [SegmindEsrganOperator, SegmindNomosUpscalerOperator, SegmindBriaInc
 @pytest.mark.parametrize("operator", UPSCALERS)
 def test_an_operator_has_the_parameters_of_its_models_page(operator):
     page = operator.parameters_of.model_fields
-    own = {
-        name: parameter.default
-        for name, parameter in inspect.signature(operator.__init__).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    signature = inspect.signature(operator).parameters
+    own = {name: signature[name].default for name in page if name != "image"}
     assert {name: field.default for name, field in page.items() if name != "image"} == own
     assert set(page) <= set(operator.template_fields)
     assert operator.parameters_of is MODELS[operator.parameters_of.slug]
+
+
+OPTIONS = (WaitOptions, SubmitOptions, StorageOptions, InputOptions, BatchOptions)
+PUBLIC = [
+    *UPSCALERS,
+    SegmindRunModelOperator,
+    SegmindRunWorkflowOperator,
+    SegmindBatchOperator,
+    SegmindToObjectStorageOperator,
+]
+
+
+@pytest.mark.parametrize("operator", PUBLIC)
+def test_a_signature_has_the_defaults_of_the_options(operator):
+    signature = inspect.signature(operator).parameters
+    for options in OPTIONS:
+        for option in fields(options):
+            if option.name in signature and option.name not in ("destination", "deferrable"):
+                assert signature[option.name].default == option.default, option.name
+
+
+@pytest.mark.parametrize("operator", [*UPSCALERS, SegmindRunModelOperator, SegmindRunWorkflowOperator])
+def test_a_signature_shows_every_argument(operator):
+    signature = inspect.signature(operator).parameters
+    groups = OPTIONS[:4] if operator in UPSCALERS else OPTIONS[:3]
+    assert {option.name for options in groups for option in fields(options)} <= set(signature)
+
+
+@pytest.mark.parametrize("operator", PUBLIC)
+def test_every_argument_is_documented_once(operator):
+    """In the operator's docstring, or in that of the options which it names."""
+    docs = [operator.__doc__, *(options.__doc__ for options in OPTIONS if options.__name__ in operator.__doc__)]
+    for name, parameter in inspect.signature(operator).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert sum(f":param {name}:" in text for text in docs) >= 1, name
 
 
 @pytest.mark.parametrize(
@@ -45,7 +87,7 @@ def test_an_operator_has_the_parameters_of_its_models_page(operator):
         (SegmindEsrganOperator, {"image": "{{ x }}", "quality": 5}, "quality"),
         (SegmindEsrganOperator, {}, "image= or as input_path="),
         (SegmindEsrganOperator, {"image": URL, "input_path": "file:///x"}, "not both"),
-        (SegmindEsrganOperator, {"image": URL, "parameters": {}}, "by its own name"),
+        (SegmindEsrganOperator, {"image": URL, "parameters": {}}, "has an argument for each parameter"),
         (SegmindEsrganOperator, {"input_path": "file:///x", "output_format": "gif"}, "output_format"),
         (SegmindEsrganOperator, {"image": URL, "destination": "/data/out.png"}, "destination: .* is not a URI"),
         (SegmindEsrganOperator, {"input_path": "/data/in.png"}, "input_path: .* is not a URI"),
@@ -54,7 +96,11 @@ def test_an_operator_has_the_parameters_of_its_models_page(operator):
         (SegmindEsrganOperator, {"image": URL, "poll_interval": -1}, "poll_interval"),
         (SegmindEsrganOperator, {"image": URL, "defer_after": -1}, "defer_after"),
         (SegmindEsrganOperator, {"image": URL, "max_bytes": 0}, "max_bytes"),
-        (SegmindEsrganOperator, {"image": URL, "wait_for_completion": False, "destination": "file:///x"}, "no output"),
+        (
+            SegmindEsrganOperator,
+            {"image": URL, "wait_for_completion": False, "destination": "file:///x"},
+            "returns before there is an output",
+        ),
         (SegmindNomosUpscalerOperator, {"image": URL, "base64": True}, "does not fit through XCom"),
         (SegmindNomosUpscalerOperator, {"image": "{{ x }}", "base64": "true"}, "does not fit through XCom"),
         (SegmindRunModelOperator, {"model": "esrgan", "parameters": {"image": URL, "scale": 5}}, "scale"),

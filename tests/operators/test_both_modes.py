@@ -15,6 +15,9 @@ from airflow.providers.common.compat.sdk import DAG, Asset
 from PIL import Image
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.execution.environment import TaskEnvironment
+from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.request_task import RequestTask
 from airflow_provider_segmind.operators.segmind import (
     SegmindBriaIncreaseResolutionOperator,
     SegmindEsrganOperator,
@@ -232,8 +235,11 @@ def test_no_poll_before_the_request_can_be_completed(airflow_db, segmind_emulato
     operator = SegmindBriaIncreaseResolutionOperator(
         task_id="x", image=image, deferrable=True, defer_after=1.0, segmind_conn_id="segmind_default"
     )
-    now = time.time()
-    assert operator._wait_here(Watch("r-1", "bria-increase-resolution", now, now + 600), now) is None
+    now, instance = time.time(), Instance("d", "r", "x")
+    nothing: Any = lambda *given, **named: None  # noqa: E731
+    environment = TaskEnvironment(operator.hook, instance, nothing, nothing, nothing, nothing)
+    task = RequestTask(operator._arguments(), environment)
+    assert task._wait_here(Watch("r-1", "bria-increase-resolution", now, now + 600), now) is None
     assert segmind_emulator.stats.polls == 0
 
 

@@ -136,7 +136,7 @@ def test_signatures_in_segminds_messages_are_redacted(text):
         ({"input_path": "file://{tmp}/text.png"}, "not a whole image"),
         ({"input_path": "file://{tmp}/half.png"}, "not a whole image"),
         ({"input_path": "file://{tmp}/missing.png"}, "it does not exist"),
-        ({"input_path": "file://{tmp}"}, "is a folder: list_images()"),
+        ({"input_path": "file://{tmp}"}, "is a folder; list_images()"),
         ({"input_path": f"s3://{BUCKET}/missing.png", "input_conn_id": CONN}, "it does not exist"),
         ({"input_path": "s3://no-such-bucket/cat.png", "input_conn_id": CONN}, "it does not exist"),
         ({"input_path": f"s3://{BUCKET}/cat.png", "input_conn_id": "not_there"}, "not_there"),
@@ -177,8 +177,8 @@ def test_a_template_that_renders_to_none_fails_before_the_submit(airflow_db, seg
     ("operator", "arguments", "message"),
     [
         (ESRGAN, {"input_transport": "email"}, "input_transport must be"),
-        (ESRGAN, {"input_transport": "data"}, "the page of esrgan takes a URL"),
-        (BRIA, {"input_transport": "data"}, "takes a URL"),
+        (ESRGAN, {"input_transport": "data"}, "the page of esrgan accepts a URL only"),
+        (BRIA, {"input_transport": "data"}, "accepts a URL only"),
         (NOMOS, {"max_input_bytes": 0}, "max_input_bytes must be a whole number above 0"),
     ],
 )

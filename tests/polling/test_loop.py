@@ -260,7 +260,7 @@ def test_a_restart_continues_the_schedule():
     first.run()
     late = Driver([status("FAILED")], model="bria-increase-resolution", now=NOW + 10)
     late.run()
-    assert first.pauses[0] == pytest.approx(0.75 * 12.04, rel=0.1)  # moved by the phase of the request
+    assert first.pauses[0] == pytest.approx(0.75 * 12.52, rel=0.1)  # moved by the phase of the request
     assert late.pauses[0] < 2
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
-from airflow_provider_segmind.execution.environment import Instance
+from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.manifest import BatchFolder
 
 if TYPE_CHECKING:
