@@ -28,7 +28,6 @@ from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOut
 from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
 from airflow_provider_segmind.runtime.retries import default_retry_policy
-from airflow_provider_segmind.runtime.task import environment_of
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -146,6 +145,7 @@ class SegmindRequestOperator(BaseOperator):
 
     def _run(self, context: Context, step: Callable[[RequestTask], Outcome]) -> Any:
         from airflow_provider_segmind.execution.request_task import Finished, RequestTask
+        from airflow_provider_segmind.runtime.task import environment_of
 
         with permanent_errors_fail(retry_policy_of(self)), closing(self.hook):
             self._task = RequestTask(self._arguments(), environment_of(self, self.hook, context))

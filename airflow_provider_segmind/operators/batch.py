@@ -27,7 +27,6 @@ from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
 from airflow_provider_segmind.runtime.retries import default_retry_policy
-from airflow_provider_segmind.runtime.task import environment_of
 from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:
@@ -165,6 +164,7 @@ class SegmindBatchOperator(BaseOperator):
 
     def _task(self, context: Context) -> BatchTask:
         from airflow_provider_segmind.execution.batch_task import BatchArguments, BatchTask
+        from airflow_provider_segmind.runtime.task import environment_of
 
         arguments = BatchArguments(
             model=self.model,

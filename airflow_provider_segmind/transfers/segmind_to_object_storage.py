@@ -15,7 +15,6 @@ from airflow_provider_segmind.lineage import TaskLineage, check_outlets, emit, o
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
-from airflow_provider_segmind.runtime.task import environment_of
 from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:
@@ -98,6 +97,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
         from airflow_provider_segmind.execution.transfer import fetch, read_result, store
+        from airflow_provider_segmind.runtime.task import environment_of
 
         with permanent_errors_fail(retry_policy_of(self)), SegmindHook(self.segmind_conn_id) as hook:
             if self.request_id is None:
