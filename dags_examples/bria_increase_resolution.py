@@ -10,8 +10,8 @@ Airflow does not retry the task, because Segmind would block the same image agai
 errors that can pass, such as an unavailable gateway or an unavailable storage.
 
 Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
-``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
-as its password, and set ``image`` to the URL of a sample image that the emulator prints.
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and the key that it prints
+as the password, and set ``image`` to the URL of a sample image that the emulator prints.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ either. So you can run a day again after you added an image. A missing folder fa
 Set up: the connection ``segmind_default`` with your API key, and a folder ``source/<day>/`` (``<day>`` is the day of
 the run, such as 2026-01-31). To run the DAG offline and without a key, start
 ``python -m airflow_provider_segmind.emulator`` and use its address as the connection's host and
-``SG_0123456789abcdef`` as its password.
+the key that it prints as the password.
 """
 
 from __future__ import annotations

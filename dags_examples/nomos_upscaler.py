@@ -6,8 +6,8 @@ computes. Then it downloads the output, verifies that it is a complete image and
 object (``stored``), its cost and its duration (``metrics``). ``report`` logs them.
 
 Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
-``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
-as its password, and set ``image`` to the URL of a sample image that the emulator prints.
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and the key that it prints
+as the password, and set ``image`` to the URL of a sample image that the emulator prints.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ Another DAG needs only the request id to continue: pass it as a parameter of the
 request for one hour. After that, the sensor reads the output's URL from the request history, which keeps it longer.
 
 Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
-``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
-as its password, and set ``images`` to URLs of sample images that the emulator prints.
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and the key that it prints
+as the password, and set ``images`` to URLs of sample images that the emulator prints.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ its parameters, so the function must return the same parameters for the same inp
 ``report`` takes the results of all images, like those of any other ``@task``, and sums their cost.
 
 Set up: the connection ``segmind_default`` with your API key. To run the DAG offline and without a key, start
-``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and ``SG_0123456789abcdef``
-as its password, and set ``images`` to URLs of sample images that the emulator prints.
+``python -m airflow_provider_segmind.emulator``, use its address as the connection's host and the key that it prints
+as the password, and set ``images`` to URLs of sample images that the emulator prints.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ on one machine (Airflow takes an absolute path after two slashes, so there are t
     export AIRFLOW_CONN_SEGMIND_CATALOGUE=sqlite:///tmp/segmind_catalogue.db
 
 To run the DAG offline and without a key, start ``python -m airflow_provider_segmind.emulator`` and use its address as
-the host of ``segmind_default`` and ``SG_0123456789abcdef`` as its password.
+the host of ``segmind_default`` and the key that it prints as the password.
 """
 
 from __future__ import annotations

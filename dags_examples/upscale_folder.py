@@ -7,7 +7,7 @@ submits one request, waits in the triggerer while Segmind computes, and stores t
 Set up: the connection ``segmind_default`` with your API key, and a folder of images as ``source``. ``source`` and
 ``destination`` can be in any storage of Airflow's ``ObjectStoragePath`` (``file://``, ``s3://``, ``gs://``). To run
 the DAG offline and without a key, start ``python -m airflow_provider_segmind.emulator`` and use its address as the
-connection's host and ``SG_0123456789abcdef`` as its password.
+connection's host and the key that it prints as the password.
 """
 
 from __future__ import annotations
