@@ -86,7 +86,7 @@ def completed(result: Result, *, one_of_many: bool = False, submitted_at: float 
     """
     found = result.metrics
     summary = (
-        f"cost {found.cost} credits, {found.remaining_credits} left; {found.total_time} s in all, "
+        f"cost {found.cost} USD, balance {found.remaining_credits} credits; {found.total_time} s in all, "
         f"{found.queue_time} s queued, {found.inference_time} s running"
     )
     end = _End(result.model, Outcome.COMPLETED, result.request_id, found, summary)
@@ -102,7 +102,7 @@ def skipped(model: str, value: Mapping[str, Any], why: str) -> None:
     :param why: what was found.
     """
     metrics = Metrics(cost=0.0)
-    _report(_End(model, Outcome.SKIPPED, value.get("request_id"), metrics, f"cost 0 credits; {why}"))
+    _report(_End(model, Outcome.SKIPPED, value.get("request_id"), metrics, f"cost 0 USD; {why}"))
 
 
 def ended_badly(
@@ -154,7 +154,7 @@ def _count(end: _End) -> None:
     """
     Send the metrics. Airflow adds its prefix to the names, and drops the tags if the backend does not support them.
 
-    The cost is a counter, because it is summed. It is in whole micro-credits, because Airflow's counters are integers
+    The cost is a counter, because it is summed. It is in whole micro-dollars, because Airflow's counters are integers
     and some collectors drop decimals. A gauge does not fit: DogStatsD has no gauge by differences, and OpenTelemetry's
     starts at zero in each process. A timer does not fit: some collectors convert its milliseconds to seconds.
     """

@@ -15,7 +15,7 @@ from benchmarks.isolated import airflow_home
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "airflow_provider_segmind"
-OURS = f"{PACKAGE}.operators.upscale"
+OURS = f"{PACKAGE}.operators.segmind"
 PEERS = {
     "ours": OURS,
     "HttpOperator": "airflow.providers.http.operators.http",

@@ -2,7 +2,7 @@
 Upscale a list of images, and fail the run if it cost more than its budget.
 
 ``afford`` fails before the run spends anything if the account's balance does not cover ``budget``. Each mapped task
-of ``upscale`` returns its cost in credits as ``metrics.cost``. ``total`` sums the costs and fails if the sum exceeds
+of ``upscale`` returns its cost in USD as ``metrics.cost``. ``total`` sums the costs and fails if the sum exceeds
 ``budget``. It is not retried, because the sum would be the same. The stored images stay stored, but no task after
 ``total`` runs.
 
@@ -30,7 +30,7 @@ from airflow_provider_segmind.operators.segmind import SegmindEsrganOperator, ch
     params={
         "images": Param(["https://www.segmind.com/butterfly.png"], type="array", description="URLs of the images"),
         "destination": Param("file:///tmp/upscaled/budget/", type="string", description="Folder (with /)"),
-        "budget": Param(0.1, type="number", minimum=0, description="Budget of the run in credits"),
+        "budget": Param(0.1, type="number", minimum=0, description="Budget of the run in USD"),
     },
     default_args={"retries": 3},
     tags=["segmind", "example"],
@@ -49,14 +49,14 @@ def segmind_budget() -> None:
 
     @task(retries=0)
     def total(results: Any, params: dict[str, Any] | None = None) -> float:
-        """Return the cost of the run's images in credits; fail if it exceeds the budget."""
+        """Return the cost of the run's images in USD; fail if it exceeds the budget."""
         costs = [result["metrics"]["cost"] for result in results]
         if None in costs:
             raise ValueError(f"the cost of {costs.count(None)} of {len(costs)} images is unknown: check it at Segmind")
         spent: float = round(sum(costs), 6)
         budget = (params or {})["budget"]
         if spent > budget:
-            raise ValueError(f"{len(costs)} images cost {spent:g} credits, the budget is {budget:g}")
+            raise ValueError(f"{len(costs)} images cost {spent:g} USD, the budget is {budget:g}")
         return spent
 
     images = list_images()

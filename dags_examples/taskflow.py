@@ -50,7 +50,7 @@ def segmind_taskflow() -> None:
 
     @task
     def report(results: Any) -> float:
-        """Return the cost of the run's images in credits."""
+        """Return the cost of the run's images in USD."""
         cost: float = round(sum(result["metrics"]["cost"] for result in results), 6)
         return cost
 

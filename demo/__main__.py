@@ -85,7 +85,7 @@ def show(home: Home, api: Api, state: str, target: Path, sheet: Path) -> list[st
     stats = emulator_stats(home.emulator_url) if home.emulator_url else None
     console.print()
     console.print(report.table(outcomes, target))
-    console.print(f"Stored in {target.as_uri()}. Cost in credits; seconds as reported by Segmind.", soft_wrap=True)
+    console.print(f"Stored in {target.as_uri()}. Cost in USD; seconds as reported by Segmind.", soft_wrap=True)
     found = report.problems(outcomes, images, stats)
     if state != "success":
         found.insert(0, f"the DAG run ended in state {state}")

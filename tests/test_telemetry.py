@@ -110,7 +110,7 @@ def check_one(run: AnyRun, metrics: list[Metric], emulator: Any, *, model: str =
         kind, milliseconds = reported[f"airflow.segmind.{name}"]
         assert kind == "ms"
         assert milliseconds == pytest.approx(result["metrics"][name] * 1000, abs=0.01)
-    assert f"cost 0.005 credits, {result['metrics']['remaining_credits']} left" in run.log
+    assert f"cost 0.005 USD, balance {result['metrics']['remaining_credits']} credits" in run.log
     assert emulator.api_key not in run.log
 
 

@@ -136,7 +136,7 @@ def account_of(hook: SegmindHook) -> str:
 def bill(metrics: Metrics) -> str:
     """Return as text what a request cost and how long it took."""
     facts = [
-        ("cost", metrics.cost, "credits"),
+        ("cost", metrics.cost, "USD"),
         ("balance", metrics.remaining_credits, "credits"),
         ("total", metrics.total_time, "s"),
         ("queued", metrics.queue_time, "s"),

@@ -17,7 +17,6 @@ from airflow_provider_segmind.cli.parameters import options
 from airflow_provider_segmind.cli.progress import deliver, uri_of, wait
 from airflow_provider_segmind.exceptions import (
     SegmindError,
-    SegmindEventError,
     SegmindRequestExpiredError,
     SegmindRequestFailedError,
     SegmindUnknownModelError,
@@ -151,7 +150,10 @@ def _submit(hook: SegmindHook, plan: Plan) -> str:
             error.next_step = f"Did you mean {near}? Nothing is billed."
         raise
     if not isinstance(found, Submitted):
-        raise SegmindEventError("nothing was submitted")
+        raise SegmindError(
+            "the run ended without a request id",
+            next_step="Check your account's request history before you run this again.",
+        )
     return found.request_id
 
 

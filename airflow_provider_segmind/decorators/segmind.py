@@ -29,7 +29,7 @@ class _Decorated(DecoratedOperator):
         xcom_push = None  # Airflow 3.0 reads it once the model has run, and fails the task without it
 
     def _returned(self, context: Context) -> Any:
-        """Call the function."""
+        """Return what the function returns."""
         context_merge(context, self.op_kwargs)
         function = self.python_callable
         return function(*self.op_args, **determine_kwargs(function, self.op_args, context))
@@ -44,7 +44,7 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
     :param op_kwargs: its keyword arguments. (templated)
     """
 
-    # Not "parameters": what the function returns is final. It may contain text of others, which is not our template.
+    # Not "parameters": the returned value is not rendered, because it may contain untrusted text.
     template_fields: Sequence[str] = (
         *DecoratedOperator.template_fields,
         *(field for field in SegmindRunModelOperator.template_fields if field != "parameters"),
@@ -71,7 +71,7 @@ class _SegmindDecoratedOperator(_Decorated, SegmindRunModelOperator):
         return super().execute(context)
 
     def execute_after_limit(self, context: Context, event: Any = None) -> Any:
-        """Go on after a rate limit; nothing was submitted before it, so the parameters were not kept."""
+        """Resume after a rate limit; nothing was submitted before it, so the parameters were not kept."""
         self.parameters = self._computed(context)
         return super().execute_after_limit(context, event)
 
@@ -125,7 +125,7 @@ class _SegmindBatchDecoratedOperator(_Decorated, SegmindBatchOperator):
         return value
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, Any]:
-        """Call the function again, and go on with the batch, which must be the same."""
+        """Call the function again, and resume the batch, which must be the same."""
         self.items = self._computed(context)
         value: dict[str, Any] = super().execute_complete(context, event)
         return value
@@ -165,10 +165,10 @@ def segmind_task(
     and returns what that returns.
 
     The function runs in the worker, before the submit, once in each try; not again after the wait for the request.
-    It must return the same in each try: a retry finds the request of an earlier try by the parameters. If it returns
-    something else (the time, a random seed), the retry logs that, submits again, and pays again. (After a rate limit,
-    before anything was submitted, it runs again.) What it returns is taken as it is: no template in it is rendered.
-    Templates in the arguments of the function and of the decorator are.
+    It must return the same in each try: a retry reattaches to the request of an earlier try by its parameters. If it
+    returns something else (the time, a random seed), the retry logs that, submits again, and pays again. (After a rate
+    limit, before anything was submitted, it runs again.) What it returns is taken as it is: no template in it is
+    rendered. Templates in the arguments of the function and of the decorator are.
 
     It returns one set of parameters. For many images map the task (``upscale.expand(image=[…])``), or return a list
     with ``batch=True``: the task then is a :class:`~airflow_provider_segmind.operators.segmind.SegmindBatchOperator`

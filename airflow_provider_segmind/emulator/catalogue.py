@@ -77,7 +77,7 @@ def _boolean(value: Any) -> bool | None:
 
 @dataclass(frozen=True)
 class Model:
-    """One model: its price in credits, the kind of its output, and its parameters."""
+    """One model: its price in USD, the kind of its output, and its parameters."""
 
     slug: str
     cost: float

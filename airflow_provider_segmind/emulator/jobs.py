@@ -86,7 +86,7 @@ class Job:
         return f"{self.request_id}.{self.work.result().extension}"
 
     def metrics(self, now: float) -> dict[str, Any]:
-        """Return times in seconds and, once the job is billed, the cost in credits."""
+        """Return times in seconds and, once the job is billed, the cost in USD."""
         started, ended = min(now, self.starts_at), min(now, self.ends_at)
         metrics: dict[str, Any] = {
             "queue_time": round(started - self.submitted_at, 3),

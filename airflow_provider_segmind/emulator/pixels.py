@@ -96,7 +96,7 @@ def _download(url: str, timeout: float) -> bytes:
     except urllib.error.HTTPError as error:
         raise WorkFailedError(f"Could not fetch the input image: HTTP {error.code}") from error
     except (OSError, ValueError) as error:  # URLError is an OSError
-        raise WorkFailedError(f"Could not fetch the input image: {error}") from error
+        raise WorkFailedError(f"Could not fetch the input image: {error or type(error).__name__}") from error
     if len(data) > MAX_INPUT_BYTES:
         raise WorkFailedError("The input image is too large")
     return data

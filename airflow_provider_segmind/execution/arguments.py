@@ -19,7 +19,10 @@ from airflow_provider_segmind.storage.names import check_placeholders, placehold
 
 #: Stands for an image that is still to be read or uploaded.
 _IMAGE = "https://upload.invalid/"
-NEVER_FOUND = "skip_existing never finds a destination with {request_id}: leave that out"
+NEVER_FOUND = (
+    "skip_existing: a destination with {request_id} has a new name for each request, so nothing is ever skipped; "
+    "remove {request_id}"
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class RequestArguments:
     :param wait: how it waits.
     :param submit: when it submits.
     :param storage: where the output is stored.
-    :param input: where the image of an upscaler comes from; None where the parameters are everything.
+    :param input: where the image of an upscaler comes from; None if the parameters are everything.
     :param typed: the parameters of an upscaler's page.
     :param is_workflow: the slug is that of a PixelFlow workflow.
     :param computed: the task itself computes the parameters: a resumed task knows them by its event only.
@@ -75,15 +78,16 @@ class RequestArguments:
         return body
 
     def source(self) -> str | None:
-        """Return the input's URI or URL, or the image itself as base64; None where there is no image."""
+        """Return the input's URI or URL, or the image itself as base64; None if there is no image."""
         if self.input is not None and self.input.input_path is not None:
             return self.input.input_path
-        image = self.named().get("image")
+        named = self.named()
+        image = named.get("image") if isinstance(named, Mapping) else None
         return image if isinstance(image, str) else None
 
     @property
     def keeps_request_info(self) -> bool:
-        """True where the outcome depends on the input as it was submitted: a sidecar, or what is skipped."""
+        """True if the outcome depends on the input as it was submitted: a sidecar, or what is skipped."""
         return self.storage.destination is not None and self.storage.keeps_sidecar
 
     # --- validation -------------------------------------------------------------------------------------------
@@ -121,9 +125,13 @@ class RequestArguments:
             raise SegmindConfigError("image, input_path: neither names an image; a template rendered to nothing")
         body = self.body()
         check_inline_output(body, is_stored=self._is_stored)
-        if self.stores and self.storage.destination is None:
-            raise SegmindConfigError("destination: a template rendered to nothing")
+        self.validate_destination()
         return body
+
+    def validate_destination(self) -> None:
+        """Raise SegmindConfigError if a destination was given and its template rendered to nothing."""
+        if self.stores:
+            self.storage.validate_rendered()
 
     @property
     def _is_stored(self) -> bool:
@@ -133,7 +141,7 @@ class RequestArguments:
         if self.input is None or self.typed is None:
             return
         if (self.input.image is None) == (self.input.input_path is None):
-            raise SegmindConfigError("give the image either as image= or as input_path=, not both and not neither")
+            raise SegmindConfigError("give exactly one of image= and input_path=")
         if self.input.input_transport == "data" and not self.typed.takes_base64:
             raise SegmindConfigError(
                 f"input_transport: the page of {self.typed.slug} accepts a URL only: use upload, presign or auto"

@@ -1,4 +1,4 @@
-"""The run of a batch: take up what is there, submit in waves, store what has ended, and write the manifest."""
+"""The run of a batch: load the records, submit in waves, store the outputs, and write the manifest."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Folder(Protocol):
 
     @property
     def has_manifest(self) -> bool:
-        """True where this task's own manifest is there."""
+        """True if this task's own manifest exists."""
 
     def names(self) -> Mapping[str, int]:
         """Return the names of the objects in the folder, with their sizes in bytes."""
@@ -69,7 +69,7 @@ class Folder(Protocol):
         """Make sure that the folder can be written."""
 
     def mark_missing(self, wants: Sequence[Want], names: Mapping[str, int]) -> None:
-        """Note which stored outputs are missing from the folder, or are of another size."""
+        """Mark stored outputs that are missing or have another size."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Deferred:
 
     :param need: how many have to have ended before the next wave.
     :param resume_at: when the next wave may start (epoch seconds).
-    :param deadline: when the last request's time is up (epoch seconds).
+    :param deadline: the latest deadline of a request (epoch seconds).
     """
 
     waited: list[Waited]
@@ -112,7 +112,7 @@ class Deferred:
 
 class BatchRun:
     """
-    One stretch of a batch, in one process: until it has to wait, or ends.
+    The run of a batch in one process, until it defers or ends.
 
     :param engine: the engine.
     :param folder: where manifest and claim lie.
@@ -207,14 +207,15 @@ class BatchRun:
         """Go on after a deferral, in another process."""
         if not self._folder.has_manifest:
             raise SegmindStorageError(
-                f"the manifest {self._folder.manifest} has gone since the batch began",
-                next_step="Put it back, or clear the task: then the finished ones are submitted, and paid, again.",
+                f"the manifest {self._folder.manifest} was removed while the batch was running",
+                next_step="Restore it. Or clear the task: then finished items are submitted, and billed, again.",
                 retryable=False,
             )
         if event.memory.items != digest_of(row.key for row in self.rows):
             raise SegmindConfigError(
-                "the items are others than before the deferral, when their templates were rendered",
-                next_step=f"Make them in a task before this one. What was submitted is in {self._folder.manifest}.",
+                "the items are not the same as before the deferral: their templates rendered to other values",
+                next_step="Create the items in an upstream task. The submitted requests are in the manifest "
+                f"{self._folder.manifest}.",
             )
         self._engine.load_records(self.wants, *self._folder.read(self._folder.names()), begins=False)
         if event.error is not None:
@@ -223,14 +224,14 @@ class BatchRun:
         for waited in event.waited:
             if (known := by_key.get(waited.key)) is None:
                 continue
-            if known.record.state in (State.WAITING, State.INTENDED):  # nothing but the event remembers
+            if known.record.state in (State.WAITING, State.INTENDED):  # the event is the only record
                 known.record.submitted(waited.request_id, at=waited.submitted_at)
             if waited.event is not None:
                 self._engine.ended(known, waited.event)
         return event.memory
 
     def _work(self, memory: Memory, *, begins: bool) -> None:
-        """Store what has ended, submit the next wave, and write down how far it all is."""
+        """Store the ended requests, submit the next wave, and write the manifest."""
         self._engine.prepare(self.wants)
         if begins and count(self.rows, State.WAITING):
             self._folder.probe()
@@ -250,7 +251,10 @@ class BatchRun:
         now = self._engine.clock.now()
         limit = self._rules.execution_timeout
         if limit is not None and now > memory.started_at + limit:
-            late = SegmindTimeoutError("execution_timeout was over before all was submitted", next_step="")
+            late = SegmindTimeoutError(
+                "execution_timeout ended before all items were submitted",
+                next_step="Another try submits the missing items. Allow a longer execution_timeout.",
+            )
             memory.halted = memory.halted or late.to_dict()
         size = self._rules.limits.wave(self.rows, now)
         waiting = [want for want in self.wants if want.record.state is State.WAITING and want.error is None]
@@ -315,8 +319,9 @@ class BatchRun:
 
 def _too_many(failed: Sequence[RequestRecord], total: int, allowed: int, value: Mapping[str, Any]) -> SegmindBatchError:
     first = error_from_dict(failed[0].error or {})
+    counts = ", ".join(f"{number} {name}" for name, number in value["errors"].items())
     return SegmindBatchError(
-        f"{len(failed)} of {total} items failed, max_failures is {allowed}; {value['errors']}; "
+        f"{len(failed)} of {total} items failed, max_failures is {allowed} ({counts}); "
         f"the first, item {failed[0].index}: {first}",
         next_step=f"Manifest: {value['manifest']}. Another try, or a clear, does only what is missing.",
         retryable=any((row.error or {}).get("retryable") for row in failed),

@@ -52,7 +52,7 @@ class BatchTask:
     :param arguments: rendered.
     :param environment: what it needs from Airflow.
     :param check_count: called with the number of images that are not stored yet, before anything is submitted.
-    :param emit: called with what the batch made of what, once it has ended, with success or not.
+    :param emit: called with the lineage of the batch, once it has ended, with success or not.
     """
 
     arguments: BatchArguments
@@ -66,13 +66,14 @@ class BatchTask:
 
     def run(self, event: BatchEvent | None) -> Deferred | dict[str, Any]:
         """
-        Go on until the batch has to wait, or ends: then return it in numbers.
+        Continue until the batch defers or ends; return its numbers.
 
         :param event: what ended the wait; None where the task starts.
         :raises SegmindError: what ended the task.
         """
         arguments, environment = self.arguments, self.environment
         hook, storage = environment.hook, arguments.storage
+        storage.validate_rendered()
         wants = wants_of(arguments.model, arguments.items, arguments.parameters, gateway=hook.settings.gateway)
         self.inline = any(want.body.get("base64") is True for want in wants)
         files = StorageFolder(str(storage.destination), conn_id=storage.destination_conn_id, model=arguments.model)

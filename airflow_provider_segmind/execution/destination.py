@@ -47,11 +47,11 @@ class Destination:
     :param instance: the task instance.
     :param options: the destination, rendered, with its placeholders still in it; and how it is stored.
     :param model: the slug.
-    :param source: the input's URI, URL or base64; None where there is none.
+    :param source: the input's URI, URL or base64; None if the task has no input.
     :param claim: makes sure that no other mapped instance has the same target.
     :param serves_previews: write previews, too.
     :param stem: what ``{stem}`` becomes; default: by ``source``.
-    :param read_input: returns the input's bytes for its preview; None where this task does not have them.
+    :param read_input: returns the input's bytes for its preview; None if this task does not have them.
     :param request_info: what was known of the request when it was submitted, see ``Prepared.request_info``.
     :param parameters: what a sidecar states of the parameters.
     :param input_size: width and height of the input in pixels, where known: the output is at least as large.
@@ -188,7 +188,7 @@ class Destination:
             stored(number, outcome)
 
     def store_one(self, key: str, result: Result) -> list[dict[str, Any]]:
-        """Store the outputs of a result; the sidecar states ``note`` and which task it was."""
+        """Store the outputs of a result, with a sidecar if one is wanted."""
         about = None
         if self.options.keeps_sidecar:
             task = self.instance.named()

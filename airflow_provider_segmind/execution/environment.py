@@ -17,7 +17,7 @@ class RecordsOf(Protocol):
     """Return the request records of a task instance."""
 
     def __call__(self, *, durable: bool, batch: bool = False) -> TaskStateRecords:
-        """See :class:`.TaskStateRecords`."""
+        """Return the request records of this task instance."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TaskEnvironment:
     :param instance: the task instance.
     :param records: returns its request records: ``records(durable=…, batch=…)``.
     :param claim: claims a target for this mapped instance; raises SegmindConfigError if another one has it.
-    :param is_working: returns whether another task instance may still work; None where that is not known.
+    :param is_working: returns whether another task instance may still work; None if that is not known.
     :param push: pushes an XCom, unless the task pushes none.
     :param serves_previews: previews are written.
     :param execution_timeout: Airflow's limit for the whole task (seconds); None for no limit.

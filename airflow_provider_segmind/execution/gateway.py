@@ -23,6 +23,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestExpiredError,
 )
 from airflow_provider_segmind.execution import marks
+from airflow_provider_segmind.execution.balance import balance_of
 from airflow_provider_segmind.execution.ports import MayLeave, Responded
 from airflow_provider_segmind.execution.submit import opens_at
 from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -40,7 +41,7 @@ _SECOND_QUERY_AFTER = 0.5
 _HISTORY_BUDGET = RetryBudget(attempts=2, seconds=5.0)
 
 
-def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
+def check_balance(hook: SegmindHook, least: float | None) -> None:
     """
     Raise SegmindInsufficientCreditsError if the balance is too low.
 
@@ -50,7 +51,7 @@ def respect_the_balance(hook: SegmindHook, least: float | None) -> None:
     least = hook.settings.min_remaining_credits if least is None else least
     if least is None:
         return
-    balance = hook.get_credits().total
+    balance = balance_of(hook)
     if balance < least:
         raise SegmindInsufficientCreditsError(
             f"the balance is {balance:g} credits, min_remaining_credits is {least:g}: nothing was submitted"
@@ -93,8 +94,8 @@ class SegmindModel:
         """Check the rate limit that another task of this machine has met and the balance, and connect."""
         if until := read_limit(self.hook.settings.gateway, self.hook.segmind_conn_id):
             reset_at = datetime.fromtimestamp(until, UTC)
-            raise SegmindRateLimitedError("another task on this machine has met it", reset_at=reset_at)
-        respect_the_balance(self.hook, self.min_remaining_credits)
+            raise SegmindRateLimitedError("another task on this machine was refused by it", reset_at=reset_at)
+        check_balance(self.hook, self.min_remaining_credits)
         self.hook.get_conn().connect()
 
     def upload(self, content: bytes) -> str:

@@ -34,7 +34,7 @@ def path_of(arguments: RequestArguments) -> ObjectStoragePath | None:
 
 
 def content_of(arguments: RequestArguments) -> bytes | None:
-    """Return the input's bytes for its preview; None where it is a URL, which is not fetched."""
+    """Return the input's bytes for its preview; None if it is a URL, which is not fetched."""
     if arguments.input is not None and (path := path_of(arguments)) is not None:
         return read_input(path, arguments.input.max_input_bytes)
     source = arguments.source()

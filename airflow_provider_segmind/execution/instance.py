@@ -11,9 +11,9 @@ class Instance:
     """
     One task instance in one try.
 
-    :param map_index: -1 where the task is not mapped.
+    :param map_index: -1 if the task is not mapped.
     :param ran_before: an earlier process of it may have submitted.
-    :param began_at: when its DAG run was due (epoch seconds): no try submitted before; None where that is not known.
+    :param began_at: when its DAG run was due (epoch seconds): no try submitted before; None if that is not known.
     """
 
     dag_id: str

@@ -19,7 +19,7 @@ from airflow_provider_segmind.storage.names import stem_of
 
 log = logging.getLogger(__name__)
 
-#: So many wrong items are named in one error.
+#: Number of wrong items that one error names.
 _NAMED = 5
 
 
@@ -35,6 +35,8 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
     """
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
         raise SegmindConfigError(f"items must be a list, not {type(items).__name__}")
+    if not isinstance(shared, Mapping):
+        raise SegmindConfigError(f"parameters must be a dict, not {type(shared).__name__}")
     wants: dict[str, Want] = {}
     wrong = []
     for index, item in enumerate(items):

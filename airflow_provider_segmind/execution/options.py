@@ -52,25 +52,25 @@ class Number:
     """
     A finite number.
 
-    :param above: it must be larger than this; None where it may be 0 or more.
+    :param positive: it must be above 0; else it may be 0.
     :param whole: it counts something.
     """
 
-    above: float | None = 0
+    positive: bool = True
     whole: bool = False
 
     def validate(self, name: str, value: Any) -> None:
         """Raise SegmindConfigError for anything else."""
         right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if right and not (self.whole and not isinstance(value, int)) and (value > 0 if self.above == 0 else value >= 0):
+        if right and not (self.whole and not isinstance(value, int)) and (value > 0 if self.positive else value >= 0):
             return
-        kind, least = "a whole number" if self.whole else "a number", "above 0" if self.above == 0 else "of 0 or more"
+        kind, least = "a whole number" if self.whole else "a number", "above 0" if self.positive else "of 0 or more"
         raise SegmindConfigError(f"{name} must be {kind} {least}, not {value!r}")
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of a few words."""
+    """One of several allowed values."""
 
     choices: tuple[str, ...]
 
@@ -86,16 +86,26 @@ class Uri:
     def validate(self, name: str, value: Any) -> None:
         """Raise SegmindConfigError for a literal that is not one."""
         if is_final(value) and not (isinstance(value, str) and "://" in value):
-            raise SegmindConfigError(f"{name}: {value!r:.200} is not a URI such as s3://bucket/folder/")
+            local = f"; a local path is file://{value}" if str(value).startswith("/") else ""
+            raise SegmindConfigError(f"{name}: {value!r:.200} is not a URI such as s3://bucket/folder/{local}")
 
 
-def _checked(check: Number | OneOf | Uri) -> dict[str, Any]:
+class Flag:
+    """True or False."""
+
+    def validate(self, name: str, value: Any) -> None:
+        """Raise SegmindConfigError for anything else: a text such as "False" would count as True."""
+        if not isinstance(value, bool):
+            raise SegmindConfigError(f"{name} must be True or False, not {value!r:.100}")
+
+
+def _checked(check: Number | OneOf | Uri | Flag) -> dict[str, Any]:
     return {"check": check}
 
 
-_POSITIVE, _NOT_NEGATIVE = _checked(Number()), _checked(Number(above=None))
-_POSITIVE_COUNT, _COUNT = _checked(Number(whole=True)), _checked(Number(above=None, whole=True))
-_URI = _checked(Uri())
+_POSITIVE, _NOT_NEGATIVE = _checked(Number()), _checked(Number(positive=False))
+_POSITIVE_COUNT, _COUNT = _checked(Number(whole=True)), _checked(Number(positive=False, whole=True))
+_URI, _FLAG = _checked(Uri()), _checked(Flag())
 
 
 class Options:
@@ -154,14 +164,14 @@ class WaitOptions(Options):
         again, for as long as Segmind keeps the output (7 days).
     """
 
-    deferrable: bool = False
-    wait_for_completion: bool = True
+    deferrable: bool = field(default=False, metadata=_FLAG)
+    wait_for_completion: bool = field(default=True, metadata=_FLAG)
     poll_interval: float | None = field(default=None, metadata=_POSITIVE)
     expected_duration: float | None = field(default=None, metadata=_POSITIVE)
     timeout: float = field(default=600.0, metadata=_POSITIVE)
     queue_timeout: float | None = field(default=None, metadata=_POSITIVE)
     defer_after: float = field(default=0.0, metadata=_NOT_NEGATIVE)
-    end_from_trigger: bool = False
+    end_from_trigger: bool = field(default=False, metadata=_FLAG)
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,7 @@ class SubmitOptions(Options):
         if it is set.
     """
 
-    durable: bool = True
+    durable: bool = field(default=True, metadata=_FLAG)
     on_lost_submit: OnLostSubmit = field(default="fail", metadata=_checked(OneOf(get_args(OnLostSubmit))))
     lost_submit_wait: float = field(default=30.0, metadata=_NOT_NEGATIVE)
     min_remaining_credits: float | None = field(default=None, metadata=_NOT_NEGATIVE)
@@ -219,8 +229,13 @@ class StorageOptions(Options):
     destination_conn_id: str | None = None
     max_bytes: int = field(default=MAX_BYTES, metadata=_POSITIVE_COUNT)
     if_exists: IfExists = field(default="overwrite", metadata=_checked(OneOf(get_args(IfExists))))
-    skip_existing: bool = False
-    sidecar: bool = False
+    skip_existing: bool = field(default=False, metadata=_FLAG)
+    sidecar: bool = field(default=False, metadata=_FLAG)
+
+    def validate_rendered(self) -> None:
+        """Raise SegmindConfigError for a destination whose template rendered to nothing."""
+        if self.destination is None:
+            raise SegmindConfigError("destination: a template rendered to nothing")
 
     @property
     def on_existing(self) -> IfExists:
@@ -229,7 +244,7 @@ class StorageOptions(Options):
 
     @property
     def keeps_sidecar(self) -> bool:
-        """True where a sidecar is written."""
+        """True if a sidecar is written."""
         return self.sidecar or self.on_existing == "skip"
 
 
@@ -266,7 +281,7 @@ class BatchOptions(Options):
     :param requests_per_minute: submit at most this many in any minute (default: no limit of ours; Segmind's rate limit
         is then met, and waited for).
     :param max_in_flight: requests that may be submitted and not yet finished (default 100).
-    :param max_failures: so many images may fail, and the task still succeeds (default 0). The manifest names them.
+    :param max_failures: how many images may fail before the task fails (default 0). The manifest names them.
     """
 
     requests_per_minute: int | None = field(default=None, metadata=_POSITIVE_COUNT)

@@ -85,7 +85,7 @@ class RequestRecord(BaseModel):
     :param finished_at: when it was delivered or given up (epoch seconds).
     :param refused_at: when its output was refused (404, …) for the first time (epoch seconds).
     :param uploaded: the URL of an uploaded input, so that the next submit does not upload it again.
-    :param result: the result, once it is known (cost in credits, times in seconds).
+    :param result: the result, once it is known (cost in USD, times in seconds).
     :param stored: the stored objects, as in the XCom of an upscaling task.
     :param destination: where they are stored, before placeholders are replaced.
     :param refetched: a stored object was missing and is fetched again: the cost was reported by an earlier run.

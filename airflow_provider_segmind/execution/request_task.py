@@ -53,7 +53,7 @@ class Finished:
 
     :param value: what it returns.
     :param close: closes the request record, once Airflow has reported the success: only then is a clear a new want.
-    :param lineage: what was made of what; None where nothing was delivered.
+    :param lineage: inputs, outputs and request; None if nothing was delivered.
     """
 
     value: Any
@@ -84,7 +84,7 @@ class WaitForRateLimit:
     :param opens_at: when it resets (epoch seconds).
     :param started_at: when the task's work began (epoch seconds).
     :param deadline: when to give up (epoch seconds).
-    :param returns: how often the task has been let through before.
+    :param returns: how many times a submit was refused again before.
     """
 
     opens_at: float
@@ -93,7 +93,7 @@ class WaitForRateLimit:
     returns: int
 
 
-Outcome = Finished | WaitInTriggerer | WaitForRateLimit
+NextStep = Finished | WaitInTriggerer | WaitForRateLimit
 
 
 class RequestTask:
@@ -109,12 +109,12 @@ class RequestTask:
         #: The request, once there is one.
         self.request_id: str | None = None
 
-    def start(self, started_at: float, *, returns: int = 0) -> Outcome:
+    def start(self, started_at: float, *, returns: int = 0) -> NextStep:
         """
         Deliver what is stored or paid for, reattach to what runs, or submit; and wait.
 
         :param started_at: when the task's work began (epoch seconds).
-        :param returns: how often a rate limit has let the task through before.
+        :param returns: how many times a submit was refused again before.
         :raises SegmindError: what ended the task.
         """
         prepared = self._prepare()
@@ -126,9 +126,9 @@ class RequestTask:
                 if deferral is not None:
                     return deferral
 
-    def resume(self, payload: Any, request_id: str | None) -> Outcome:
+    def resume(self, payload: Any, request_id: str | None) -> NextStep:
         """
-        Go on after the wait in the triggerer: deliver what its event reports, or raise it.
+        Resume after the wait in the triggerer: deliver the result that the event reports, or raise its error.
 
         :param payload: the event, as the trigger fired it.
         :param request_id: the request that the task waits for, where Airflow still knows it.
@@ -140,6 +140,7 @@ class RequestTask:
         info = event.request_info or {}
         if self._arguments.computed:
             self._arguments = replace(self._arguments, parameters=info.get("parameters") or {})
+        self._arguments.validate_destination()
         want = Want({}, RequestRecord(key=str(info.get("key") or "")))
         run = self._single(want, self._destination(info, event.input_size))
         return self._finished(run, run.resume(event))
@@ -161,7 +162,7 @@ class RequestTask:
             arguments, prepared, self._hook.settings.gateway, lambda: records(durable=durable).read().values()
         )
 
-    def _run(self, prepared: Prepared, started_at: float) -> Outcome:
+    def _run(self, prepared: Prepared, started_at: float) -> NextStep:
         arguments, gateway = self._arguments, self._hook.settings.gateway
         info = prepared.request_info(arguments.model, gateway, None)
         destination = self._destination(info, prepared.input_size)
@@ -259,9 +260,15 @@ class RequestTask:
         )
 
     def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
-        """Wait in this process and return the event that ends the wait; None where the triggerer is to go on."""
+        """Wait in this process and return the event that ends the wait; None if the triggerer has to wait."""
         wait = self._arguments.wait
         if not wait.deferrable:
+            log.info(
+                "Waiting for Segmind request %s (%s) in this worker, until %.0f s after its submit",
+                watch.request_id,
+                watch.model,
+                watch.deadline - watch.submitted_at,
+            )
             return wait_for_request(self._hook, watch)
         deadline = min(watch.deadline, started_at + wait.defer_after)
         now = time.time()
@@ -297,7 +304,11 @@ class RequestTask:
 
     def _finished(self, run: SingleRun, found: Delivered | Submitted) -> Finished:
         if not isinstance(found, Delivered):  # an event that came too early: its request is not finished
-            raise SegmindTimeoutError("its wait ended early", request_id=found.request_id)
+            raise SegmindTimeoutError(
+                "the wait ended before the request did",
+                request_id=found.request_id,
+                next_step="Another try reattaches to the request.",
+            )
         self.request_id = found.value.get("request_id")
         return Finished(found.value, run.close, lineage_of(self._arguments, found.value))
 
@@ -310,7 +321,7 @@ class RequestTask:
 
 def lineage_of(arguments: RequestArguments, value: Mapping[str, Any]) -> TaskLineage:
     """
-    Return what a task made of what.
+    Return the lineage of a task: inputs, outputs and request.
 
     :param arguments: rendered.
     :param value: what the task returns, or as much of it as is known.
@@ -324,4 +335,4 @@ def lineage_of(arguments: RequestArguments, value: Mapping[str, Any]) -> TaskLin
 
 def _body_of(arguments: RequestArguments) -> dict[str, Any]:
     """Return the body; what a task has computed before a deferral is known as its event states it."""
-    return dict(arguments.parameters) if arguments.computed else arguments.body()
+    return dict(arguments.parameters or {}) if arguments.computed else arguments.body()

@@ -157,7 +157,10 @@ class SingleRun:
             return delivered
         if want.record.state is State.WAITING:
             if is_late:
-                raise SegmindTimeoutError("nothing was submitted: the time was up at the rate limit", next_step="")
+                raise SegmindTimeoutError(
+                    "the task's timeout ended before the rate limit was reset; nothing was submitted",
+                    next_step="Allow a longer timeout, or more retries.",
+                )
             if (done := self._before_submit()) is not None:
                 return Delivered(done)
             engine.submit([want])
@@ -165,7 +168,7 @@ class SingleRun:
         return self._submitted()
 
     def resume(self, event: Event) -> Delivered | Submitted:
-        """Go on after a wait: deliver what the event reports, or raise it."""
+        """Resume after a wait: deliver the result that the event reports, or raise its error."""
         if not self._want.loaded:
             self._engine.load_records([self._want], begins=False)
         self._engine.ended(self._want, event)
@@ -175,7 +178,7 @@ class SingleRun:
         return self._submitted()
 
     def close(self) -> None:
-        """Note that Airflow has reported the task's success: a clear is a new want."""
+        """Record that Airflow has reported the success of the task: a clear is a new want."""
         if self._want.record.state in (State.SUBMITTED, State.COMPLETED, State.DELIVERED):
             self._want.record.close()
             self._engine.records.put([self._want.record])
@@ -189,8 +192,12 @@ class SingleRun:
 
     def _submitted(self) -> Submitted:
         record = self._want.record
-        if record.request_id is None:  # it failed, or is gone, and this process does not have what to submit
-            raise SegmindRequestExpiredError("it came to nothing", next_step="Another try goes on.", retryable=True)
+        if record.request_id is None:  # a resumed process has no body to submit
+            raise SegmindRequestExpiredError(
+                "the request failed or expired, and this process does not have the input to submit it again",
+                next_step="The next try of the task submits again.",
+                retryable=True,
+            )
         return Submitted(record.request_id, record.submitted_at or self._engine.clock.now())
 
     def _raise(self) -> None:

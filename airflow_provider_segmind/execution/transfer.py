@@ -26,6 +26,7 @@ def store(result: Result, storage: StorageOptions, environment: TaskEnvironment)
     :param result: of a finished request; where it does not have its output, it is fetched by its request id.
     :raises SegmindError: the output cannot be fetched, verified or stored.
     """
+    storage.validate_rendered()
     destination = Destination(
         hook=environment.hook,
         instance=environment.instance,

@@ -26,7 +26,8 @@ class SegmindRequestRunFacet(RunFacet):
     """
     The request of a task, or the numbers of a batch.
 
-    Cost and balance are in credits, times in seconds. ``parameters`` is redacted: no images, logins or signatures.
+    The cost is in USD, the balance in credits, times in seconds. ``parameters`` is redacted: no images, logins or
+    signatures.
     """
 
     model: str

@@ -77,7 +77,7 @@ def object_details(
     :param stored: as in the XCom of an upscaling task.
     :param model: the slug.
     :param request_id: of the request that made it.
-    :param cost: of that request, in credits.
+    :param cost: of that request, in USD.
     :param inputs: URIs of its inputs.
     :param parameters: of that request, redacted.
     """

@@ -1,10 +1,10 @@
-"""What the operators with one request share: they hold arguments, and hand them to :mod:`..execution.request_task`."""
+"""What the operators with one request share: arguments in, :mod:`..execution.request_task` called, result out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -22,7 +22,7 @@ from airflow_provider_segmind.execution.options import (
     assign,
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
-from airflow_provider_segmind.lineage import check_outlets, emit, openlineage_facets
+from airflow_provider_segmind.lineage import check_outlets, emit, openlineage_facets, task_lineage
 from airflow_provider_segmind.links.pages import written_by_tasks
 from airflow_provider_segmind.links.segmind import BEFORE_THE_OUTPUT, SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.execution.request_task import (
         Finished,
-        Outcome,
+        NextStep,
         RequestTask,
         WaitForRateLimit,
         WaitInTriggerer,
@@ -44,15 +44,21 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.protocol.models import ModelParameters
 
 
+_AFTER_SUBMIT = (
+    "The request was submitted, and is billed if it completes. Correct the argument and clear the task: it delivers "
+    "the same request."
+)
+
+
 class SegmindRequestOperator(BaseOperator):
     """
     Base of the operators that run one request.
 
-    A subclass lists its arguments in its signature, and its constructor ends with ``self._take(locals())``: each
-    argument becomes the attribute of its name, where Airflow renders templates and maps.
+    A subclass lists its arguments in its signature, and its constructor ends with
+    ``self._set_arguments(locals())``: each argument becomes the attribute of its name, where Airflow renders templates
+    and maps.
     """
 
-    template_fields_renderers = {"parameters": "json"}
     operator_extra_links: Collection[BaseOperatorLink] = (
         *BEFORE_THE_OUTPUT,
         SegmindOutputLink(),
@@ -63,12 +69,14 @@ class SegmindRequestOperator(BaseOperator):
     parameters_of: ClassVar[type[ModelParameters] | None] = None
     #: The slug is that of a PixelFlow workflow.
     runs_workflow: ClassVar[bool] = False
+    #: The arguments that name the model, and its parameters.
+    slug_field: ClassVar[str] = "model"
+    parameters_field: ClassVar[str] = "parameters"
     #: The task itself computes the parameters.
     computes_parameters: ClassVar[bool] = False
 
-    model: str = ""
-    parameters: Any = None
     segmind_conn_id: str | None
+    _stores = _none_given = False
     request_id: str | None = None
     output_link: str | None = None
     stored_uri: str | None = None
@@ -77,21 +85,20 @@ class SegmindRequestOperator(BaseOperator):
 
     def __init__(self, **kwargs: Any) -> None:
         if self.parameters_of is not None and "parameters" in kwargs:
-            raise SegmindConfigError("this operator has an argument for each parameter, and not parameters=")
+            names = ", ".join(self.parameters_of.model_fields)
+            raise SegmindConfigError(f"parameters: this operator has an argument for each parameter: {names}")
         super().__init__(**known_arguments(kwargs))
         if policy := default_retry_policy(kwargs):
             self.retry_policy = policy
         self.operator_extra_links = written_by_tasks(self)
 
-    def _take(self, arguments: Mapping[str, Any]) -> None:
+    def _set_arguments(self, arguments: Mapping[str, Any]) -> None:
         """Keep the arguments of the constructor as attributes, and validate the literals among them."""
         assign(self, arguments)
         given = arguments["destination"]
         self.destination = None if given is NOT_GIVEN else given
         # A template may render to None, which must not mean "store nothing".
         self._stores, self._none_given = self.destination is not None, given is None
-        if self.parameters_of is not None:
-            self.model = self.parameters_of.slug
         check_outlets(self.outlets, stores=self._stores)
         self._arguments().validate()
 
@@ -99,8 +106,8 @@ class SegmindRequestOperator(BaseOperator):
         """Return the arguments as they are now, rendered or not."""
         typed = self.parameters_of
         return RequestArguments(
-            model=self.model,
-            parameters=self.parameters if typed is None else self._typed_parameters(typed),
+            model=self._slug,
+            parameters=getattr(self, self.parameters_field) if typed is None else self._typed_parameters(typed),
             wait=WaitOptions.of(self),
             submit=SubmitOptions.of(self),
             storage=StorageOptions.of(self),
@@ -112,6 +119,10 @@ class SegmindRequestOperator(BaseOperator):
             none_given=self._none_given,
             has_outlets=bool(self.outlets),
         )
+
+    @property
+    def _slug(self) -> str:
+        return str(getattr(self, self.slug_field))
 
     def _typed_parameters(self, typed: type[ModelParameters]) -> dict[str, Any]:
         return {name: getattr(self, name) for name in typed.model_fields if name != "image"}
@@ -128,10 +139,10 @@ class SegmindRequestOperator(BaseOperator):
         return self._run(context, lambda task: task.start(time.time()))
 
     def execute_after_limit(self, context: Context, event: Any = None) -> Any:
-        """Go on after a rate limit for which the task has waited in the triggerer."""
+        """Resume after a rate limit for which the task has waited in the triggerer."""
         from airflow_provider_segmind.protocol.events import read_rate_limit_event
 
-        def start(task: RequestTask) -> Outcome:
+        def start(task: RequestTask) -> NextStep:
             limit = read_rate_limit_event(event)
             return task.start(limit.started_at, returns=limit.returns)
 
@@ -141,27 +152,38 @@ class SegmindRequestOperator(BaseOperator):
         """Take over from the trigger: read its event, store the output, return the result."""
         # The event carries all that is needed: dag.test() drops the keyword arguments of a deferral (seen on 3.3.2).
         self._leave_out_links(BEFORE_THE_OUTPUT)  # the deferral has written them: they stay until the next try
-        return self._run(context, lambda task: task.resume(event, request_id))
+        return self._run(context, lambda task: task.resume(event, request_id), request_id=request_id)
 
-    def _run(self, context: Context, step: Callable[[RequestTask], Outcome]) -> Any:
+    def _run(self, context: Context, step: Callable[[RequestTask], NextStep], *, request_id: str | None = None) -> Any:
         from airflow_provider_segmind.execution.request_task import Finished, RequestTask
         from airflow_provider_segmind.runtime.task import environment_of
 
         with permanent_errors_fail(retry_policy_of(self)), closing(self.hook):
-            self._task = RequestTask(self._arguments(), environment_of(self, self.hook, context))
-            try:
-                outcome = step(self._task)
-            finally:
-                self.request_id = self._task.request_id
+            with self._submitted(request_id):
+                self._task = RequestTask(self._arguments(), environment_of(self, self.hook, context))
+                try:
+                    outcome = step(self._task)
+                finally:
+                    self.request_id = self._task.request_id
             if not isinstance(outcome, Finished):
                 self._defer(outcome)
             return self._return(context, outcome)
 
+    @contextmanager
+    def _submitted(self, request_id: str | None) -> Iterator[None]:
+        """Let an error of an argument state that its request was submitted, if a task resumes with it."""
+        try:
+            yield
+        except SegmindConfigError as error:
+            if request_id is not None:
+                error.request_id, error.next_step = request_id, _AFTER_SUBMIT
+            raise
+
     def _return(self, context: Context, finished: Finished) -> Any:
         """Return the task's value, with its links and lineage."""
         before: Any = self.on_success_callback or []
-        own = [lambda context: finished.close()]
-        self.on_success_callback = [*(before if isinstance(before, list | tuple) else [before]), *own]
+        callbacks = before if isinstance(before, list | tuple) else [before]
+        self.on_success_callback = [*callbacks, lambda context: finished.close()]
         if finished.lineage is not None:
             value = finished.value
             self.output_link = None if value.get("skipped") else value.get("output")  # a skipped output has expired
@@ -221,14 +243,16 @@ class SegmindRequestOperator(BaseOperator):
         )
 
     def on_kill(self) -> None:
-        """Log what goes on: Segmind has no cancel call."""
+        """Log that the request continues: Segmind has no cancel call."""
         request_id = self._task.request_id if self._task else None
         if request_id:
+            durable = SubmitOptions.of(self).durable
             self.log.warning(
-                "The task was killed while Segmind request %s (%s) runs. Segmind has no cancel call: the request goes "
-                "on, and is billed if it completes. The next try of this task reattaches to it.",
+                "The task was killed while Segmind request %s (%s) was running. Segmind has no cancel call: the "
+                "request continues, and is billed if it completes. %s",
                 request_id,
-                self._arguments().model,
+                self._slug,
+                "The next try reattaches to it." if durable else "With durable=False the next try submits again.",
             )
 
     # --- what people see ------------------------------------------------------------------------------------------
@@ -245,6 +269,10 @@ class SegmindRequestOperator(BaseOperator):
         """
         from airflow_provider_segmind.execution.request_task import lineage_of
 
-        arguments = self._arguments()
-        known = {"model": arguments.model, "request_id": self.request_id}
-        return openlineage_facets(self._lineage or lineage_of(arguments, known))
+        known = {"model": self._slug, "request_id": self.request_id}
+        if self._lineage is None:
+            try:
+                self._lineage = lineage_of(self._arguments(), known)
+            except SegmindConfigError:  # an argument that rendered wrong: the reason why the task failed
+                self._lineage = task_lineage(known, {})
+        return openlineage_facets(self._lineage)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from airflow_provider_segmind.execution.arguments import RequestArguments
 from airflow_provider_segmind.execution.options import (
     NOT_GIVEN,
     IfExists,
@@ -40,7 +38,7 @@ __all__ = [
     "check_credits",
 ]
 
-_STORED_FIELDS = ("destination", "destination_conn_id", "segmind_conn_id")
+_SHARED_FIELDS = ("destination", "destination_conn_id", "segmind_conn_id")
 _INPUT_FIELDS = ("input_path", "input_conn_id")
 
 
@@ -70,7 +68,9 @@ class SegmindRunModelOperator(SegmindRequestOperator):
         (templated)
     """
 
-    template_fields: Sequence[str] = ("model", "parameters", *_STORED_FIELDS)
+    template_fields: Sequence[str] = ("model", "parameters", *_SHARED_FIELDS)
+    template_fields_renderers = {"parameters": "json"}
+    model: str
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class SegmindRunModelOperator(SegmindRequestOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._take(locals())
+        self._set_arguments(locals())
 
 
 class SegmindRunWorkflowOperator(SegmindRequestOperator):
@@ -124,13 +124,12 @@ class SegmindRunWorkflowOperator(SegmindRequestOperator):
         (templated)
     """
 
-    template_fields: Sequence[str] = ("workflow", "inputs", *_STORED_FIELDS)
+    template_fields: Sequence[str] = ("workflow", "inputs", *_SHARED_FIELDS)
     template_fields_renderers = {"inputs": "json"}
     # A workflow has no model page.
     operator_extra_links = (SegmindTabLink(), SegmindPageLink(), SegmindOutputLink(), SegmindStoredLink())
     runs_workflow = True
-    workflow: str
-    inputs: Any
+    slug_field, parameters_field = "workflow", "inputs"
 
     def __init__(
         self,
@@ -159,10 +158,7 @@ class SegmindRunWorkflowOperator(SegmindRequestOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._take(locals())
-
-    def _arguments(self) -> RequestArguments:
-        return replace(super()._arguments(), model=self.workflow, parameters=self.inputs)
+        self._set_arguments(locals())
 
 
 class SegmindEsrganOperator(SegmindRequestOperator):
@@ -180,7 +176,8 @@ class SegmindEsrganOperator(SegmindRequestOperator):
     """
 
     parameters_of = EsrganParameters
-    template_fields: Sequence[str] = (*parameters_of.model_fields, *_INPUT_FIELDS, *_STORED_FIELDS)
+    model = parameters_of.slug
+    template_fields: Sequence[str] = (*parameters_of.model_fields, *_INPUT_FIELDS, *_SHARED_FIELDS)
 
     def __init__(
         self,
@@ -215,7 +212,7 @@ class SegmindEsrganOperator(SegmindRequestOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._take(locals())
+        self._set_arguments(locals())
 
 
 class SegmindNomosUpscalerOperator(SegmindRequestOperator):
@@ -234,7 +231,8 @@ class SegmindNomosUpscalerOperator(SegmindRequestOperator):
     """
 
     parameters_of = NomosUpscalerParameters
-    template_fields: Sequence[str] = (*parameters_of.model_fields, *_INPUT_FIELDS, *_STORED_FIELDS)
+    model = parameters_of.slug
+    template_fields: Sequence[str] = (*parameters_of.model_fields, *_INPUT_FIELDS, *_SHARED_FIELDS)
 
     def __init__(
         self,
@@ -269,7 +267,7 @@ class SegmindNomosUpscalerOperator(SegmindRequestOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._take(locals())
+        self._set_arguments(locals())
 
 
 class SegmindBriaIncreaseResolutionOperator(SegmindRequestOperator):
@@ -288,7 +286,8 @@ class SegmindBriaIncreaseResolutionOperator(SegmindRequestOperator):
     """
 
     parameters_of = BriaIncreaseResolutionParameters
-    template_fields: Sequence[str] = (*parameters_of.model_fields, *_INPUT_FIELDS, *_STORED_FIELDS)
+    model = parameters_of.slug
+    template_fields: Sequence[str] = (*parameters_of.model_fields, *_INPUT_FIELDS, *_SHARED_FIELDS)
 
     def __init__(
         self,
@@ -324,4 +323,4 @@ class SegmindBriaIncreaseResolutionOperator(SegmindRequestOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._take(locals())
+        self._set_arguments(locals())

@@ -61,7 +61,9 @@ async def await_request(client: SharedClient, watch: Watch) -> Event:
     settings = (await client.get()).settings
     watch = with_learned_durations(watch, client.segmind_conn_id)
     watch = replace(watch, poll_error_timeout=settings.poll_error_timeout)
-    return await adrive(watch.steps(steady_clock()), client, limits_of(client.segmind_conn_id))
+    limits = limits_of(client.segmind_conn_id)
+    limits.poll_budget.polls_per_minute = settings.polls_per_minute
+    return await adrive(watch.steps(steady_clock()), client, limits)
 
 
 def drive(

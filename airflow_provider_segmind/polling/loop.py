@@ -55,7 +55,7 @@ class Pause:
 
 
 #: The log line of a task that waits: request id, model, state, seconds since the submit, and their limit.
-PROGRESS = "Segmind request %s (%s) is %s, %.0f s of %.0f s"
+PROGRESS = "Segmind request %s (%s) is %s after %.0f s; timeout %.0f s"
 #: Seconds between two reports of the progress of a request whose state does not change.
 PROGRESS_INTERVAL = 60.0
 _OPEN = (RequestState.QUEUED, RequestState.PROCESSING)

@@ -4,7 +4,7 @@ The table of typed models: everything this package knows about each of the three
 Sources: the models' pages, and the vendor's public catalogue (August 2026) for ``expected_seconds`` and
 ``usd_per_request``. Any other slug runs as well, with parameters that are not checked.
 
-To add a model, add its class here and to :data:`MODELS`, and its operator to ``operators/upscale.py``.
+To add a model, add its class here and to :data:`MODELS`, and its operator to ``operators/segmind.py``.
 """
 
 from __future__ import annotations

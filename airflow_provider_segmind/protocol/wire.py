@@ -54,7 +54,7 @@ class RequestState(StrEnum):
 
 
 class Metrics(Wire):
-    """Cost and balance in credits, times in seconds; each is None if Segmind does not state it."""
+    """Cost in USD, balance in credits, times in seconds; each is None if Segmind does not state it."""
 
     cost: Number = None
     remaining_credits: Number = None

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 #: States of a task instance that has not started (again), and of one whose process may be at work.
-NOT_STARTED = ("none", "scheduled", "queued")
-WORKING = ("running", "deferred", "up_for_reschedule", "up_for_retry", "scheduled", "queued", "restarting")
+_NOT_STARTED = ("none", "scheduled", "queued")
+_WORKING = ("running", "deferred", "up_for_reschedule", "up_for_retry", "scheduled", "queued", "restarting")
 
 
 def environment_of(operator: BaseOperator, hook: SegmindHook, context: Context) -> TaskEnvironment:
@@ -90,7 +90,7 @@ def claim_target(context: Context, target: str) -> None:
 
 def _has_started_again(ti: Any, map_index: int) -> bool:
     """Return whether a mapped instance has started since it was cleared, or was not cleared."""
-    return state_of(ti, {**_ids(ti), "map_index": map_index}) not in NOT_STARTED
+    return state_of(ti, {**_ids(ti), "map_index": map_index}) not in _NOT_STARTED
 
 
 def is_working(context: Context, owner: Mapping[str, Any]) -> bool | None:
@@ -101,7 +101,7 @@ def is_working(context: Context, owner: Mapping[str, Any]) -> bool | None:
     :param owner: ``dag_id``, ``run_id``, ``task_id`` and ``map_index`` of the other one.
     """
     state = state_of(context["ti"], owner)
-    return None if state is None else state in WORKING
+    return None if state is None else state in _WORKING
 
 
 def _ids(ti: Any) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class SegmindRequestSensor(SegmindSensor):
         return result.to_xcom()
 
     def _timed_out(self) -> SegmindTimeoutError:
-        return SegmindTimeoutError(f"it was waited for during {self.timeout:g} s", request_id=self.request_id)
+        return SegmindTimeoutError(f"the sensor waited for {self.timeout:g} s", request_id=self.request_id)
 
     def _ended(self, error: SegmindError) -> None:
         telemetry.ended_badly(self.model, error, request_id=self.request_id)

@@ -93,7 +93,9 @@ def load_image(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTE
     try:
         return InputImage(path, content, image_size(io.BytesIO(content), whole=True))
     except SegmindOutputError as error:
-        raise SegmindConfigError(f"input {path}: {error.detail}") from error
+        raise SegmindConfigError(
+            f"input {path}: {error.detail}"
+        ) from None  # its text is about an output that is billed
 
 
 def read_input(path: ObjectStoragePath, max_bytes: int) -> bytes:

@@ -27,6 +27,8 @@ def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
     :param whole: also verify that all of it decodes; a very large image is checked without decoding its pixels.
     :raises SegmindOutputError: it is not an image, or it is truncated.
     """
+    from PIL import UnidentifiedImageError
+
     try:
         file.seek(0)
         with opened(file) as decoded:
@@ -37,6 +39,8 @@ def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
                 if width * height > _DECODED_PIXELS:
                     decoded.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
                 decoded.load()
+    except UnidentifiedImageError as error:  # its text names a file object of Python
+        raise SegmindOutputError("it is not a whole image: its format is not one that Pillow reads") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
         raise SegmindOutputError(f"it is not a whole image: {error}") from error
     return width, height
@@ -67,4 +71,4 @@ def data_uri_size(image: Any) -> tuple[int, int] | None:
     try:
         return image_size(io.BytesIO(content))
     except SegmindOutputError as error:
-        raise SegmindConfigError(f"image: {error.detail}") from error
+        raise SegmindConfigError(f"image: {error.detail}") from None

@@ -85,7 +85,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if (result is None) == (request_id is None):
-            raise SegmindConfigError("give either result= or request_id=, not both and not neither")
+            raise SegmindConfigError("give exactly one of result= and request_id=")
         assign(self, locals())
         self.operator_extra_links = written_by_tasks(self)
         StorageOptions.of(self)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.polling.clock import steady_clock
 from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.protocol import calls
@@ -40,8 +40,12 @@ class SegmindCreditsTrigger(SegmindTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll the balance until it is high enough or the deadline has passed, and fire one event."""
         clock = steady_clock()
-        async with SharedClient(self.segmind_conn_id) as client:
-            event = await self._wait(client, clock)
+        try:
+            async with SharedClient(self.segmind_conn_id) as client:
+                await self.connect(client, self.deadline)
+                event = await self._wait(client, clock)
+        except SegmindError as error:  # the connection is missing or invalid
+            event = CreditsEvent(error=error.to_dict())
         await self.wait_until_allowed(self.not_before, clock)
         yield TriggerEvent(event.model_dump(mode="json"))  # type: ignore[no-untyped-call]
 
@@ -71,6 +75,10 @@ class SegmindCreditsTrigger(SegmindTrigger):
 async def _get_balance(client: SharedClient) -> float:
     try:
         return (await (await client.get()).send(calls.get_credits())).total
+    except SegmindAuthError:
+        if not await client.reread():
+            raise
+        return await _get_balance(client)
     except SegmindError as error:
         if has_no_balance(error):
             return 0.0

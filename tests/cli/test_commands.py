@@ -111,7 +111,7 @@ def test_run(run, here, segmind_emulator):
     [request] = segmind_emulator.requests
     assert request.parameters | {"image": ""} == {"image": "", "scale": 4, "output_format": "png", "quality": 95}
     assert f"{here / 'out.png'}: 1200 x 800 pixels, image/png" in done.out
-    assert "cost 0.005 credits, balance 99.995 credits" in done.out
+    assert "cost 0.005 USD, balance 99.995 credits" in done.out
     before, after = done.err.split("\nrequest ")  # what it will do is reported before it is done
     assert re.search(r"cat\.jpg \(300 x 200 pixels, \d+ bytes\), by upload", before)
     assert "esrgan with scale=4, output_format=png, quality=95" in before
@@ -261,7 +261,7 @@ def test_a_request_that_is_finished(run, segmind_emulator):
     state, url, bill = done.out.splitlines()
     assert state == f"{accepted.request_id}: COMPLETED"
     assert url.startswith(segmind_emulator.url)
-    assert bill.startswith("cost 0.005 credits")
+    assert bill.startswith("cost 0.005 USD")
 
 
 @pytest.mark.segmind_emulator(latency=900.0)

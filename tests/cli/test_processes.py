@@ -47,7 +47,7 @@ def test_run(here, env, checked, segmind_emulator):
     assert request.request_id in done.err
     stored, bill = done.out.splitlines()
     assert stored.startswith(f"{here / 'out.png'}: 1200 x 800 pixels, image/png")
-    assert bill.startswith("cost 0.005 credits, balance 99.995 credits")
+    assert bill.startswith("cost 0.005 USD, balance 99.995 credits")
     assert (segmind_emulator.stats.uploads, segmind_emulator.stats.billed) == (1, 1)
     assert not list(here.rglob("*.db"))  # no database was made or read
 

@@ -152,7 +152,7 @@ def test_budget(run_example: RunExample, segmind_emulator: Emulator, photos: Pat
     over = run_example("budget", images=images, budget=0.0099, destination=f"file://{out}/")
     assert over.states() == states | {"total": ["failed"]}
     assert over.task("total").try_number == 1
-    assert "2 images cost 0.01 credits, the budget is 0.0099" in over.log
+    assert "2 images cost 0.01 USD, the budget is 0.0099" in over.log
     assert segmind_emulator.stats.billed == 4
 
     # A balance below the budget: nothing is submitted.

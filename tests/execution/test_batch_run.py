@@ -83,13 +83,13 @@ def test_a_renamed_task_does_not_pay_again(task, batch):
 def test_a_batch_is_not_resumed_without_its_manifest(task, batch, tmp_path):
     event = ended(task, batch())
     (tmp_path / "out" / "esrgan" / "t.manifest.jsonl").unlink()
-    with pytest.raises(SegmindStorageError, match="has gone"):
+    with pytest.raises(SegmindStorageError, match="was removed"):
         batch(event)
 
 
 def test_a_batch_is_resumed_only_with_the_items_that_it_started_with(task, batch):
     event = ended(task, batch())
-    with pytest.raises(SegmindConfigError, match="items are others"):
+    with pytest.raises(SegmindConfigError, match="items are not the same"):
         batch(event, items=4)
 
 

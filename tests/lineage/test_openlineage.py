@@ -12,10 +12,16 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 from openlineage.client.serde import Serde
 
+from airflow_provider_segmind.decorators.segmind import _SegmindDecoratedOperator
 from airflow_provider_segmind.lineage import TaskLineage, object_details, task_lineage
 from airflow_provider_segmind.lineage.addresses import asset_uri
 from airflow_provider_segmind.lineage.openlineage import MAX_DATASETS, operator_lineage
-from airflow_provider_segmind.operators.segmind import SegmindBatchOperator, SegmindEsrganOperator
+from airflow_provider_segmind.operators.segmind import (
+    SegmindBatchOperator,
+    SegmindEsrganOperator,
+    SegmindRunModelOperator,
+    SegmindRunWorkflowOperator,
+)
 from airflow_provider_segmind.protocol.urls import canonical_uri, dataset_name
 from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.airflow_versions import lineage_collector
@@ -126,6 +132,23 @@ def test_after_a_failure_what_is_known_is_reported():
     broken = SegmindEsrganOperator(task_id="t", image="{{ x }}", scale="{{ y }}")
     broken.image, broken.scale = "https://host/a.png", "a lot"  # as the template would render
     assert _facets(broken)["request"] == {"model": "esrgan", "skipped": False}
+
+    unstored = SegmindEsrganOperator(task_id="t", image="https://host/a.png", destination="{{ x }}")
+    unstored.destination = ""  # as the template would render
+    assert _facets(unstored)["request"] == {"model": "esrgan", "skipped": False}
+
+    text = SegmindRunModelOperator(task_id="t", model="esrgan", parameters="{{ x }}")
+    text.parameters = "{'scale': 4}"
+    assert _facets(text)["request"] == {"model": "esrgan", "skipped": False}
+
+    decorated = _SegmindDecoratedOperator(
+        task_id="t", model="esrgan", python_callable=lambda: {"image": "https://host/a.png"}
+    )
+    decorated.request_id = "r-3"  # it has failed in a process that has not called the function
+    assert _facets(decorated)["request"] == {"model": "esrgan", "requestId": "r-3", "skipped": False}
+
+    workflow = SegmindRunWorkflowOperator(task_id="t", workflow="my-flow")
+    assert _facets(workflow)["request"] == {"model": "my-flow", "skipped": False}
 
     batch = SegmindBatchOperator(task_id="t", model="esrgan", items=[], destination="file:///tmp/x/")
     assert _facets(batch) == {"inputs": [], "outputs": [], "request": {"model": "esrgan", "skipped": False}}

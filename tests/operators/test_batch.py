@@ -142,7 +142,7 @@ def test_items_that_render_differently_after_the_deferral_fail_the_task(segmind_
         SegmindBatchOperator(task_id="upscale", model="esrgan", items="{{ now() }}", destination=f"file://{folder}")
     run = run_tasks(dag)
     assert run.state == "failed"
-    assert "the items are others than before the deferral" in run.log
+    assert "the items are not the same as before the deferral" in run.log
     assert segmind_emulator.stats.submits_accepted == 1
 
 

@@ -255,4 +255,4 @@ def test_a_manifest_that_is_deleted_during_the_batch_fails_the_task(segmind_emul
     monkeypatch.setattr(loop.Watch, "steps", delete_the_manifest)
     run = run_tasks(batch_dag(folder, images(2)))
     assert run.state == "failed"
-    assert "has gone since the batch began" in run.log
+    assert "was removed while the batch was running" in run.log

@@ -84,7 +84,7 @@ def test_unknown_placeholders_are_rejected():
     ("arguments", "message"),
     [
         ({"destination": "s3://b/{name}.png"}, r"unknown placeholder \{name\}; known: \{model\}"),
-        ({"destination": "s3://b/{request_id}.png", "skip_existing": True}, "never finds"),
+        ({"destination": "s3://b/{request_id}.png", "skip_existing": True}, "so nothing is ever skipped"),
         ({"destination": "s3://b/x.png", "if_exists": "ask"}, "if_exists must be"),
         ({"destination": "s3://b/x.png", "if_exists": "fail", "skip_existing": True}, "contradict"),
         ({"sidecar": True}, "need a destination"),

@@ -155,6 +155,47 @@ def test_a_mapped_number_out_of_range_fails_before_the_submit(upscale, segmind_e
     assert segmind_emulator.stats.submits_attempted == 0
 
 
+@pytest.mark.parametrize("value", ["False", "{{ x }}", None, 1, math.nan])
+@pytest.mark.parametrize("name", ["deferrable", "wait_for_completion", "durable", "sidecar", "skip_existing"])
+def test_a_flag_is_true_or_false(name, value):
+    """A text such as "False" would count as True."""
+    with pytest.raises(SegmindConfigError, match=f"{name} must be True or False"):
+        SegmindRunModelOperator(task_id="t", model="echo-model", destination="file:///tmp/x/", **{name: value})
+
+
+def test_the_parameters_of_a_batch_that_render_to_text_fail_without_a_retry(segmind_emulator, images, folder):
+    run = run_tasks(batch_dag(folder, images(1), parameters="{{ 'scale' }}", retries=2))
+    assert run.task("upscale").try_number == 1
+    assert "parameters must be a dict, not str" in run.log
+    assert segmind_emulator.stats.submits_attempted == 0
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_destination_that_renders_to_nothing_after_the_deferral(segmind_emulator, images, folder, native):
+    """The request is billed by then: the error has its id, and a clear with a right destination delivers it."""
+    [image] = images(1)
+    rendered, none = [], "none" if native else "''"
+
+    def once(value):
+        rendered.append(value)
+        return value if len(rendered) == 1 else None
+
+    with DAG("forgets", schedule=None, render_template_as_native_obj=native, user_defined_macros={"once": once}) as dag:
+        SegmindEsrganOperator(
+            task_id="t",
+            image=image,
+            deferrable=True,
+            poll_interval=0.25,
+            destination=f"{{{{ once('file://{folder}/') or {none} }}}}",
+        )
+    run = run_tasks(dag)
+    assert run.state == "failed"
+    [request] = segmind_emulator.requests
+    assert "destination: " in run.log
+    assert f"Request {request.request_id}. The request was submitted, and is billed if it completes." in run.log
+    assert "Nothing was sent" not in run.log
+
+
 @pytest.mark.parametrize("name", ["poll_interval", "expected_duration", "queue_timeout", "min_remaining_credits"])
 def test_none_is_accepted_if_it_is_the_default(name):
     SegmindRunModelOperator(task_id="t", model="echo-model", **{name: None})

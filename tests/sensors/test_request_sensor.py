@@ -73,7 +73,7 @@ def test_the_sensor_returns_the_result_of_the_request(airflow_db, segmind_emulat
     assert (value["request_id"], value["model"], value["status"]) == (request_id, "esrgan", "COMPLETED")
     assert value["output"].startswith(segmind_emulator.url)
     assert value["metrics"]["cost"] > 0
-    assert "completed: cost 0.005 credits" in run.log
+    assert "completed: cost 0.005 USD" in run.log
     assert (run.deferrals > 0) is ("deferrable" in mode and latency > 0)
     assert run.task("wait").try_number == 1
     assert segmind_emulator.stats.submits_attempted == 1
@@ -305,5 +305,5 @@ def test_another_dag_waits_and_stores_by_request_id(airflow_db, segmind_emulator
 
 @pytest.mark.parametrize("arguments", [{}, {"result": {}, "request_id": "r-1"}])
 def test_the_transfer_takes_a_result_or_a_request_id(arguments):
-    with pytest.raises(SegmindConfigError, match="either result= or request_id="):
+    with pytest.raises(SegmindConfigError, match="exactly one of result= and request_id="):
         SegmindToObjectStorageOperator(task_id="store", destination="file:///x/", **arguments)

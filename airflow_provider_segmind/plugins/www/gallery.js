@@ -120,11 +120,11 @@ function refresh() {
   const [run, queue] = [median(metric("inference_time")), median(metric("queue_time"))];
   const failed = shown.filter((item) => stage(item.ti) === "failed").length;
   totals.replaceChildren(
-    tiles(["Images", count(images), `of ${count(shown.length)} requests shown`], ["Cost", credits(all(metric("cost"))), "credits"],
+    tiles(["Images", count(images), `of ${count(shown.length)} requests shown`], ["Cost", credits(all(metric("cost"))), "USD"],
       ["Median run", run === null ? "–" : seconds(run), queue === null ? "" : `after ${seconds(queue)} in the queue`],
       ["Failed", count(failed), `of ${count(shown.length)}`]),
     el("div", { class: "charts" },
-      chart("Cost by day, credits", byDay(done, (items) => all(items.map((item) => number(item.value.metrics?.cost)))), credits),
+      chart("Cost by day, USD", byDay(done, (items) => all(items.map((item) => number(item.value.metrics?.cost)))), credits),
       chart("Median time by day", byDay(done, (items) => median(items.map((item) => number(item.value.metrics?.total_time)))), seconds, true)));
   showMessage(shown.length || cursor !== null ? "" : Object.values(filters).some(Boolean) ? "No request matches these filters." : "No task has run a Segmind model yet.");
   button.hidden = cursor === null;
@@ -164,7 +164,7 @@ function cardOf({ ti, value, error }) {
       pill(stage(ti), isRequestId(value) ? "Submitted" : undefined)),
     el("div", { class: "about" },
       el("div", { class: "line" }, el("b", { title: model }, model || "request"),
-        cost === null ? null : el("span", { class: "cost quiet" }, `${credits(cost)} cr`)),
+        cost === null ? null : el("span", { class: "cost quiet" }, `${credits(cost)} USD`)),
       el("dl", { class: "where" }, link("DAG", "dag", ti.dag_display_name ?? ids.dag_id), link("Run", "run", ids.run_id),
         link("Task", "task", name)),
       el("div", { class: "line" }, el("span", { class: "quiet" }, ago(ti.start_date)))));

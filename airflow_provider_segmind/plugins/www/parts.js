@@ -61,7 +61,7 @@ export function batch(ti, value) {
     heading(ti, value),
     card(el("h2", {}, `Batch of ${count(whole)} images`), bar,
       tiles(["Stored", count(stored), reused ? `${count(reused)} were stored before` : ""], ["Failed", count(failed)],
-        ["Cost of this run", formatted(metrics.cost, credits), "credits"],
+        ["Cost of this run", formatted(metrics.cost, credits), "USD"],
         ["Balance after", formatted(metrics.remaining_credits, credits), "credits"], ["Duration", formatted(value.seconds, seconds)])),
     el("div", { class: "columns" },
       card(el("h2", {}, "Manifest"), facts([["URI", value.manifest], ["Content", "One line per image: state, objects or error, cost, times."]])),

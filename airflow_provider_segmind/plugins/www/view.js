@@ -159,7 +159,7 @@ function measures(result, output) {
   const balance = formatted("remaining_credits", credits);
   return [
     ["File", output.bytes === null ? null : bytes(output.bytes), output.type ? text(output.type).replace(/^image\//, "").toUpperCase() : ""],
-    ["Cost", formatted("cost", credits), result.skipped === true ? "skipped: stored before" : "credits"],
+    ["Cost", formatted("cost", credits), result.skipped === true ? "skipped: stored before" : "USD"],
     ["Run", formatted("inference_time", seconds), "at Segmind"],
     ["Queue", formatted("queue_time", seconds), formatted("total_time", (total) => `${seconds(total)} in total`) ?? ""],
     ["Balance after", balance, "credits"],
