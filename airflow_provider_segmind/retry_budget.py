@@ -61,12 +61,14 @@ def retry_options(
 
     def report(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        reason = f"{error.what}: {error.detail}" if isinstance(error, SegmindError) else error
         log.warning(
-            "%s: attempt %d failed, next attempt in %.1f s: %s",
+            "%s: attempt %d of %d failed, next in %.1f s (%s)",
             name,
             state.attempt_number,
+            budget.attempts,
             state.upcoming_sleep,
-            error,
+            reason,
         )
 
     return {

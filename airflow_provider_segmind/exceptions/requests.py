@@ -37,7 +37,10 @@ class SegmindTimeoutError(SegmindRequestError):
     """The request did not finish before our deadline. It still runs: Segmind has no cancel call."""
 
     what = "The request did not finish in time"
-    advice = "It still runs and is billed if it completes (Segmind has no cancel call). Allow a longer timeout."
+    advice = (
+        "It still runs and is billed if it completes (Segmind has no cancel call). Another try reattaches to it, "
+        "unless durable=False. Allow a longer timeout."
+    )
     default_retryable = True
 
 

@@ -9,7 +9,8 @@ mean together is validated in :mod:`.arguments`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self, get_args
 
@@ -126,6 +127,16 @@ class Options:
         """
         names = [one.name for one in fields(cls) if hasattr(operator, one.name)]  # type: ignore[arg-type]
         return cls(**{name: getattr(operator, name) for name in names})
+
+
+@contextmanager
+def naming(task_id: str) -> Iterator[None]:
+    """Let an error of an argument name the task, which matters in a DAG file that makes many."""
+    try:
+        yield
+    except SegmindConfigError as error:
+        error.detail = f"task {task_id}: {error.detail}"
+        raise
 
 
 def assign(operator: Any, arguments: Mapping[str, Any]) -> None:

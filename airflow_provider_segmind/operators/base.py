@@ -20,6 +20,7 @@ from airflow_provider_segmind.execution.options import (
     SubmitOptions,
     WaitOptions,
     assign,
+    naming,
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import check_outlets, emit, openlineage_facets, task_lineage
@@ -99,8 +100,9 @@ class SegmindRequestOperator(BaseOperator):
         self.destination = None if given is NOT_GIVEN else given
         # A template may render to None, which must not mean "store nothing".
         self._stores, self._none_given = self.destination is not None, given is None
-        check_outlets(self.outlets, stores=self._stores)
-        self._arguments().validate()
+        with naming(self.task_id):
+            check_outlets(self.outlets, stores=self._stores)
+            self._arguments().validate()
 
     def _arguments(self) -> RequestArguments:
         """Return the arguments as they are now, rendered or not."""

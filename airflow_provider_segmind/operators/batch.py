@@ -19,6 +19,7 @@ from airflow_provider_segmind.execution.options import (
     WaitOptions,
     assign,
     is_final,
+    naming,
 )
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import TaskLineage, check_count, check_outlets, emit, openlineage_facets
@@ -120,7 +121,8 @@ class SegmindBatchOperator(BaseOperator):
         if policy := default_retry_policy(kwargs):
             self.retry_policy = policy
         assign(self, locals())
-        self._validate()
+        with naming(self.task_id):
+            self._validate()
 
     def _validate(self) -> None:
         """Validate the literals among the arguments, so that a mistake breaks the import of the DAG."""

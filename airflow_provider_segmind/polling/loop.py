@@ -56,6 +56,11 @@ class Pause:
 
 #: The log line of a task that waits: request id, model, state, seconds since the submit, and their limit.
 PROGRESS = "Segmind request %s (%s) is %s after %.0f s; timeout %.0f s"
+#: Next step of a request that was queued longer than ``queue_timeout``.
+_QUEUED = (
+    "It was queued longer than queue_timeout. It still runs and is billed if it completes. Another try reattaches to "
+    "it; raise queue_timeout if Segmind is busy."
+)
 #: Seconds between two reports of the progress of a request whose state does not change.
 PROGRESS_INTERVAL = 60.0
 _OPEN = (RequestState.QUEUED, RequestState.PROCESSING)
@@ -234,4 +239,5 @@ class Watch:
         )
         if trouble is not None:
             detail += f"; the last poll failed: {trouble}"
-        return SegmindTimeoutError(detail, request_id=self.request_id)
+        next_step = _QUEUED if state is RequestState.QUEUED and now < self.deadline else None
+        return SegmindTimeoutError(detail, request_id=self.request_id, next_step=next_step)

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_segmind.compat import retry_policy_of
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.execution.options import StorageOptions, Uri, assign, is_final
+from airflow_provider_segmind.execution.options import StorageOptions, Uri, assign, is_final, naming
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.lineage import TaskLineage, check_outlets, emit, openlineage_facets, task_lineage
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
@@ -65,6 +65,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     result: Any
     request_id: Any
+    destination: Any
     model: str
     segmind_conn_id: str | None
     output_link: str | None = None
@@ -84,15 +85,20 @@ class SegmindToObjectStorageOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (result is None) == (request_id is None):
-            raise SegmindConfigError("give exactly one of result= and request_id=")
         assign(self, locals())
         self.operator_extra_links = written_by_tasks(self)
+        with naming(self.task_id):
+            self._validate()
+
+    def _validate(self) -> None:
+        """Validate the literals among the arguments, so that a mistake breaks the import of the DAG."""
+        if (self.result is None) == (self.request_id is None):
+            raise SegmindConfigError("give exactly one of result= and request_id=")
         StorageOptions.of(self)
-        Uri().validate("destination", destination)
+        Uri().validate("destination", self.destination)
         check_outlets(self.outlets, stores=True)
-        if is_final(destination):
-            check_placeholders(destination)
+        if is_final(self.destination):
+            check_placeholders(self.destination)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
