@@ -20,7 +20,7 @@ _MAX_NAME = 80
 
 
 @dataclass(frozen=True)
-class OutputFile:
+class OutputSource:
     """
     One output.
 
@@ -38,7 +38,7 @@ class OutputFile:
     name: str | None = None
 
 
-def output_files(result: Result) -> list[OutputFile]:
+def output_files(result: Result) -> list[OutputSource]:
     """Return the outputs to store; raise SegmindMissingOutputError if there are none."""
     if result.named:
         return list(_named(result))
@@ -46,15 +46,15 @@ def output_files(result: Result) -> list[OutputFile]:
     urls = list(types) or ([result.output] if result.output else [])
     if urls:
         return [
-            OutputFile(url, f"_{number}" if number else "", types.get(url) or type_of_name(url))
+            OutputSource(url, f"_{number}" if number else "", types.get(url) or type_of_name(url))
             for number, url in enumerate(urls)
         ]
     if (content := result.inline_bytes()) is None:
         raise SegmindMissingOutputError("its output is neither a URL nor base64", request_id=result.request_id)
-    return [OutputFile(content)]
+    return [OutputSource(content)]
 
 
-def _named(result: Result) -> Iterator[OutputFile]:
+def _named(result: Result) -> Iterator[OutputSource]:
     taken: dict[str, Any] = {}
     for name, value in (read_named(result.inline) or result.named).items():
         for item in value if isinstance(value, list) and all(map(is_url, value)) else [value]:
@@ -63,15 +63,15 @@ def _named(result: Result) -> Iterator[OutputFile]:
             yield _source(item, suffix, name)
 
 
-def _source(value: Any, suffix: str, name: str) -> OutputFile:
+def _source(value: Any, suffix: str, name: str) -> OutputSource:
     if isinstance(value, dict) and is_url(value.get("url")):
         value = value["url"]
     if not isinstance(value, str):
-        return OutputFile(json.dumps(value).encode(), suffix, text="application/json", name=name)
+        return OutputSource(json.dumps(value).encode(), suffix, text="application/json", name=name)
     if is_url(value):
-        return OutputFile(value, suffix, type_of_name(value), name=name)
+        return OutputSource(value, suffix, type_of_name(value), name=name)
     content = decode_base64(value)
     # Many words are valid base64: the value is a file only if it is a data URI or its first bytes show a type.
     if content is not None and (value.startswith("data:") or content_type(content[:HEAD])):
-        return OutputFile(content, suffix, name=name)
-    return OutputFile(value.encode(), suffix, text="text/plain", name=name)
+        return OutputSource(content, suffix, name=name)
+    return OutputSource(value.encode(), suffix, text="text/plain", name=name)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from airflow_provider_segmind.exceptions import SegmindOutputError, SegmindStorageError
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_not_announced
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.outputs import OutputFile, output_files
+from airflow_provider_segmind.protocol.outputs import OutputSource, output_files
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import object_path, storage_errors
@@ -151,7 +151,7 @@ def _fetch(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: in
 
 def _inspect(
     file: BinaryIO,
-    source: OutputFile,
+    source: OutputSource,
     claimed: str | None,
     *,
     must_be_image: bool,

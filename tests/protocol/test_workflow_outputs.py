@@ -8,7 +8,7 @@ import json
 import pytest
 
 from airflow_provider_segmind.exceptions import SegmindMissingOutputError
-from airflow_provider_segmind.protocol.outputs import OutputFile, output_files
+from airflow_provider_segmind.protocol.outputs import OutputSource, output_files
 from airflow_provider_segmind.protocol.wire import Result, read_result
 from airflow_provider_segmind.protocol.workflow_outputs import read_named
 
@@ -102,8 +102,8 @@ def test_outputs_of_models_are_numbered():
     body["images"][0]["content_type"] = "image/webp"
     result = read_result(body, request_id="r-1", model="x")
     assert output_files(result) == [
-        OutputFile(URL.format("a"), "", "image/webp"),
-        OutputFile(URL.format("a.mp4"), "_1", "video/mp4"),
+        OutputSource(URL.format("a"), "", "image/webp"),
+        OutputSource(URL.format("a.mp4"), "_1", "video/mp4"),
     ]
 
 
