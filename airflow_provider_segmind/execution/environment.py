@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_segmind.execution.instance import Instance
+from airflow_provider_segmind.execution.ports import Clock
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.execution.store import TaskStateRecords
@@ -31,6 +32,7 @@ class TaskEnvironment:
     :param claim: claims a target for this mapped instance; raises SegmindConfigError if another one has it.
     :param is_working: returns whether another task instance may still work; None if that is not known.
     :param push: pushes an XCom, unless the task pushes none.
+    :param clock: the time, and how to wait.
     :param serves_previews: previews are written.
     :param execution_timeout: Airflow's limit for the whole task (seconds); None for no limit.
     """
@@ -41,5 +43,6 @@ class TaskEnvironment:
     claim: Callable[[str], None]
     is_working: Callable[[Mapping[str, Any]], bool | None]
     push: Callable[[str, Any], None]
+    clock: Clock
     serves_previews: bool = False
     execution_timeout: float | None = None

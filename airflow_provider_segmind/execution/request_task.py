@@ -9,7 +9,6 @@ wait. Both return what the operator does next: return a value, or defer.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -271,7 +270,7 @@ class RequestTask:
             )
             return wait_for_request(self._hook, watch)
         deadline = min(watch.deadline, started_at + wait.defer_after)
-        now = time.time()
+        now = self._environment.clock.now()
         if now + with_learned_durations(watch, self._hook.segmind_conn_id).first_poll(now) > deadline:
             return None  # the first poll would come later: nothing to wait for here
         event = wait_for_request(self._hook, replace(watch, deadline=deadline))
@@ -290,14 +289,14 @@ class RequestTask:
 
     def _rate_limited(self, error: SegmindRateLimitedError, started_at: float, returns: int) -> WaitForRateLimit | None:
         """Wait until a rate limit resets, in this process, or return the deferral that does."""
-        now, deadline = time.time(), self._deadline(started_at)
+        now, deadline = self._environment.clock.now(), self._deadline(started_at)
         opens = opens_at(error, now)
         if opens >= deadline:
             raise error
         log.info("Segmind's rate limit is reached; nothing was accepted. Next submit in %.0f s", opens - now)
         if self._arguments.wait.deferrable:
             return WaitForRateLimit(opens, started_at, deadline, returns)
-        time.sleep(spread(opens - now))
+        self._environment.clock.sleep(spread(opens - now))
         return None
 
     # --- what is returned ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airflow_provider_segmind.execution.engine import Engine
-from airflow_provider_segmind.execution.gateway import SegmindModel, SystemClock
+from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.want import Rules, Want
 
 if TYPE_CHECKING:
@@ -42,4 +42,4 @@ def engine_of(
         began_at=instance.began_at,
     )
     records = environment.records(durable=submit.durable, batch=batch)
-    return Engine(segmind, records, SystemClock(), rules, completed=completed)
+    return Engine(segmind, records, environment.clock, rules, completed=completed)

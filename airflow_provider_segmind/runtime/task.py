@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_segmind.compat import has_run_before, state_of, task_state_store, xcoms_of_all
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.environment import TaskEnvironment
+from airflow_provider_segmind.execution.gateway import SystemClock
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.store import TaskStateRecords
 from airflow_provider_segmind.runtime.settings import serves_previews
@@ -34,6 +35,7 @@ def environment_of(operator: BaseOperator, hook: SegmindHook, context: Context) 
         claim=lambda target: claim_target(context, target),
         is_working=lambda owner: is_working(context, owner),
         push=lambda key, value: context["ti"].xcom_push(key=key, value=value) if operator.do_xcom_push else None,
+        clock=SystemClock(),
         serves_previews=serves_previews(),
         execution_timeout=None if limit is None else limit.total_seconds(),
     )

@@ -16,6 +16,7 @@ from PIL import Image
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.environment import TaskEnvironment
+from airflow_provider_segmind.execution.gateway import SystemClock
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.request_task import RequestTask
 from airflow_provider_segmind.operators.segmind import (
@@ -237,7 +238,7 @@ def test_no_poll_before_the_request_can_be_completed(airflow_db, segmind_emulato
     )
     now, instance = time.time(), Instance("d", "r", "x")
     nothing: Any = lambda *given, **named: None  # noqa: E731
-    environment = TaskEnvironment(operator.hook, instance, nothing, nothing, nothing, nothing)
+    environment = TaskEnvironment(operator.hook, instance, nothing, nothing, nothing, nothing, SystemClock())
     task = RequestTask(operator._arguments(), environment)
     assert task._wait_here(Watch("r-1", "bria-increase-resolution", now, now + 600), now) is None
     assert segmind_emulator.stats.polls == 0
