@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.chaos.kills import Kill
 
-_OPERATOR = "airflow_provider_segmind.operators.segmind:SegmindRunModelOperator"
+_OPERATOR = "airflow_provider_segmind.operators.base:SegmindRequestOperator"
 _EXECUTION = "airflow_provider_segmind.execution"
 _SUBMITTER = f"{_EXECUTION}.submit:Submitter"
 _RECORDS = f"{_EXECUTION}.store:TaskStateRecords"
