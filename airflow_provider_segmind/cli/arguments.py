@@ -136,6 +136,55 @@ def model_in(arguments: Sequence[str]) -> str | None:
     return next((argument for argument in arguments if argument in MODELS), None)
 
 
+_CREDITS = Command(
+    "credits",
+    "Show the credit balance; free",
+    "Show the credit balance of the key's account, on one line. The call is free.",
+    _credits,
+    "show",
+    calls_segmind=True,
+)
+_MODELS = Command(
+    "models",
+    "List the upscalers and their parameters; free, needs no key",
+    "List the upscalers with their parameters: type, default and allowed values. Needs no key and no network.",
+    _json,
+    "show",
+)
+_RUN = Command(
+    "run",
+    "Run a model on an image, wait, and store the output; billed",
+    "Submit a request for one image, wait until it completes, and store its output. Each run is a new "
+    "request, and Segmind bills it when it completes; a failed request is free. Parameters, image and "
+    "destination are checked before anything is sent. Prints the stored file and the cost.",
+    partial(_run, model=None),
+    "run",
+    usage="%(prog)s MODEL [IMAGE] [-o FILE] [options of the model] [-p NAME=VALUE ...]",
+    epilog="The options of one model only: run MODEL --help",
+    calls_segmind=True,
+)
+_REQUEST = Command(
+    "request",
+    "Show the status of a request, and fetch its output; free",
+    "Show the status of a request of this account, and its output URL, cost and times once it is COMPLETED. "
+    "With -o, wait for it and store its output. The calls are free. Segmind keeps the record of a request for "
+    "one hour; after that the request history is read.",
+    _request,
+    "request",
+    calls_segmind=True,
+)
+_EMULATOR = Command(
+    "emulator",
+    "Start a local stand-in for Segmind's gateway; free, needs no key",
+    "Serve a local stand-in for Segmind's gateway until Ctrl-C. It upscales with Pillow, bills nothing, and "
+    "prints its address and a connection for Airflow.",
+    emulator.add_arguments,
+    "show",
+    usage="%(prog)s [--port N] [options]",
+    epilog=emulator.EPILOG,
+)
+
+
 def commands(model: str | None = None) -> tuple[Command, ...]:
     """
     Return the commands.
@@ -143,53 +192,9 @@ def commands(model: str | None = None) -> tuple[Command, ...]:
     :param model: slug of the model that the command line names: the help of ``run`` shows the options of this model.
         Default: the options of all models.
     """
-    title = f"MODEL = {model}. " if model else ""
-    return (
-        Command(
-            "credits",
-            "Show the credit balance; free",
-            "Show the credit balance of the key's account, on one line. The call is free.",
-            _credits,
-            "show",
-            calls_segmind=True,
-        ),
-        Command(
-            "models",
-            "List the upscalers and their parameters; free, needs no key",
-            "List the upscalers with their parameters: type, default and allowed values. Needs no key and no network.",
-            _json,
-            "show",
-        ),
-        Command(
-            "run",
-            "Run a model on an image, wait, and store the output; billed",
-            f"{title}Submit a request for one image, wait until it completes, and store its output. Each run is a new "
-            "request, and Segmind bills it when it completes; a failed request is free. Parameters, image and "
-            "destination are checked before anything is sent. Prints the stored file and the cost.",
-            partial(_run, model=model),
-            "run",
-            usage="%(prog)s MODEL [IMAGE] [-o FILE] [options of the model] [-p NAME=VALUE ...]",
-            epilog=None if model else "The options of one model only: run MODEL --help",
-            calls_segmind=True,
-        ),
-        Command(
-            "request",
-            "Show the status of a request, and fetch its output; free",
-            "Show the status of a request of this account, and its output URL, cost and times once it is COMPLETED. "
-            "With -o, wait for it and store its output. The calls are free. Segmind keeps the record of a request for "
-            "one hour; after that the request history is read.",
-            _request,
-            "request",
-            calls_segmind=True,
-        ),
-        Command(
-            "emulator",
-            "Start a local stand-in for Segmind's gateway; free, needs no key",
-            "Serve a local stand-in for Segmind's gateway until Ctrl-C. It upscales with Pillow, bills nothing, and "
-            "prints its address and a connection for Airflow.",
-            emulator.add_arguments,
-            "show",
-            usage="%(prog)s [--port N] [options]",
-            epilog=emulator.EPILOG,
-        ),
-    )
+    return (_CREDITS, _MODELS, _RUN if model is None else _run_of(model), _REQUEST, _EMULATOR)
+
+
+def _run_of(model: str) -> Command:
+    text = f"MODEL = {model}. {_RUN.description}"
+    return _RUN._replace(description=text, arguments=partial(_run, model=model), epilog=None)

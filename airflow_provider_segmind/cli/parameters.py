@@ -44,11 +44,6 @@ class Parameter:
             return ", ".join(map(str, self.choices))
         return "" if self.low is None else f"{self.low} to {self.high}"
 
-    @property
-    def is_format(self) -> bool:
-        """True if the parameter selects the format of the output."""
-        return "png" in self.choices
-
     def option(self, slug: str, model: str | None = None) -> dict[str, Any]:
         """
         Return the arguments of ``add_argument``. The option's default is None: a parameter that is not given stays out.

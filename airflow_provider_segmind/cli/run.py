@@ -23,7 +23,14 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.data_uris import data_uri
-from airflow_provider_segmind.protocol.models import MODELS, check_slug, format_for, request_body, requested_extension
+from airflow_provider_segmind.protocol.models import (
+    MODELS,
+    PENDING_IMAGE,
+    check_slug,
+    format_for,
+    request_body,
+    requested_extension,
+)
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
@@ -34,8 +41,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
-#: Stands for the URL that the upload call will return, while the parameters are validated.
-_UPLOAD_URL = "https://upload.invalid/"
 _IMAGE_KINDS = "a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg"
 #: Seconds within which a submit has to begin.
 _SUBMIT_WITHIN = 600.0
@@ -181,7 +186,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if args.output:
         _check_path("-o", args.output, is_folder_allowed=True)
     if model in MODELS:
-        body = request_body(model, {**parameters, "image": image or _UPLOAD_URL})
+        body = request_body(model, {**parameters, "image": image or PENDING_IMAGE})
         parameters = {name: value for name, value in body.items() if name != "image"}
     input_image = load_image(uri_of(args.image), None) if image is None and args.image is not None else None
     stem = stem_of(uri_of(source) if input_image else source, otherwise=model)

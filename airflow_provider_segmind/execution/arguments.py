@@ -14,15 +14,7 @@ from airflow_provider_segmind.execution.options import (
     WaitOptions,
     is_final,
 )
-from airflow_provider_segmind.protocol.models import ModelParameters, check_known, request_body
-from airflow_provider_segmind.storage.names import check_placeholders, placeholders
-
-#: Stands for an image that is still to be read or uploaded.
-_IMAGE = "https://upload.invalid/"
-NEVER_FOUND = (
-    "skip_existing: a destination with {request_id} has a new name for each request, so nothing is ever skipped; "
-    "remove {request_id}"
-)
+from airflow_provider_segmind.protocol.models import PENDING_IMAGE, ModelParameters, check_known, request_body
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class RequestArguments:
         """
         if self.input is None or self.input.input_path is None:
             return request_body(self.model, self.named(), workflow=self.is_workflow)
-        body = request_body(self.model, {**self.named(), "image": _IMAGE})
+        body = request_body(self.model, {**self.named(), "image": PENDING_IMAGE})
         del body["image"]
         return body
 
@@ -165,9 +157,7 @@ class RequestArguments:
                 "it names them itself"
             )
         if is_final(storage.destination):
-            check_placeholders(storage.destination)
-            if storage.on_existing == "skip" and "request_id" in placeholders(storage.destination):
-                raise SegmindConfigError(NEVER_FOUND)
+            storage.validate_placeholders()
 
     def _validate_end_from_trigger(self) -> None:
         """Refuse what needs a worker after the wait: it would be missing without a message."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
-from airflow_provider_segmind.execution.arguments import NEVER_FOUND
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
@@ -100,9 +99,9 @@ class Destination:
         If existing objects are skipped, it is named by its input and not by its map index: one more image in a listing
         shifts all indexes, and no existing object would be found.
         """
-        return (
-            f"{self.values['stem'][:80]}-{key[:8]}" if self.options.on_existing == "skip" else self.instance.file_name
-        )
+        if self.options.on_existing == "skip":
+            return f"{self.values['stem'][:80]}-{key[:8]}"
+        return self.instance.file_name
 
     def check(self) -> None:
         """
@@ -110,9 +109,8 @@ class Destination:
 
         :raises SegmindConfigError: a placeholder or the URI is wrong, or another mapped task has the same target.
         """
+        self.options.validate_placeholders()
         path = self._path()
-        if self.options.on_existing == "skip" and "request_id" in placeholders(self.destination):
-            raise SegmindConfigError(NEVER_FOUND)
         unique_by = placeholders(self.destination) & {"request_id", "map_index"}
         if self.instance.map_index >= 0 and not unique_by and not self._is_folder:
             self.claim(str(path))

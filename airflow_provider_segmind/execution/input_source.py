@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution.arguments import RequestArguments
+from airflow_provider_segmind.execution.options import InputOptions
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Prepared, submitted_before
 from airflow_provider_segmind.protocol.data_uris import data_uri, decode_base64
@@ -55,18 +56,16 @@ def with_input(
         request that was submitted with it is fetched without it.
     :raises SegmindError: the input cannot be read, and was never submitted.
     """
-    if (path := path_of(arguments)) is None:
+    options, path = arguments.input, path_of(arguments)
+    if options is None or path is None:
         return prepared
     try:
-        return _read(arguments, prepared)
+        return _read(arguments, options, prepared)
     except SegmindError as error:
         return submitted_before(submitted(), prepared, str(path), arguments.model, gateway, error)
 
 
-def _read(arguments: RequestArguments, prepared: Prepared) -> Prepared:
-    options = arguments.input
-    if options is None:
-        return prepared
+def _read(arguments: RequestArguments, options: InputOptions, prepared: Prepared) -> Prepared:
     image = load_image(str(options.input_path), options.input_conn_id, max_bytes=options.max_input_bytes)
     transport = options.input_transport
     if transport == "auto":

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.storage.limits import MAX_BYTES, MAX_INPUT_BYTES
+from airflow_provider_segmind.storage.names import check_placeholders, placeholders
 
 IfExists = Literal["overwrite", "skip", "fail"]
 OnLostSubmit = Literal["fail", "resubmit"]
@@ -191,7 +192,7 @@ class SubmitOptions(Options):
     When a task submits, and what it does where it cannot know whether it did.
 
     :param durable: keep a request record in Airflow's task state store, for 8 days after its latest write, so that a
-        retry, a clear or a killed process reattaches instead of paying again (default True). Where there is no record
+        retry, a clear or a killed process reattaches instead of paying again (default True). If no record exists
         (before Airflow 3.3, or the store was cleaned), a try after the first searches the request history before it
         submits. False: each try submits.
     :param on_lost_submit: what to do where the response to a submit was lost, and the request history neither shows the
@@ -247,6 +248,16 @@ class StorageOptions(Options):
         """Raise SegmindConfigError for a destination whose template rendered to nothing."""
         if self.destination is None:
             raise SegmindConfigError("destination: a template rendered to nothing")
+
+    def validate_placeholders(self) -> None:
+        """Raise SegmindConfigError for a placeholder that is not known, or that skipped objects cannot have."""
+        destination = str(self.destination)
+        check_placeholders(destination)
+        if self.on_existing == "skip" and "request_id" in placeholders(destination):
+            raise SegmindConfigError(
+                "skip_existing: a destination with {request_id} has a new name for each request, so nothing is ever "
+                "skipped; remove {request_id}"
+            )
 
     @property
     def on_existing(self) -> IfExists:

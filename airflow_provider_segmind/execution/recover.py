@@ -187,21 +187,6 @@ def recalled(segmind: Segmind, expired: SegmindRequestExpiredError, *, model: st
     ) from expired
 
 
-def fetch_result(segmind: Segmind, request_id: str, model: str) -> Result:
-    """
-    Return the result of a completed request: by its record, or by the request history if the record has expired.
-
-    :param segmind: Segmind, for the model and a key.
-    :param request_id: the request.
-    :param model: slug of its model, for the result.
-    :raises SegmindError: as :func:`recalled`.
-    """
-    try:
-        return segmind.result(request_id)
-    except SegmindRequestExpiredError as error:
-        return recalled(segmind, error, model=model)
-
-
 def still_pending(expired: SegmindRequestExpiredError, next_step: str = _TRY_LATER) -> SegmindRequestExpiredError:
     """Return the error for an expired request that the history reports as pending."""
     return SegmindRequestExpiredError(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind import telemetry
@@ -27,8 +26,13 @@ from airflow_provider_segmind.execution.task_engine import engine_of
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.jitter import spread
 from airflow_provider_segmind.lineage import TaskLineage, task_lineage
-from airflow_provider_segmind.polling.drivers import wait_for_request, with_learned_durations
-from airflow_provider_segmind.polling.loop import PROGRESS, Watch
+from airflow_provider_segmind.polling.drivers import (
+    log_start,
+    wait_for_request,
+    with_learned_durations,
+    with_progress_log,
+)
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.events import Event, TimeoutEvent, read_any_event
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
 from airflow_provider_segmind.protocol.redaction import redacted
@@ -37,7 +41,6 @@ from airflow_provider_segmind.storage.verification import data_uri_size
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.execution.environment import TaskEnvironment
-    from airflow_provider_segmind.protocol.wire import RequestState
 
 log = logging.getLogger(__name__)
 
@@ -255,19 +258,13 @@ class RequestTask:
             expected_duration=wait.expected_duration,
             queue_timeout=wait.queue_timeout,
             inline=prepared.body.get("base64") is True,
-            on_progress=partial(self._log_progress, deadline - found.submitted_at),
         )
 
     def _wait_here(self, watch: Watch, started_at: float) -> Event | None:
         """Wait in this process and return the event that ends the wait; None if the triggerer has to wait."""
-        wait = self._arguments.wait
+        wait, watch = self._arguments.wait, with_progress_log(watch, log.info)
         if not wait.deferrable:
-            log.info(
-                "Waiting for Segmind request %s (%s) in this worker, until %.0f s after its submit",
-                watch.request_id,
-                watch.model,
-                watch.deadline - watch.submitted_at,
-            )
+            log_start(watch, log.info, "in this worker")
             return wait_for_request(self._hook, watch)
         deadline = min(watch.deadline, started_at + wait.defer_after)
         now = self._environment.clock.now()
@@ -313,9 +310,6 @@ class RequestTask:
 
     def _shown_parameters(self) -> dict[str, Any]:
         return dict(redacted(_body_of(self._arguments)))
-
-    def _log_progress(self, limit: float, state: RequestState, seconds: float) -> None:
-        log.info(PROGRESS, self.request_id, self._arguments.model, state, seconds, limit)
 
 
 def lineage_of(arguments: RequestArguments, value: Mapping[str, Any]) -> TaskLineage:

@@ -132,11 +132,6 @@ class SingleRun:
         self._engine, self._want, self._storage = engine, want, storage
         self._before_submit, self._report = before_submit, report
 
-    @property
-    def request_id(self) -> str | None:
-        """The want's request, once there is one."""
-        return self._want.record.request_id
-
     def start(self, *, deadline: float, waits: bool = True) -> Delivered | Submitted:
         """
         Deliver what is stored or paid for, reattach to a running request, or submit.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from airflow_provider_segmind.exceptions import SegmindConfigError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRequestExpiredError
 from airflow_provider_segmind.execution.destination import Destination
 from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.options import StorageOptions
-from airflow_provider_segmind.execution.recover import fetch_result
+from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.protocol.wire import Result
 
 if TYPE_CHECKING:
@@ -44,7 +44,11 @@ def store(result: Result, storage: StorageOptions, environment: TaskEnvironment)
 
 def fetch(hook: SegmindHook, request_id: str, model: str) -> Result:
     """Return the result of a request: by its record, or by the request history once that has expired."""
-    return fetch_result(SegmindModel(hook, model), request_id, model)
+    segmind = SegmindModel(hook, model)
+    try:
+        return segmind.result(request_id)
+    except SegmindRequestExpiredError as error:
+        return recalled(segmind, error, model=model)
 
 
 def read_result(value: Mapping[str, Any]) -> Result:

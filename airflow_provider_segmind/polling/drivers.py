@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.polling.clock import steady_clock
 from airflow_provider_segmind.polling.durations import durations_of
 from airflow_provider_segmind.polling.limits import ConnectionLimits, limits_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.polling.shared_client import SharedClient
     from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.events import Event
+    from airflow_provider_segmind.protocol.wire import RequestState
 
 #: Seconds. Polls of many waits that are due within one tick wake the event loop once: a wake-up costs more CPU than a
 #: poll.
@@ -34,6 +35,29 @@ Steps = Generator[Step, Any, "Event"]
 def with_learned_durations(watch: Watch, segmind_conn_id: str | None) -> Watch:
     """Return the wait with the durations that this process has learned of its model, so that it adds its own."""
     return replace(watch, durations=durations_of(segmind_conn_id, watch.model))
+
+
+def log_start(watch: Watch, info: Callable[..., Any], place: str) -> None:
+    """
+    Log that a wait starts.
+
+    :param info: writes a line of log, such as ``log.info``.
+    :param place: where it runs, such as ``in this worker``.
+    """
+    limit = watch.deadline - watch.submitted_at
+    text = "Waiting for Segmind request %s (%s) %s, until %.0f s after its submit"
+    info(text, watch.request_id, watch.model, place, limit)
+
+
+def with_progress_log(watch: Watch, info: Callable[..., Any]) -> Watch:
+    """Return the wait with a line of log for each new state, and one a minute while the state stays the same."""
+    limit = watch.deadline - watch.submitted_at
+    text = "Segmind request %s (%s) is %s after %.0f s; timeout %.0f s"
+
+    def report(state: RequestState, seconds: float) -> None:
+        info(text, watch.request_id, watch.model, state, seconds, limit)
+
+    return replace(watch, on_progress=report)
 
 
 def wait_for_request(hook: SegmindHook, watch: Watch) -> Event:
@@ -61,9 +85,7 @@ async def await_request(client: SharedClient, watch: Watch) -> Event:
     settings = (await client.get()).settings
     watch = with_learned_durations(watch, client.segmind_conn_id)
     watch = replace(watch, poll_error_timeout=settings.poll_error_timeout)
-    limits = limits_of(client.segmind_conn_id)
-    limits.poll_budget.polls_per_minute = settings.polls_per_minute
-    return await adrive(watch.steps(steady_clock()), client, limits)
+    return await adrive(watch.steps(steady_clock()), client, limits_of(client.segmind_conn_id))
 
 
 def drive(
@@ -140,15 +162,9 @@ def _to_next_tick(seconds: float) -> float:
 
 
 async def _send(call: Call[Any], client: SharedClient, limits: ConnectionLimits) -> Any:
-    while True:
-        http = await client.get()
-        limits.poll_budget.polls_per_minute = http.settings.polls_per_minute
-        try:
-            async with limits.concurrent_calls:
-                return await http.send(call, budget=ONCE)
-        except SegmindRateLimitedError as error:
-            limits.rate_limiter.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
-            raise
-        except SegmindAuthError:
-            if not await client.reread():
-                raise
+    try:
+        async with limits.concurrent_calls:
+            return await client.send(call, budget=ONCE)
+    except SegmindRateLimitedError as error:
+        limits.rate_limiter.close(time.time() + (error.wait_seconds(time.time()) or 0.0))
+        raise

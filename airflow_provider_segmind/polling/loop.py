@@ -54,8 +54,6 @@ class Pause:
     deadline: float
 
 
-#: The log line of a task that waits: request id, model, state, seconds since the submit, and their limit.
-PROGRESS = "Segmind request %s (%s) is %s after %.0f s; timeout %.0f s"
 #: Next step of a request that was queued longer than ``queue_timeout``.
 _QUEUED = (
     "It was queued longer than queue_timeout. It still runs and is billed if it completes. Another try reattaches to "

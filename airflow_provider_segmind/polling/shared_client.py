@@ -12,16 +12,21 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError
 from airflow_provider_segmind.hooks.async_client import new_async_client
 from airflow_provider_segmind.hooks.segmind import SegmindHook
+from airflow_provider_segmind.polling.limits import limits_of
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.client.async_driver import AsyncSegmindClient
+    from airflow_provider_segmind.protocol.calls import Call
     from airflow_provider_segmind.protocol.settings import ConnectionSettings
+    from airflow_provider_segmind.retry_budget import RetryBudget
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +91,21 @@ class SharedClient:
             raise RuntimeError("a shared client without a client")  # _refresh sets one, or raises
         return self._held.http
 
+    async def send(self, call: Call[T], *, budget: RetryBudget | None = None) -> T:
+        """
+        Send a call, and send it again if its key is refused and the connection has another one by now.
+
+        :param budget: attempts and seconds; default: the client's.
+        :raises SegmindError: the call failed, or the connection is missing or invalid.
+        """
+        while True:
+            http = await self.get()
+            try:
+                return await http.send(call, budget=budget)
+            except SegmindAuthError:
+                if not await self.reread():
+                    raise
+
     async def reread(self) -> bool:
         """Read the connection again, after its key was refused, and return whether it has changed."""
         await self._refresh(0.0)
@@ -133,5 +153,6 @@ class SharedClient:
                 )
                 return
             shared.read_at = time.monotonic()
+            limits_of(self.segmind_conn_id).poll_budget.polls_per_minute = settings.polls_per_minute
             if shared.current is None or shared.current.http.settings != settings:
                 shared.current = _Client(await new_async_client(settings))

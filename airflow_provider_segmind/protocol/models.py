@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.protocol.parameter_types import AS_NUMBER, ImageSource, ImageSourceOrBase64
 
+#: Stands for an image that is still to be read or uploaded, while the other parameters are validated.
+PENDING_IMAGE = "https://upload.invalid/"
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

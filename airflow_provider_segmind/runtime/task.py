@@ -66,8 +66,8 @@ def claim_target(context: Context, target: str) -> None:
     Make sure that no two mapped instances of a task, in one run, write to the same target.
 
     Each pushes its claim, and then reads who else claims the target: an XCom whose key is made from the target, so
-    reading is one call and finds the same target only. Whoever comes second fails, before it submits; of two at the
-    same moment both may. The claim stays for the run, so the order in which they finish does not matter. It is pushed
+    reading is one call and finds the same target only. The second one fails, before it submits; of two at the same
+    moment both may. The claim stays for the run, so the order in which they finish does not matter. It is pushed
     with ``do_xcom_push=False``, too: it is not a result. Where the whole mapped task was cleared, the claim of an
     instance that has not started again does not count: it may get another target.
 

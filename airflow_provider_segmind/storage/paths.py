@@ -174,4 +174,4 @@ def probe(path: ObjectStoragePath) -> None:
 
 def _has_folders(path: ObjectStoragePath) -> bool:
     """Return whether folders have to be created before an object is written; object stores have no folders."""
-    return path.protocol in ("file", "local")
+    return canonical_scheme(path.protocol) == "file"

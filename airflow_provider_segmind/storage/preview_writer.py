@@ -18,6 +18,7 @@ from airflow_provider_segmind.protocol.preview_reference import (
     marker,
     name_of,
 )
+from airflow_provider_segmind.protocol.urls import canonical_scheme
 from airflow_provider_segmind.storage.paths import storage_errors, uncached_fs
 from airflow_provider_segmind.storage.verification import opened
 
@@ -79,7 +80,7 @@ class PreviewWriter:
                 if file is None:
                     return None
                 content, (width, height) = make_preview(file, marker(self.dag_id))
-                attributes = {"ContentType": "image/webp"} if path.protocol in ("s3", "s3a", "s3n") else {}
+                attributes = {"ContentType": "image/webp"} if canonical_scheme(path.protocol) == "s3" else {}
                 uncached_fs(target).pipe_file(target.path, content, **attributes)
         except SegmindError as error:
             log.warning("No preview of %s was written: %s", path if which == "after" else "the input", error.detail)

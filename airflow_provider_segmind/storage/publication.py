@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindOutputError, SegmindStorageError
+from airflow_provider_segmind.protocol.urls import canonical_scheme
 from airflow_provider_segmind.storage.paths import storage_errors, temporary, uncached_fs
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 20  # bytes copied at a time
 _BLOCK = 6 << 20  # bytes of one part of an upload, and of one read; a few of them are in memory at once
-_S3 = ("s3", "s3a", "s3n")
 
 
 def attributes_of(path: ObjectStoragePath, kind: str, metadata: Mapping[str, str]) -> dict[str, Any]:
     """Return content type and metadata as arguments of the filesystem's ``open``; {} if the store keeps none."""
-    if path.protocol in _S3:
+    scheme = canonical_scheme(path.protocol)
+    if scheme == "s3":
         return {"ContentType": kind, "Metadata": dict(metadata)}
-    if path.protocol in ("gs", "gcs"):
+    if scheme == "gs":
         return {"content_type": kind, "metadata": dict(metadata)}
     return {}
 
@@ -62,7 +63,7 @@ def publish(
                 f"{path} exists already, with a different content",
                 next_step="The request was billed. Store its result elsewhere, or set if_exists='overwrite'.",
             )
-        if path.protocol in _S3:
+        if canonical_scheme(path.protocol) == "s3":
             _upload(fs, file, path, attributes or {})
             _check_size(path, size)
             return

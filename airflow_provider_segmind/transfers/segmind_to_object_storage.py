@@ -15,7 +15,6 @@ from airflow_provider_segmind.lineage import TaskLineage, check_outlets, emit, o
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
-from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -94,11 +93,11 @@ class SegmindToObjectStorageOperator(BaseOperator):
         """Validate the literals among the arguments, so that a mistake breaks the import of the DAG."""
         if (self.result is None) == (self.request_id is None):
             raise SegmindConfigError("give exactly one of result= and request_id=")
-        StorageOptions.of(self)
+        storage = StorageOptions.of(self)
         Uri().validate("destination", self.destination)
         check_outlets(self.outlets, stores=True)
         if is_final(self.destination):
-            check_placeholders(self.destination)
+            storage.validate_placeholders()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_segmind.exceptions import SegmindAuthError, SegmindError, SegmindRateLimitedError
+from airflow_provider_segmind.exceptions import SegmindError, SegmindRateLimitedError
 from airflow_provider_segmind.polling.clock import steady_clock
 from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.protocol import calls
@@ -74,11 +74,7 @@ class SegmindCreditsTrigger(SegmindTrigger):
 
 async def _get_balance(client: SharedClient) -> float:
     try:
-        return (await (await client.get()).send(calls.get_credits())).total
-    except SegmindAuthError:
-        if not await client.reread():
-            raise
-        return await _get_balance(client)
+        return (await client.send(calls.get_credits())).total
     except SegmindError as error:
         if has_no_balance(error):
             return 0.0

@@ -13,12 +13,12 @@ from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.compat import aset_xcom
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.polling.clock import steady_clock
-from airflow_provider_segmind.polling.drivers import await_request
-from airflow_provider_segmind.polling.loop import PROGRESS, Watch
+from airflow_provider_segmind.polling.drivers import await_request, log_start, with_progress_log
+from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.protocol.events import CompletedEvent, event_for
 from airflow_provider_segmind.protocol.models import model_page
-from airflow_provider_segmind.protocol.wire import RequestState, Result
+from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.triggers.base import SegmindTrigger, serializable
 
 #: The XCom key of what a task returned; importing the name from Airflow would load its models and SQLAlchemy.
@@ -76,8 +76,9 @@ class SegmindRequestTrigger(SegmindTrigger):
         try:
             async with SharedClient(self.segmind_conn_id) as client:
                 await self.connect(client, self.deadline)
-                self._log_start()
-                event = await await_request(client, self._watch(first_poll))
+                watch = self._watch(first_poll)
+                log_start(watch, self.log.info, "in the triggerer")
+                event = await await_request(client, with_progress_log(watch, self.log.info))
         except SegmindError as error:  # the connection is missing or invalid
             event = event_for(error, request_id=self.request_id)
         if end_here and isinstance(event, CompletedEvent) and await self._deliver(event.result):
@@ -123,20 +124,7 @@ class SegmindRequestTrigger(SegmindTrigger):
             queue_timeout=self.queue_timeout,
             not_before=not_before,
             inline=self.inline,
-            on_progress=self._log_progress,
         )
-
-    def _log_start(self) -> None:
-        self.log.info(
-            "Waiting for Segmind request %s (%s) in the triggerer, until %.0f s after its submit",
-            self.request_id,
-            self.model,
-            self.deadline - self.submitted_at,
-        )
-
-    def _log_progress(self, state: RequestState, seconds: float) -> None:
-        limit = self.deadline - self.submitted_at
-        self.log.info(PROGRESS, self.request_id, self.model, state, seconds, limit)
 
     async def on_kill(self) -> None:
         """Log what happens to the request after a user marked or cleared the task (Airflow 3.3 calls this)."""

@@ -13,6 +13,7 @@ from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.polling import durations, shared_client
 from airflow_provider_segmind.polling.drivers import await_request, wait_for_request
 from airflow_provider_segmind.polling.durations import durations_of
+from airflow_provider_segmind.polling.limits import limits_of
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.polling.shared_client import SharedClient
 from airflow_provider_segmind.protocol.settings import connection_settings
@@ -56,6 +57,19 @@ def test_a_thousand_waits_read_once_and_share_one_client(reader):
 
     assert len(asyncio.run(run())) == 1
     assert reader.reads == 1
+
+
+def test_the_poll_budget_is_set_before_the_first_call(reader):
+    """A thousand waits of a triggerer that starts must not poll without it."""
+    reader.values["polls_per_minute"] = 30
+
+    async def run():
+        user = SharedClient("c", reader)
+        await user.get()
+        await user.release()
+        return limits_of("c").poll_budget.polls_per_minute, limits_of("other").poll_budget.polls_per_minute
+
+    assert asyncio.run(run()) == (30, None)
 
 
 def test_the_last_user_closes_the_client(reader):
