@@ -38,11 +38,11 @@ def store(result: Result, storage: StorageOptions, environment: TaskEnvironment)
     )
     destination.check()
     if not result.fetchable:
-        result = fetch(environment.hook, result.request_id, result.model)
+        result = fetch_result(environment.hook, result.request_id, result.model)
     return result.to_xcom() | {"stored": destination.store_one("", result)}
 
 
-def fetch(hook: SegmindHook, request_id: str, model: str) -> Result:
+def fetch_result(hook: SegmindHook, request_id: str, model: str) -> Result:
     """Return the result of a request: by its record, or by the request history once that has expired."""
     segmind = SegmindModel(hook, model)
     try:

@@ -101,14 +101,14 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Store every output of the result."""
-        from airflow_provider_segmind.execution.transfer import fetch, read_result, store
+        from airflow_provider_segmind.execution.transfer import fetch_result, read_result, store
         from airflow_provider_segmind.runtime.task import environment_of
 
         with permanent_errors_fail(retry_policy_of(self)), SegmindHook(self.segmind_conn_id) as hook:
             if self.request_id is None:
                 result = read_result(self.result)
             else:
-                result = fetch(hook, str(self.request_id), self.model)
+                result = fetch_result(hook, str(self.request_id), self.model)
             value = store(result, StorageOptions.of(self), environment_of(self, hook, context))
             self.output_link, self.stored_uri = value.get("output"), value["stored"][0]["uri"]
             self._lineage = self._lineage_of(value)
