@@ -28,7 +28,7 @@ _NOMOS_FACTOR = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """The output of one model for one image. Sizes are width and height in pixels."""
+    """The output of one model for one image. Sizes are width and height in pixels; ``similarity`` is 0 to 1."""
 
     image: Path
     model: str
@@ -36,6 +36,7 @@ class Outcome:
     before: tuple[int, int]
     after: tuple[int, int]
     uri: str
+    similarity: float | None
     request_id: str
     cost: float | None
     seconds: float | None
@@ -77,6 +78,7 @@ def _outcome(ti: dict[str, Any], returned: dict[str, Any]) -> Outcome:
         before=_size(image),
         after=_size(local_path(stored["uri"])),  # read from the file, not from what the task returned
         uri=stored["uri"],
+        similarity=stored.get("similarity"),
         request_id=returned["request_id"],
         cost=returned["metrics"]["cost"],
         seconds=returned["metrics"]["total_time"],
@@ -103,6 +105,11 @@ def problems(outcomes: Sequence[Outcome], images: Sequence[Path], stats: dict[st
         for outcome in outcomes
         if outcome.after != outcome.expected
     ]
+    found += [
+        f"{outcome.image.name}: the output from {outcome.model} was not compared with its input"
+        for outcome in outcomes
+        if outcome.similarity is None
+    ]
     if len({outcome.request_id for outcome in outcomes}) != len(outcomes):
         found.append("two tasks returned the same request")
     if stats is not None:
@@ -118,7 +125,7 @@ def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
     shown = Table(box=SIMPLE_HEAD, show_edge=False, padding=0)
     for heading in ("Input", "Model", "Pixels", "Stored as"):
         shown.add_column(heading, no_wrap=True)
-    for heading in ("Cost", "Sec."):
+    for heading in ("Same", "Cost", "Sec."):
         shown.add_column(heading, justify="right")
     for number, outcome in enumerate(outcomes):
         name = outcome.image.name
@@ -129,12 +136,13 @@ def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
             outcome.model,
             f"{_text(outcome.before)} → {_text(outcome.after)}",
             outcome.uri.removeprefix(f"{destination.as_uri()}/"),
+            "" if outcome.similarity is None else f"{outcome.similarity:.2f}",
             "" if outcome.cost is None else f"{outcome.cost:g}",
             "" if outcome.seconds is None else f"{outcome.seconds:.1f}",
             end_section=last,
         )
     total = sum(outcome.cost or 0 for outcome in outcomes)
-    shown.add_row("[bold]total", "", f"{len(outcomes)} outputs", "", f"[bold]{total:g}", "")
+    shown.add_row("[bold]total", "", f"{len(outcomes)} outputs", "", "", f"[bold]{total:g}", "")
     return shown
 
 

@@ -10,11 +10,12 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from airflow_provider_segmind.cli.parameters import options
 from airflow_provider_segmind.emulator import __main__ as emulator
 from airflow_provider_segmind.protocol.models import MODELS
+from airflow_provider_segmind.storage.limits import KeepMetadata, Verify
 
 #: ``ArgumentParser.add_argument``, or a function that makes an ``Arg`` of Airflow's.
 Add = Callable[..., Any]
@@ -91,6 +92,26 @@ def _timeout(add: Add) -> None:
     )
 
 
+def _verification(add: Add, *, of_input: bool) -> None:
+    """Add how the output is verified; ``of_input``: the command has the input, too."""
+    levels = get_args(Verify) if of_input else [level for level in get_args(Verify) if level != "same"]
+    add(
+        "--verify",
+        choices=levels,
+        help="store an output only if it is a whole image (whole)"
+        + (", and the same image as its input (same; default for an upscaler and a file)" if of_input else " (default)")
+        + "; off: store it in any case",
+    )
+    if of_input:
+        add(
+            "--keep-metadata",
+            choices=get_args(KeepMetadata),
+            default="icc",
+            help="metadata of IMAGE that the output keeps: its colour profile (icc, default), also EXIF, GPS and XMP "
+            "(all), or none",
+        )
+
+
 def _credits(add: Add) -> None:
     _connection(add)
     _json(add)
@@ -118,6 +139,7 @@ def _run(add: Add, *, model: str | None) -> None:
         help="file, folder (ends with /) or URI for the output; its extension selects the format "
         "(default: IMAGE-MODEL.EXTENSION in the current folder)",
     )
+    _verification(add, of_input=True)
     _timeout(add)
     _connection(add)
     _json(add)
@@ -126,6 +148,7 @@ def _run(add: Add, *, model: str | None) -> None:
 def _request(add: Add) -> None:
     add("request_id", metavar="ID", help="request id, as a task's log or XCom shows it")
     add("-o", "--output", metavar="FILE", help="wait for the request, and store its output in this file, folder or URI")
+    _verification(add, of_input=False)
     _timeout(add)
     _connection(add)
     _json(add)

@@ -13,6 +13,7 @@ from airflow_provider_segmind.polling.drivers import wait_for_request
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event
 from airflow_provider_segmind.protocol.models import MODELS
+from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.outputs import store_result
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def deliver(
     destination: str,
     *,
     stem: str,
-    at_least: tuple[int, int] | None = None,
+    expected: Expected = Expected(),  # noqa: B008  it is frozen
     as_json: bool = False,
 ) -> None:
     """
@@ -91,10 +92,10 @@ def deliver(
     :param result: the result.
     :param destination: URI of a file or folder.
     :param stem: name of the input.
-    :param at_least: width and height of the input in pixels, if known.
+    :param expected: what the outputs have to be; default: whole.
     :param as_json: print JSON (default: text).
     """
-    stored = store_result(hook, result, destination, name=stem, names={"stem": stem}, at_least=at_least)
+    stored = store_result(hook, result, destination, name=stem, names={"stem": stem}, expected=expected)
     for found in stored:
         _warn_of_extension(found)
     if as_json:
@@ -102,7 +103,8 @@ def deliver(
         return
     for found in stored:
         pixels = f"{found.width} x {found.height} pixels, " if found.width else ""
-        report(f"{found.uri.removeprefix('file://')}: {pixels}{found.content_type}, {found.bytes} bytes")
+        same = "" if found.similarity is None else f", similarity to the input {found.similarity:.2f}"
+        report(f"{found.uri.removeprefix('file://')}: {pixels}{found.content_type}, {found.bytes} bytes{same}")
     report(bill(result.metrics))
 
 

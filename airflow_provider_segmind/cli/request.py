@@ -12,6 +12,7 @@ from airflow_provider_segmind.execution.gateway import SegmindModel
 from airflow_provider_segmind.execution.recover import recalled
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.wire import RequestState
+from airflow_provider_segmind.storage.expected import Expected
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,7 @@ def request(args: argparse.Namespace) -> None:
         if result is None:
             return
         if args.output:
-            deliver(hook, result, uri_of(args.output), stem=args.request_id, as_json=args.json)
+            deliver(hook, result, uri_of(args.output), stem=args.request_id, expected=Expected(args.verify), as_json=args.json)
         elif args.json:
             report_json(result.to_xcom())
         else:

@@ -21,6 +21,9 @@ from airflow_provider_segmind.exceptions import (
     SegmindRequestFailedError,
     SegmindUnknownModelError,
 )
+from airflow_provider_segmind.execution.arguments import check_compared
+from airflow_provider_segmind.execution.input_source import download_input
+from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.data_uris import data_uri
 from airflow_provider_segmind.protocol.models import (
@@ -32,6 +35,7 @@ from airflow_provider_segmind.protocol.models import (
     requested_extension,
 )
 from airflow_provider_segmind.protocol.urls import is_url
+from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
 from airflow_provider_segmind.storage.paths import object_path, probe
@@ -114,13 +118,34 @@ def run(args: argparse.Namespace) -> None:
         ):
             try:
                 result = wait(hook, Watch(request_id, plan.model, submitted_at=now, deadline=now + args.timeout))
-                size = plan.input_image.size if plan.input_image and plan.model in MODELS else None
-                deliver(hook, result, plan.destination, stem=plan.stem, at_least=size, as_json=args.json)
+                expected = _expected(hook, plan, args)
+                deliver(hook, result, plan.destination, stem=plan.stem, expected=expected, as_json=args.json)
             except (SegmindRequestFailedError, SegmindRequestExpiredError):
                 raise
             except SegmindError:
                 report(f"Fetch the output of this request without a second bill: {fetch}", to=ERR)
                 raise
+
+
+def _expected(hook: SegmindHook, plan: Plan, args: argparse.Namespace) -> Expected:
+    """Return what the output has to be."""
+    storage = StorageOptions(verify=args.verify, keep_metadata=args.keep_metadata)
+    sent = plan.input_image
+
+    def read() -> bytes | None:
+        if sent is not None:
+            return sent.content
+        return download_input(hook, plan.image) if plan.image and any(storage.needs_input.values()) else None
+
+    return Expected.of(
+        plan.model,
+        plan.parameters,
+        verify=storage.verify,
+        keep_metadata=storage.keep_metadata,
+        input_size=sent.size if sent is not None and plan.model in MODELS else None,
+        input_name=str(plan.image if sent is None else sent.path),
+        read_input=read,
+    )
 
 
 def _fetch_command(args: argparse.Namespace, request_id: str) -> str:
@@ -170,6 +195,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     :raises SegmindConfigError: a parameter or the image is wrong, or the output cannot be stored.
     """
     model = check_slug(args.model)
+    check_compared(model, StorageOptions(verify=args.verify, keep_metadata=args.keep_metadata))
     parameters = _parameters(args, model)
     image = parameters.pop("image", None)
     if args.image is None and image is None and model in MODELS:

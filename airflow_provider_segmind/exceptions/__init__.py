@@ -29,6 +29,7 @@ Every error of this package. ``protocol/status.py`` maps each HTTP status to its
     │   │   └── SegmindContentBlockedError    FAILED because of its content
     │   └── SegmindTimeoutError               not finished before our deadline
     ├── SegmindOutputError                    the output is not valid (not an image, too small, too large)
+    │   ├── SegmindImageMismatchError         a whole image, but not the one that was submitted
     │   ├── SegmindForbiddenHostError         a worker must not read from the output's address
     │   └── SegmindDownloadError              the download failed at every attempt
     ├── SegmindStorageError                   a storage could not be read or written
@@ -52,6 +53,7 @@ from airflow_provider_segmind.exceptions.requests import (
     SegmindDownloadError,
     SegmindEventError,
     SegmindForbiddenHostError,
+    SegmindImageMismatchError,
     SegmindOutputError,
     SegmindRequestError,
     SegmindRequestExpiredError,
@@ -90,6 +92,7 @@ __all__ = [
     "SegmindEventError",
     "SegmindForbiddenHostError",
     "SegmindGatewayError",
+    "SegmindImageMismatchError",
     "SegmindInsufficientCreditsError",
     "SegmindInvalidRequestError",
     "SegmindMalformedResponseError",

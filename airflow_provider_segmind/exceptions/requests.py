@@ -55,6 +55,16 @@ class SegmindOutputError(SegmindError):
     )
 
 
+class SegmindImageMismatchError(SegmindOutputError):
+    """The output is a whole image, but not the one that was submitted: it is kept in a ``.quarantine`` folder."""
+
+    what = "The output is not the same image as its input"
+    advice = (
+        "The request was billed. Compare both images. To store this output, set verify='whole' and clear the task: it "
+        "takes the same output, and nothing is billed again."
+    )
+
+
 class SegmindForbiddenHostError(SegmindOutputError):
     """A worker must not read from the output's address."""
 

@@ -14,7 +14,7 @@ from airflow_provider_segmind.execution.options import (
     WaitOptions,
     is_final,
 )
-from airflow_provider_segmind.protocol.models import PENDING_IMAGE, ModelParameters, check_known, request_body
+from airflow_provider_segmind.protocol.models import MODELS, PENDING_IMAGE, ModelParameters, check_known, request_body
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,6 @@ class RequestArguments:
         named = self.named()
         image = named.get("image") if isinstance(named, Mapping) else None
         return image if isinstance(image, str) else None
-
-    @property
-    def keeps_request_info(self) -> bool:
-        """True if the outcome depends on the input as it was submitted: a sidecar, or what is skipped."""
-        return self.storage.destination is not None and self.storage.keeps_sidecar
 
     # --- validation -------------------------------------------------------------------------------------------
 
@@ -144,13 +139,15 @@ class RequestArguments:
         if storage.skip_existing and storage.if_exists == "fail":
             raise SegmindConfigError("skip_existing=True and if_exists='fail' contradict each other")
         if storage.destination is None:
-            if storage.sidecar or storage.on_existing != "overwrite":
-                raise SegmindConfigError("sidecar, skip_existing and if_exists need a destination")
+            if unused := storage.given_without_destination:
+                raise SegmindConfigError(f"{', '.join(unused)} need a destination")
             return
         if not self.wait.wait_for_completion:
             raise SegmindConfigError(
                 "destination: wait_for_completion=False returns before there is an output; store it in a later task"
             )
+        if self.typed is None and (self.is_workflow or is_final(self.model)):
+            check_compared(self.model, storage, is_workflow=self.is_workflow)
         if self.is_workflow and storage.on_existing == "skip":
             raise SegmindConfigError(
                 "skip_existing=True and if_exists='skip' cannot find the outputs of a workflow before it has run: "
@@ -182,6 +179,14 @@ class RequestArguments:
         if not self.is_workflow:
             check_known(self.model, named, pending=pending)
         check_inline_output(named, is_stored=self._is_stored)
+
+
+def check_compared(model: str, storage: StorageOptions, *, is_workflow: bool = False) -> None:
+    """Refuse to compare, or to copy metadata, where an output is not an enlarged input: of any model but the upscalers."""
+    if model in MODELS and not is_workflow:
+        return
+    for argument in (name for name, asked in storage.needs_input.items() if asked):
+        raise SegmindConfigError(f"{argument}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}")
 
 
 def check_inline_output(parameters: Mapping[str, Any], *, is_stored: bool) -> None:

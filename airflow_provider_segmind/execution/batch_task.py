@@ -86,7 +86,7 @@ class BatchTask:
             lambda want, result: telemetry.completed(result, one_of_many=True, submitted_at=want.record.submitted_at),
             batch=True,
         )
-        outputs = FolderStorage(files, hook, {want.record.key: want for want in wants}, storage.max_bytes)
+        outputs = FolderStorage(files, hook, {want.record.key: want for want in wants}, storage)
         owner = environment.instance.owner
         rules = BatchRules(
             model=arguments.model,

@@ -15,6 +15,8 @@ from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS, requested_extension
+from airflow_provider_segmind.protocol.redaction import redacted
+from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
 from airflow_provider_segmind.storage.paths import (
@@ -50,10 +52,9 @@ class Destination:
     :param claim: makes sure that no other mapped instance has the same target.
     :param serves_previews: write previews, too.
     :param stem: what ``{stem}`` becomes; default: by ``source``.
-    :param read_input: returns the input's bytes for its preview; None if this task does not have them.
+    :param read_input: returns the input's bytes again; None if this task does not have them.
     :param request_info: what was known of the request when it was submitted, see ``Prepared.request_info``.
-    :param parameters: what a sidecar states of the parameters.
-    :param input_size: width and height of the input in pixels, where known: the output is at least as large.
+    :param input_size: upright width and height of the input in pixels, where known.
     """
 
     hook: SegmindHook
@@ -66,7 +67,6 @@ class Destination:
     stem: str | None = None
     read_input: Callable[[], bytes | None] | None = None
     request_info: Mapping[str, Any] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
 
     @property
@@ -190,7 +190,7 @@ class Destination:
         about = None
         if self.options.keeps_sidecar:
             task = self.instance.named()
-            about = About.model_validate({**self.request_info, "parameters": self.parameters, "task": task})
+            about = About.model_validate({**self.request_info, "task": task})
         stored = store_result(
             self.hook,
             result,
@@ -198,7 +198,7 @@ class Destination:
             conn_id=self.options.destination_conn_id,
             name=self._name(key),
             max_bytes=self.options.max_bytes,
-            at_least=self.input_size,
+            expected=self._expected(),
             names=self.values,
             if_exists="fail" if self.options.on_existing == "fail" else "overwrite",
             about=about,
@@ -222,12 +222,25 @@ class Destination:
             return None
         from airflow_provider_segmind.storage.preview_writer import PreviewWriter
 
-        return PreviewWriter(self.instance.dag_id, self._input)
+        return PreviewWriter(self.instance.dag_id, lambda: self._input)
 
+    def _expected(self) -> Expected:
+        """Return what the outputs have to be."""
+        return Expected.of(
+            self.model,
+            self.request_info.get("parameters") or {},
+            verify=self.options.verify,
+            keep_metadata=self.options.keep_metadata,
+            input_size=self.input_size,
+            input_name=str(redacted(self.source)),
+            read_input=lambda: self._input,
+        )
+
+    @cached_property
     def _input(self) -> bytes | None:
-        """Return the input as it was submitted. A resumed task reads it again, and it may have changed meanwhile."""
+        """The input as it was submitted. A resumed task reads it again, and it may have changed meanwhile."""
+        content = self.read_input() if self.read_input else None
         sha256 = (self.request_info.get("input") or {}).get("sha256")
-        content = self.read_input() if self.read_input and sha256 else None
-        if content is not None and hashlib.sha256(content).hexdigest() != sha256:
+        if content is not None and sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise SegmindOutputError("the input has changed since it was submitted")
         return content

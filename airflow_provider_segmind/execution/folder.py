@@ -8,11 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindStorageError
+from airflow_provider_segmind.execution.input_source import download_input
+from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
+from airflow_provider_segmind.protocol.redaction import redacted
+from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
+from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.names import fill
 from airflow_provider_segmind.storage.paths import probe
 from airflow_provider_segmind.storage.verification import data_uri_size
@@ -67,13 +73,13 @@ class FolderStorage:
     :param folder: where the outputs go.
     :param hook: fetches the outputs.
     :param wants: the wants by their keys.
-    :param max_bytes: refuse a larger output (bytes).
+    :param options: how the outputs are stored.
     """
 
     folder: StorageFolder
     hook: SegmindHook
     wants: Mapping[str, Want]
-    max_bytes: int
+    options: StorageOptions
 
     @property
     def destination(self) -> str:
@@ -103,10 +109,27 @@ class FolderStorage:
             self.folder.destination,
             conn_id=self.folder.conn_id,
             name=want.name,
-            max_bytes=self.max_bytes,
-            at_least=data_uri_size(want.body.get("image")),
+            max_bytes=self.options.max_bytes,
+            expected=self._expected(result.model, want.body),
         )
         return [item.to_dict() for item in stored]
+
+    def _expected(self, model: str, body: Mapping[str, Any]) -> Expected:
+        image = body.get("image")
+        return Expected.of(
+            model,
+            body,
+            verify=self.options.verify,
+            keep_metadata=self.options.keep_metadata,
+            input_size=data_uri_size(image),
+            input_name=str(redacted(image)),
+            read_input=lambda: self._read(image),
+        )
+
+    def _read(self, image: Any) -> bytes | None:
+        if is_url(image):
+            return download_input(self.hook, image) if any(self.options.needs_input.values()) else None
+        return decode_base64(image) if isinstance(image, str) else None
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
         """Return True: :meth:`.BatchFolder.mark_missing` compares all objects with one listing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,6 +22,8 @@ from airflow_provider_segmind.storage.paths import object_path
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+
 log = logging.getLogger(__name__)
 
 #: Seconds by which a presigned URL outlives the request's record, or the timeout.
@@ -34,12 +37,28 @@ def path_of(arguments: RequestArguments) -> ObjectStoragePath | None:
     return object_path(arguments.input.input_path, arguments.input.input_conn_id)
 
 
-def content_of(arguments: RequestArguments) -> bytes | None:
-    """Return the input's bytes for its preview; None if it is a URL, which is not fetched."""
+def content_of(arguments: RequestArguments, hook: SegmindHook) -> bytes | None:
+    """
+    Return the input's bytes once more, for its preview and to be compared with the output.
+
+    :param hook: downloads a URL, by the rules for outputs; only where the arguments ask for it, else it is None.
+    """
     if arguments.input is not None and (path := path_of(arguments)) is not None:
         return read_input(path, arguments.input.max_input_bytes)
     source = arguments.source()
-    return None if source is None or is_url(source) else decode_base64(source)
+    if source is None or not is_url(source):
+        return None if source is None else decode_base64(source)
+    if not any(arguments.storage.needs_input.values()):
+        return None
+    limit = InputOptions.max_input_bytes if arguments.input is None else arguments.input.max_input_bytes
+    return download_input(hook, source, limit)
+
+
+def download_input(hook: SegmindHook, url: str, max_bytes: int = InputOptions.max_input_bytes) -> bytes:
+    """Return the content of an input that is a URL (at most ``max_bytes``)."""
+    file = io.BytesIO()
+    hook.download(url, file, max_bytes=max_bytes)
+    return file.getvalue()
 
 
 def with_input(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, Self, get_args
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.storage.limits import MAX_BYTES, MAX_INPUT_BYTES
+from airflow_provider_segmind.storage.limits import MAX_BYTES, MAX_INPUT_BYTES, KeepMetadata, Verify
 from airflow_provider_segmind.storage.names import check_placeholders, placeholders
 
 IfExists = Literal["overwrite", "skip", "fail"]
@@ -224,6 +224,14 @@ class StorageOptions(Options):
         with the same target: the second one fails before it submits.
     :param destination_conn_id: Airflow connection of that storage. (templated)
     :param max_bytes: refuse to store a larger output (bytes; default 2 GiB).
+    :param verify: what the output has to be before it is stored: ``whole``, a whole image with at least the pixels of
+        its input times the scale; ``same``, also the same image as its input (docs/how-to/verify.md): another image goes
+        to ``.quarantine/`` beside the destination, and the task fails with the score; ``off``, anything: what is wrong is
+        logged. Default: ``same`` for the upscalers where the input is in storage or in the arguments, else ``whole``;
+        with ``same`` the input is downloaded if it is a URL.
+    :param keep_metadata: which metadata of the input the stored object keeps, of the upscalers: ``icc`` (default), the
+        colour profile; ``all``, also EXIF with GPS, and XMP; ``none``. Pixels do not change. If the input is a URL, it is
+        downloaded for ``all`` and for ``verify="same"`` only, else there is nothing to keep.
     :param if_exists: what to do with an object that exists before a submit: ``overwrite`` (default), ``fail``
         (before anything is billed; and again right before it would be replaced), or ``skip``. ``fail`` and ``skip``
         consider every extension that the output may have.
@@ -240,6 +248,8 @@ class StorageOptions(Options):
     destination: str | None = field(default=None, metadata=_URI)
     destination_conn_id: str | None = None
     max_bytes: int = field(default=MAX_BYTES, metadata=_POSITIVE_COUNT)
+    verify: Verify | None = field(default=None, metadata=_checked(OneOf(get_args(Verify))))
+    keep_metadata: KeepMetadata = field(default="icc", metadata=_checked(OneOf(get_args(KeepMetadata))))
     if_exists: IfExists = field(default="overwrite", metadata=_checked(OneOf(get_args(IfExists))))
     skip_existing: bool = field(default=False, metadata=_FLAG)
     sidecar: bool = field(default=False, metadata=_FLAG)
@@ -263,6 +273,17 @@ class StorageOptions(Options):
     def on_existing(self) -> IfExists:
         """What to do with an object that exists."""
         return "skip" if self.skip_existing else self.if_exists
+
+    @property
+    def given_without_destination(self) -> list[str]:
+        """The names of the arguments that are not at their defaults, and mean nothing without a destination."""
+        names = ("sidecar", "skip_existing", "if_exists", "verify", "keep_metadata")
+        return [one.name for one in fields(self) if one.name in names and getattr(self, one.name) != one.default]
+
+    @property
+    def needs_input(self) -> dict[str, bool]:
+        """Whether each of two arguments asks for the content of the input, even if that is a URL to download."""
+        return {"verify='same'": self.verify == "same", "keep_metadata='all'": self.keep_metadata == "all"}
 
     @property
     def keeps_sidecar(self) -> bool:

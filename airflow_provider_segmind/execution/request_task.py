@@ -232,9 +232,8 @@ class RequestTask:
             claim=self._environment.claim,
             serves_previews=self._environment.serves_previews,
             stem=info.get("stem"),
-            read_input=lambda: content_of(arguments),
+            read_input=lambda: content_of(arguments, self._hook),
             request_info=info,
-            parameters=self._shown_parameters() if storage.keeps_sidecar else {},
             input_size=input_size,
         )
 
@@ -277,11 +276,11 @@ class RequestTask:
         """Return what a resumed task needs to know of its request: it has not read the input."""
         arguments = self._arguments
         needed: dict[str, Any] = {"key": info["fingerprint"][:KEY_LENGTH]}
-        if arguments.keeps_request_info or (arguments.storage.destination and self._environment.serves_previews):
+        if arguments.storage.destination is not None:  # a sidecar states it, and the input is compared as submitted
             needed |= info
         if arguments.computed:
             stem = stem_of(arguments.source(), otherwise=self._environment.instance.task_id)
-            needed |= {"parameters": redacted(prepared.body), "stem": stem}
+            needed |= {"parameters": info["parameters"], "stem": stem}
         return needed
 
     def _rate_limited(self, error: SegmindRateLimitedError, started_at: float, returns: int) -> WaitForRateLimit | None:
@@ -307,9 +306,6 @@ class RequestTask:
             )
         self.request_id = found.value.get("request_id")
         return Finished(found.value, run.close, lineage_of(self._arguments, found.value))
-
-    def _shown_parameters(self) -> dict[str, Any]:
-        return dict(redacted(_body_of(self._arguments)))
 
 
 def lineage_of(arguments: RequestArguments, value: Mapping[str, Any]) -> TaskLineage:

@@ -15,6 +15,7 @@ from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.protocol.events import Event
 from airflow_provider_segmind.protocol.identity import fingerprint, key_of
+from airflow_provider_segmind.protocol.redaction import redacted
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,12 @@ class Prepared:
     def request_info(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
         """Return what a sidecar states of the request before its result is known, as JSON."""
         when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
-        return {"fingerprint": self.fingerprint(model, gateway), "input": dict(self.source), "submitted_at": when}
+        return {
+            "fingerprint": self.fingerprint(model, gateway),
+            "input": dict(self.source),
+            "parameters": redacted(self.body),
+            "submitted_at": when,
+        }
 
 
 def submitted_before(

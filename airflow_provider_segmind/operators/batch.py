@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_segmind.compat import known_arguments, retry_policy_of
+from airflow_provider_segmind.execution.arguments import check_compared
 from airflow_provider_segmind.execution.options import (
     BatchOptions,
     OnLostSubmit,
@@ -28,6 +29,7 @@ from airflow_provider_segmind.protocol.models import check_known
 from airflow_provider_segmind.runtime.deferral import deferral_timeout, not_before
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
 from airflow_provider_segmind.runtime.retries import default_retry_policy
+from airflow_provider_segmind.storage.limits import KeepMetadata, Verify
 from airflow_provider_segmind.storage.names import check_placeholders
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ class SegmindBatchOperator(BaseOperator):
         max_failures: int = BatchOptions.max_failures,
         segmind_conn_id: str | None = SegmindHook.default_conn_name,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
+        keep_metadata: KeepMetadata = StorageOptions.keep_metadata,
         timeout: float = WaitOptions.timeout,
         poll_interval: float | None = None,
         expected_duration: float | None = None,
@@ -126,8 +130,11 @@ class SegmindBatchOperator(BaseOperator):
 
     def _validate(self) -> None:
         """Validate the literals among the arguments, so that a mistake breaks the import of the DAG."""
-        for options in (BatchOptions, WaitOptions, SubmitOptions, StorageOptions):
+        for options in (BatchOptions, WaitOptions, SubmitOptions):
             options.of(self)
+        storage = StorageOptions.of(self)
+        if is_final(self.model):
+            check_compared(self.model, storage)
         Uri().validate("destination", self.destination)
         check_outlets(self.outlets, stores=True)
         if is_final(self.destination):

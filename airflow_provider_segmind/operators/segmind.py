@@ -27,6 +27,7 @@ from airflow_provider_segmind.protocol.models import (
     NomosUpscalerParameters,
 )
 from airflow_provider_segmind.runtime.settings import DEFERRABLE
+from airflow_provider_segmind.storage.limits import KeepMetadata, Verify
 
 __all__ = [
     "SegmindBatchOperator",
@@ -49,8 +50,9 @@ class SegmindRunModelOperator(SegmindRequestOperator):
     Returns a JSON object (XCom): ``request_id``, ``model``, ``status``, ``output`` (URL, or null where the output
     is not a URL), ``outputs`` (``[{url, content_type, file_name, file_size}]``), ``metrics`` (``cost`` in USD,
     ``remaining_credits`` in credits; ``inference_time``, ``queue_time``, ``total_time`` in seconds) and, with a
-    destination, ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``, and ``preview`` where ``[segmind]
-    serve_previews`` is on, see docs/security.md). With ``wait_for_completion=False``: the request id.
+    destination, ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``; ``similarity`` to the input where it was
+    compared, ``metadata`` that was kept of it; ``preview`` where ``[segmind] serve_previews`` is on, see
+    docs/security.md). With ``wait_for_completion=False``: the request id.
 
     What cannot succeed on a retry (a refused key, a wrong parameter, a blocked image, …) fails the task permanently;
     what may succeed later (an unavailable gateway, a timeout, a broken store) is left to the task's retries. Each
@@ -80,6 +82,8 @@ class SegmindRunModelOperator(SegmindRequestOperator):
         destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
+        keep_metadata: KeepMetadata = StorageOptions.keep_metadata,
         if_exists: IfExists = StorageOptions.if_exists,
         skip_existing: bool = False,
         sidecar: bool = False,
@@ -139,6 +143,7 @@ class SegmindRunWorkflowOperator(SegmindRequestOperator):
         destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
         if_exists: IfExists = StorageOptions.if_exists,
         skip_existing: bool = False,
         sidecar: bool = False,
@@ -193,6 +198,8 @@ class SegmindEsrganOperator(SegmindRequestOperator):
         destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
+        keep_metadata: KeepMetadata = StorageOptions.keep_metadata,
         if_exists: IfExists = StorageOptions.if_exists,
         skip_existing: bool = False,
         sidecar: bool = False,
@@ -248,6 +255,8 @@ class SegmindNomosUpscalerOperator(SegmindRequestOperator):
         destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
+        keep_metadata: KeepMetadata = StorageOptions.keep_metadata,
         if_exists: IfExists = StorageOptions.if_exists,
         skip_existing: bool = False,
         sidecar: bool = False,
@@ -304,6 +313,8 @@ class SegmindBriaIncreaseResolutionOperator(SegmindRequestOperator):
         destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
+        keep_metadata: KeepMetadata = StorageOptions.keep_metadata,
         if_exists: IfExists = StorageOptions.if_exists,
         skip_existing: bool = False,
         sidecar: bool = False,

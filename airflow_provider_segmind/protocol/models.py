@@ -38,6 +38,7 @@ class ModelParameters(BaseModel):
     operator. ``takes_base64`` is True if its page allows base64 in ``image``. ``expected_seconds`` (per request) and
     ``usd_per_request`` are averages over all of Segmind's users. ``format_parameter`` is the parameter that chooses the
     output's format, if there is one, and ``output_extensions`` are the extensions that its outputs may have.
+    ``scale_parameter`` is the parameter that states by how much width and height grow; None if the page states none.
 
     Unknown parameters are refused.
     """
@@ -51,6 +52,7 @@ class ModelParameters(BaseModel):
     expected_seconds: ClassVar[float | None]
     usd_per_request: ClassVar[float]
     format_parameter: ClassVar[str | None]
+    scale_parameter: ClassVar[str | None] = None
     output_extensions: ClassVar[tuple[str, ...]] = (".jpg", ".png", ".webp")
 
     def body(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class EsrganParameters(ModelParameters):
     expected_seconds: ClassVar[float | None] = 4.93
     usd_per_request: ClassVar[float] = 0.00466
     format_parameter: ClassVar[str | None] = "output_format"
+    scale_parameter: ClassVar[str | None] = "scale"
 
     image: ImageSource
     scale: Annotated[Literal[2, 4, 8], AS_NUMBER] = 2
@@ -105,6 +108,7 @@ class BriaIncreaseResolutionParameters(ModelParameters):
     expected_seconds: ClassVar[float | None] = 12.52
     usd_per_request: ClassVar[float] = 0.03676
     format_parameter: ClassVar[str | None] = None
+    scale_parameter: ClassVar[str | None] = "desired_increase"
 
     image: ImageSource
     desired_increase: Annotated[Literal[2, 4], AS_NUMBER] = 4
@@ -143,6 +147,12 @@ def format_for(slug: str, extension: str) -> dict[str, str]:
     names = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(extension[1:], (extension[1:],))
     choices = get_args(model.model_fields[model.format_parameter].annotation)
     return next(({model.format_parameter: name} for name in names if name in choices), {})
+
+
+def scale_of(slug: str, parameters: Mapping[str, Any]) -> int:
+    """Return by how much width and height grow, as the parameters state it; 1 where the model's page states nothing."""
+    name = model.scale_parameter if (model := MODELS.get(slug)) else None
+    return int(parameters.get(name) or 1) if name else 1
 
 
 def check_slug(slug: Any) -> str:

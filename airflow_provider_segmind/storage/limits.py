@@ -1,6 +1,13 @@
-"""Default limits of inputs and outputs. Without imports: the operators read them when a DAG is parsed."""
+"""Choices and default limits of inputs and outputs. Without imports of ours: operators read them at DAG parsing."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+#: How an output is verified before it is stored.
+Verify = Literal["off", "whole", "same"]
+#: Which metadata of the input the stored object keeps.
+KeepMetadata = Literal["none", "icc", "all"]
 
 #: Bytes of an input. An input is held in memory, and base64 makes it a third larger in the request.
 MAX_INPUT_BYTES = 64 * 1024**2

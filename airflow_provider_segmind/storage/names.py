@@ -19,6 +19,8 @@ PLACEHOLDERS = {
     "map_index": "Airflow's map index, -1 if the task is not mapped",
     "ext": "the extension of the output's actual format, without a dot: jpg, png, webp",
 }
+#: Folder beside the destination for outputs that are not the same image as their inputs.
+QUARANTINE = ".quarantine"
 _FIELD = re.compile(r"\{([^{}]*)\}")
 #: Separators, characters of patterns, and control characters.
 _UNSAFE = re.compile(r"[/\\*?\[\]{}\x00-\x1f\x7f]+")

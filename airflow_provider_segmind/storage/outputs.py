@@ -7,29 +7,33 @@ Outputs: download the outputs of a result, verify them, and store them whole.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from airflow_provider_segmind.exceptions import SegmindOutputError, SegmindStorageError
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS, HEAD, content_type, is_image, is_not_announced
+from airflow_provider_segmind.exceptions import SegmindImageMismatchError, SegmindOutputError, SegmindStorageError
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS
-from airflow_provider_segmind.protocol.outputs import OutputSource, output_files
+from airflow_provider_segmind.protocol.outputs import output_files
+from airflow_provider_segmind.storage.expected import Expected
+from airflow_provider_segmind.storage.fetching import Fetched, fetch
 from airflow_provider_segmind.storage.limits import MAX_BYTES
-from airflow_provider_segmind.storage.names import fill
+from airflow_provider_segmind.storage.metadata import copy_metadata
+from airflow_provider_segmind.storage.names import QUARANTINE, fill
 from airflow_provider_segmind.storage.paths import object_path, storage_errors
 from airflow_provider_segmind.storage.publication import attributes_of, publish, publish_text, remove
 from airflow_provider_segmind.storage.sidecar import sidecar_of, sidecars
-from airflow_provider_segmind.storage.verification import image_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
+    from airflow_provider_segmind.storage.comparison import Comparison
     from airflow_provider_segmind.storage.preview_writer import PreviewWriter
     from airflow_provider_segmind.storage.sidecar import About
 
@@ -42,7 +46,8 @@ class StoredObject:
     One object in storage.
 
     ``width`` and ``height`` (pixels) are None if it is not an image, ``name`` if it is not an output of a workflow,
-    ``preview`` if no preview was written.
+    ``similarity`` (0 to 1) if it was not compared with its input, ``metadata`` if none of the input is kept, ``preview``
+    if no preview was written.
     """
 
     uri: str
@@ -52,11 +57,13 @@ class StoredObject:
     width: int | None = None
     height: int | None = None
     name: str | None = None
+    similarity: float | None = None
+    metadata: list[str] | None = None
     preview: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object as JSON, as XCom has it under ``stored``."""
-        optional = ("name", "preview")
+        optional = ("name", "similarity", "metadata", "preview")
         return {key: value for key, value in asdict(self).items() if key not in optional or value is not None}
 
 
@@ -68,7 +75,7 @@ def store_result(
     conn_id: str | None = None,
     name: str,
     max_bytes: int = MAX_BYTES,
-    at_least: tuple[int, int] | None = None,
+    expected: Expected = Expected(),  # noqa: B008  it is frozen
     names: Mapping[str, str] | None = None,
     if_exists: Literal["overwrite", "fail"] = "overwrite",
     about: About | None = None,
@@ -86,46 +93,78 @@ def store_result(
     :param conn_id: Airflow connection of the storage.
     :param name: file name without extension for a folder.
     :param max_bytes: refuse a larger output (bytes).
-    :param at_least: width and height of the input in pixels, if known: an upscaled image is not smaller.
+    :param expected: what each output has to be; default: whole.
     :param names: values of further placeholders.
     :param if_exists: ``fail`` to leave a different object as it is; an identical one is never written again.
     :param about: write a sidecar (``<object>.json``) with this information beside each object; default: no sidecar.
     :param previews: writes previews beside each image; default: no previews.
-    :raises SegmindOutputError: the output is not a whole image, is too small or too large, or must not replace another.
+    :raises SegmindOutputError: the output is not what was expected, or must not replace another object.
+    :raises SegmindImageMismatchError: the output is another image than its input; it is in ``.quarantine``.
     :raises SegmindStorageError: an object could not be written.
     """
     values = {**(names or {}), "model": result.model, "request_id": result.request_id}
-    object_path(fill(destination, {**values, "ext": "bin"}), conn_id)  # an unusable URI is reported before the download
+    target = _Target(destination, conn_id, name, values)
+    target.check()
     must_be_image = result.model in MODELS and not result.named
     sources = output_files(result)
     stored: list[StoredObject] = []
     paths: list[ObjectStoragePath] = []
     for source in sources:
-        with tempfile.TemporaryFile(prefix="segmind-") as file, _about(result.request_id):
-            size, sha256, claimed = _fetch(hook, source.content, file, max_bytes)
-            kind, pixels = _inspect(file, source, claimed, must_be_image=must_be_image, at_least=at_least)
-            uri = fill(destination, {**values, "ext": EXTENSIONS.get(kind, ".bin")[1:]})
-            target = object_path(uri, conn_id)
-            path = _object_name(target, uri.endswith("/"), name, source.suffix, kind, alone=len(sources) == 1)
+        with ExitStack() as files, _about(result.request_id):
+            fetched = fetch(
+                hook, source, _file(files), max_bytes=max_bytes, must_be_image=must_be_image, expected=expected
+            )
+            path = target.path_of(fetched.content_type, source.suffix, alone=len(sources) == 1)
+            compared = _compared(fetched, path, expected)
+            final, kept = with_metadata(fetched, _file(files), expected, compared)
             if about is not None and if_exists == "overwrite":
                 remove(sidecar_of(path))  # it may describe the object that is replaced
-            publish(
-                file,
-                path,
-                size=size,
-                sha256=sha256,
-                attributes=attributes_of(path, kind, _metadata(result, sha256)),
-                if_exists=if_exists,
-            )
-            preview = previews.write(path, file, first=not paths) if previews and pixels != (None, None) else None
+            _publish(final, path, result, if_exists=if_exists)
+            preview = previews.write(path, final.file, first=not paths) if previews and final.pixels else None
         paths.append(path)
-        stored.append(StoredObject(str(path), size, sha256, kind, *pixels, name=source.name, preview=preview))
-        log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, size, kind, *pixels)
+        similarity = None if compared is None else round(compared.score, 3)
+        stored.append(_stored(path, final, name=source.name, similarity=similarity, metadata=kept or None, preview=preview))
     if about is not None:
         with _about(result.request_id):
             for path, sidecar in zip(paths, sidecars(result, [item.to_dict() for item in stored], about), strict=True):
                 publish_text(sidecar.model_dump_json(indent=2), sidecar_of(path), kind="application/json")
     return stored
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where the objects of one result go; see :func:`store_result` for its fields."""
+
+    destination: str
+    conn_id: str | None
+    name: str
+    values: Mapping[str, str]
+
+    def check(self) -> None:
+        """Report an unusable URI before the download."""
+        object_path(fill(self.destination, {**self.values, "ext": "bin"}), self.conn_id)
+
+    def path_of(self, kind: str, suffix: str, *, alone: bool) -> ObjectStoragePath:
+        """
+        Return the path of the object to write: the target, or an object in the target if that is a folder.
+
+        :param kind: the content type.
+        :param suffix: of the object's name, where a result has several.
+        :param alone: the result has one object.
+        """
+        extension = EXTENSIONS.get(kind, ".bin")
+        uri = fill(self.destination, {**self.values, "ext": extension[1:]})
+        target, is_folder = object_path(uri, self.conn_id), uri.endswith("/")
+        if not is_folder:  # a path drops its last slash, so the URI is read; a folder may also exist
+            with storage_errors(target):
+                is_folder = target.fs.isdir(target.path)
+        if is_folder:
+            return target / f"{self.name}{suffix}{extension}"
+        return target.with_name(f"{target.stem}{suffix}{target.suffix}") if suffix and not alone else target
+
+
+def _file(files: ExitStack) -> BinaryIO:
+    return files.enter_context(tempfile.TemporaryFile(prefix="segmind-"))
 
 
 @contextmanager
@@ -138,62 +177,59 @@ def _about(request_id: str) -> Iterator[None]:
         raise
 
 
-def _fetch(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: int) -> tuple[int, str, str | None]:
-    """Write an output to the file and return its size in bytes, SHA-256 and claimed content type."""
-    if isinstance(source, str):
-        fetched = hook.download(source, file, max_bytes=max_bytes)
-        return fetched.bytes, fetched.sha256, fetched.content_type
-    if len(source) > max_bytes:
-        raise SegmindOutputError(f"it has {len(source)} bytes, more than the {max_bytes} allowed")
-    file.write(source)
-    return len(source), hashlib.sha256(source).hexdigest(), None
+def _compared(output: Fetched, path: ObjectStoragePath, expected: Expected) -> Comparison | None:
+    """Compare an image with its input, and put another image into ``.quarantine`` instead of its name."""
+    compared = expected.compared(output.file) if output.pixels else None
+    if compared is None or not expected.is_another(compared):
+        return compared
+    kept = path.parent / QUARANTINE / path.name
+    publish(output.file, kept, size=output.bytes, sha256=output.sha256)
+    raise SegmindImageMismatchError(
+        f"score {compared.score:.2f}, at least {expected.same_above:.2f} is required ({compared.reason}). "
+        f"Output: {kept}. Input: {expected.input_name}"
+    )
 
 
-def _inspect(
-    file: BinaryIO,
-    source: OutputSource,
-    claimed: str | None,
-    *,
-    must_be_image: bool,
-    at_least: tuple[int, int] | None,
-) -> tuple[str, tuple[int | None, int | None]]:
-    """Return the actual content type and the size in pixels; raise SegmindOutputError if it is not whole."""
-    if source.text:
-        return source.text, (None, None)
-    file.seek(0)
-    head = file.read(HEAD)
-    if not is_image(head):
-        if must_be_image:
-            raise SegmindOutputError(
-                f"it is not an image: {claimed or 'no content type'}, it begins with {head[:16]!r}"
-            )
-        if is_not_announced(head, announced := source.announced or claimed):
-            raise SegmindOutputError(f"it is not {announced}: {claimed}, beginning with {head[:60]!r}")
-        return content_type(head) or claimed or "application/octet-stream", (None, None)
-    try:
-        width, height = image_size(file, whole=True)
-    except SegmindOutputError as error:
-        error.retryable = isinstance(
-            source.content, str
-        )  # a body may be truncated without an error: another try downloads it again
-        raise
-    if at_least and (width < at_least[0] or height < at_least[1]):
-        raise SegmindOutputError(
-            f"it has {width} x {height} pixels, fewer than its input: {at_least[0]} x {at_least[1]}"
-        )
-    return content_type(head) or "application/octet-stream", (width, height)
+def with_metadata(
+    output: Fetched, target: BinaryIO, expected: Expected, compared: Comparison | None
+) -> tuple[Fetched, list[str]]:
+    """
+    Return an output with the metadata of its input, and what was kept of it; the pixels stay as they are.
+
+    :param output: the output.
+    :param target: an empty file.
+    :param expected: has the input, and which metadata is kept.
+    :param compared: whether the output is upright; None if it is not known to be turned.
+    """
+    if output.pixels is None or expected.source is None or expected.keep_metadata == "none":
+        return output, []
+    kept = copy_metadata(
+        io.BytesIO(expected.source),
+        output.file,
+        target,
+        keep=expected.keep_metadata,
+        upright=compared is None or compared.upright,
+    )
+    if not kept:
+        return output, []
+    target.seek(0)
+    sha256 = hashlib.file_digest(target, "sha256").hexdigest()
+    return replace(output, file=target, bytes=target.tell(), sha256=sha256), list(kept)
 
 
-def _object_name(
-    target: ObjectStoragePath, is_folder: bool, name: str, suffix: str, kind: str, *, alone: bool
-) -> ObjectStoragePath:
-    """Return the path of the object to write: the target, or an object in the target if that is a folder."""
-    if not is_folder:  # a path drops its last slash, so the URI is read; a folder may also exist
-        with storage_errors(target):
-            is_folder = target.fs.isdir(target.path)
-    if is_folder:
-        return target / f"{name}{suffix}{EXTENSIONS.get(kind, '.bin')}"
-    return target.with_name(f"{target.stem}{suffix}{target.suffix}") if suffix and not alone else target
+def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exists: str) -> None:
+    attributes = attributes_of(path, output.content_type, _metadata(result, output.sha256))
+    publish(
+        output.file, path, size=output.bytes, sha256=output.sha256, attributes=attributes, if_exists=if_exists
+    )
+
+
+def _stored(path: ObjectStoragePath, output: Fetched, **optional: Any) -> StoredObject:
+    width, height = output.pixels or (None, None)
+    log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, output.bytes, output.content_type, width, height)
+    if optional["similarity"] is not None:
+        log.info("It is the same image as its input: score %.3f", optional["similarity"])
+    return StoredObject(str(path), output.bytes, output.sha256, output.content_type, width, height, **optional)
 
 
 def _metadata(result: Result, sha256: str) -> dict[str, str]:

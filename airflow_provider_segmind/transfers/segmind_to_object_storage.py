@@ -15,6 +15,7 @@ from airflow_provider_segmind.lineage import TaskLineage, check_outlets, emit, o
 from airflow_provider_segmind.links.pages import SegmindPageLink, SegmindTabLink, written_by_tasks
 from airflow_provider_segmind.links.segmind import SegmindOutputLink, SegmindStoredLink
 from airflow_provider_segmind.runtime.failures import permanent_errors_fail
+from airflow_provider_segmind.storage.limits import Verify
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, XComArg
@@ -64,6 +65,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
 
     result: Any
     request_id: Any
+    verify: Verify | None
     destination: Any
     model: str
     segmind_conn_id: str | None
@@ -80,6 +82,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
         model: str = "",
         destination_conn_id: str | None = None,
         max_bytes: int = StorageOptions.max_bytes,
+        verify: Verify | None = None,
         segmind_conn_id: str | None = SegmindHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
@@ -94,6 +97,8 @@ class SegmindToObjectStorageOperator(BaseOperator):
         if (self.result is None) == (self.request_id is None):
             raise SegmindConfigError("give exactly one of result= and request_id=")
         storage = StorageOptions.of(self)
+        if self.verify == "same":
+            raise SegmindConfigError("verify: 'same' needs the input, which a transfer does not have: use whole or off")
         Uri().validate("destination", self.destination)
         check_outlets(self.outlets, stores=True)
         if is_final(self.destination):

@@ -185,6 +185,8 @@ function details(ti, result, output) {
       ["URI", output.stored.uri], ["Type", output.stored.content_type],
       ["Bytes", number(output.stored.bytes) === null ? null : count(output.stored.bytes)],
       ["SHA-256", output.stored.sha256],
+      ["Similarity to the input", number(output.stored.similarity) === null ? null : `${output.stored.similarity} (1 is the same image)`],
+      ["Metadata kept", Array.isArray(output.stored.metadata) ? output.stored.metadata.join(", ") : null],
     ])) : null,
   ].filter(Boolean);
 }

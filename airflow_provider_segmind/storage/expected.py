@@ -1,0 +1,121 @@
+"""What an output has to be: what its input, its parameters and ``verify=`` require of it."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from airflow_provider_segmind.exceptions import SegmindError, SegmindOutputError
+from airflow_provider_segmind.protocol.models import MODELS, scale_of
+from airflow_provider_segmind.storage.limits import KeepMetadata, Verify
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.storage.comparison import Comparison
+
+log = logging.getLogger(__name__)
+
+#: Part of the scaled input's width and height that an output has at least: models crop to multiples of 8 or 16 pixels.
+_UNCROPPED = 0.95
+_ACCEPT = (
+    "The request was billed. To store this output as it is, set verify='off' and clear the task: it takes the same "
+    "output, and nothing is billed again."
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """
+    What one output has to be.
+
+    :param verify: ``off``: whatever was downloaded is stored, and what is wrong with it is logged as a warning;
+        ``whole``: a whole image, with at least the pixels of its input times the scale; ``same``: also the same image
+        as its input. Default: ``same`` where the input can be read without a download, else ``whole``.
+    :param keep_metadata: which metadata of the input the stored object keeps.
+    :param same_above: lowest score at which output and input are the same image; None if they are not compared.
+    :param scale: by how much width and height grow.
+    :param input_size: upright width and height of the input in pixels, if known.
+    :param input_name: the input's URI, or another name of it for messages.
+    :param read_input: returns the bytes of the input as it was submitted; None if this task does not have them.
+    """
+
+    verify: Verify | None = None
+    keep_metadata: KeepMetadata = "icc"
+    same_above: float | None = None
+    scale: int = 1
+    input_size: tuple[int, int] | None = None
+    input_name: str = "its input"
+    read_input: Callable[[], bytes | None] = lambda: None
+
+    @classmethod
+    def of(cls, model: str, parameters: Mapping[str, Any], **arguments: Any) -> Expected:
+        """Return what a model's output has to be: the upscalers' outputs are the same images as their inputs."""
+        typed = MODELS.get(model)
+        same_above = typed.same_above if typed else None
+        return cls(same_above=same_above, scale=scale_of(model, parameters), **arguments)
+
+    @cached_property
+    def source(self) -> bytes | None:
+        """
+        The bytes of the input, as far as they are needed.
+
+        :raises SegmindOutputError: ``verify="same"`` was asked for, and they cannot be read.
+        """
+        compares = self.verify in (None, "same")
+        if self.same_above is None or not (compares or self.keep_metadata != "none"):
+            return None
+        try:
+            content = self.read_input()
+        except SegmindError as error:
+            if self.verify == "same":
+                raise _not_compared(error.detail, retryable=error.retryable) from error
+            log.warning("The output is not compared with its input, and keeps no metadata of it: %s", error.detail)
+            return None
+        if content is None and self.verify == "same":
+            raise _not_compared("this task does not have the input any more", retryable=False)
+        return content
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise SegmindOutputError for fewer pixels than input and scale make; an upright image may lie on its side."""
+        if self.input_size is None:
+            return
+        least = [max(side, int(side * self.scale * _UNCROPPED)) for side in sorted(self.input_size)]
+        if any(side < required for side, required in zip(sorted((width, height)), least, strict=True)):
+            before = "{} x {}".format(*self.input_size)
+            after = "{} x {}".format(*(side * self.scale for side in self.input_size))
+            scaled = f"scaled by {self.scale} it has {after}" if self.scale > 1 else "no side may become shorter"
+            raise SegmindOutputError(
+                f"it has {width} x {height} pixels; its input has {before}, and {scaled}", next_step=_ACCEPT
+            )
+
+    def compared(self, output: BinaryIO) -> Comparison | None:
+        """Compare a whole output with its input; return None if there is nothing to compare, or no need to."""
+        from airflow_provider_segmind.storage.comparison import compare
+        from airflow_provider_segmind.storage.verification import orientation
+
+        if self.verify not in (None, "same") and self.keep_metadata == "none":
+            return None
+        if self.source is None or self.same_above is None:
+            return None
+        source = io.BytesIO(self.source)
+        if self.verify in (None, "same") or orientation(source) != 1:  # does the output have to be turned?
+            return compare(source, output)
+        return None
+
+    def is_another(self, compared: Comparison | None) -> bool:
+        """Return whether an output is definitely not the same image as its input."""
+        if compared is None or self.same_above is None or self.verify not in (None, "same"):
+            return False
+        return compared.score < self.same_above
+
+
+def _not_compared(why: str, *, retryable: bool) -> SegmindOutputError:
+    return SegmindOutputError(
+        f"it cannot be compared with its input, which verify='same' requires: {why}",
+        next_step="The request was billed. To store its output without the comparison, set verify='whole' and clear "
+        "the task: it takes the same output, and nothing is billed again.",
+        retryable=retryable,
+    )

@@ -1,0 +1,143 @@
+"""Fetch one output into a local file, and verify that it is whole; a broken one is fetched again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from tenacity import Retrying
+
+from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindError, SegmindOutputError
+from airflow_provider_segmind.protocol.content_types import HEAD, content_type, is_image, is_not_announced
+from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
+from airflow_provider_segmind.storage.verification import image_size
+
+if TYPE_CHECKING:
+    from airflow_provider_segmind.hooks.segmind import SegmindHook
+    from airflow_provider_segmind.protocol.outputs import OutputSource
+    from airflow_provider_segmind.storage.expected import Expected
+
+log = logging.getLogger(__name__)
+
+#: Downloads of an output that is not whole: a body may be cut without an error, where its length is not stated.
+_FETCHES = RetryBudget(attempts=3, seconds=60.0)
+_BINARY = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """
+    An output in a local file.
+
+    :param file: its content.
+    :param bytes: its size.
+    :param sha256: of its content, as hex digits.
+    :param content_type: by its content, not by what its host states.
+    :param pixels: upright width and height; None if it is not an image that was decoded.
+    """
+
+    file: BinaryIO
+    bytes: int
+    sha256: str
+    content_type: str
+    pixels: tuple[int, int] | None
+
+
+def fetch(
+    hook: SegmindHook,
+    source: OutputSource,
+    file: BinaryIO,
+    *,
+    max_bytes: int,
+    must_be_image: bool,
+    expected: Expected,
+) -> Fetched:
+    """
+    Write an output into a file, and verify it.
+
+    :param hook: downloads it.
+    :param source: its URL, or its content.
+    :param file: empty.
+    :param max_bytes: refuse a larger output (bytes).
+    :param must_be_image: the model's outputs are images.
+    :param expected: what the output has to be.
+    :raises SegmindOutputError: it is not whole, is too small or too large, or is not what was announced.
+    """
+
+    def attempt() -> Fetched:
+        file.seek(0)
+        file.truncate()
+        size, sha256, claimed = _write(hook, source.content, file, max_bytes)
+        kind, pixels = _verify(file, source, claimed, must_be_image=must_be_image, expected=expected)
+        return Fetched(file, size, sha256, kind, pixels)
+
+    options = retry_options(_is_broken, _FETCHES, "output", time.time)
+    return Retrying(**options)(attempt)
+
+
+def _is_broken(error: SegmindError) -> bool:
+    """Return whether an output may be whole at the next download; a refused download was repeated already."""
+    return error.retryable and not isinstance(error, SegmindDownloadError)
+
+
+def _write(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: int) -> tuple[int, str, str | None]:
+    """Write an output to the file and return its size in bytes, SHA-256 and claimed content type."""
+    if isinstance(source, str):
+        fetched = hook.download(source, file, max_bytes=max_bytes)
+        return fetched.bytes, fetched.sha256, fetched.content_type
+    if len(source) > max_bytes:
+        raise SegmindOutputError(f"it has {len(source)} bytes, more than the {max_bytes} allowed")
+    file.write(source)
+    return len(source), hashlib.sha256(source).hexdigest(), None
+
+
+def _verify(
+    file: BinaryIO, source: OutputSource, claimed: str | None, *, must_be_image: bool, expected: Expected
+) -> tuple[str, tuple[int, int] | None]:
+    """Return the actual content type and the size in pixels."""
+    if source.text:
+        return source.text, None
+    file.seek(0)
+    head = file.read(HEAD)
+    pixels = None
+    with _unless_off(expected):
+        if is_image(head):
+            pixels = _size(file, whole=expected.verify != "off", is_downloaded=isinstance(source.content, str))
+        else:
+            _check_other(head, source.announced or claimed, claimed, must_be_image=must_be_image)
+    if pixels is not None:
+        with _unless_off(expected):
+            expected.check_size(*pixels)
+    return content_type(head) or claimed or _BINARY, pixels
+
+
+@contextmanager
+def _unless_off(expected: Expected) -> Iterator[None]:
+    """With ``verify="off"`` log what is wrong with an output, else raise it."""
+    try:
+        yield
+    except SegmindOutputError as error:
+        if expected.verify != "off":
+            raise
+        log.warning("verify='off': the output is stored although %s", error.detail)
+
+
+def _check_other(head: bytes, announced: str | None, claimed: str | None, *, must_be_image: bool) -> None:
+    """Raise SegmindOutputError for a content that is not an image where one is required, or was announced."""
+    if must_be_image:
+        raise SegmindOutputError(f"it is not an image: {claimed or 'no content type'}, it begins with {head[:16]!r}")
+    if is_not_announced(head, announced):
+        raise SegmindOutputError(f"it is not {announced}: {claimed}, beginning with {head[:60]!r}")
+
+
+def _size(file: BinaryIO, *, whole: bool, is_downloaded: bool) -> tuple[int, int]:
+    try:
+        return image_size(file, whole=whole)
+    except SegmindOutputError as error:
+        error.retryable = is_downloaded  # the host may send all of it next time; an inline output stays as it is
+        raise
