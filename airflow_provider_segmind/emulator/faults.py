@@ -12,6 +12,8 @@ Kinds, by the moment at which they apply:
 * on the request that a submit creates, or, on ``status`` and ``result``, on one response:
   ``stuck`` (PROCESSING for ever), ``fail:MESSAGE`` (FAILED), ``unknown_status`` or
   ``unknown_status:NAME`` (default PAUSED), ``no_output`` (COMPLETED without an output);
+* on the request that a submit creates: ``wrong_image:DEFECT``, COMPLETED with an output that is ``other``, ``blank``,
+  ``mirrored``, ``rotated`` or ``unscaled``;
 * on the response, after the call took effect: ``drop_after`` (the connection closes without a
   response), ``status_after:CODE`` (a submit is accepted, but returns an error), ``garbage`` (200
   with random bytes), ``empty`` (200 without a body), ``truncate`` (half of the body, then the connection
@@ -27,11 +29,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from .defects import DEFECTS
+
 ROUTES = (
     "submit", "sync", "status", "result", "credits", "upload", "history", "output", "asset", "any",
 )  # fmt: skip
 BEFORE = ("delay", "status", "redirect", "html", "drop_before")
-ON_JOB = ("stuck", "fail", "unknown_status", "no_output")
+ON_JOB = ("stuck", "fail", "unknown_status", "no_output", "wrong_image")
 AFTER = ("drop_after", "status_after", "garbage", "empty", "truncate", "cut", "missing_fields")
 KINDS = BEFORE + ON_JOB + AFTER
 GRAMMAR = "ROUTE:KIND[:ARGUMENT][;HEADER=VALUE...][@PROBABILITY][#TIMES][%MODEL]"
@@ -66,6 +70,8 @@ class Fault:
             raise ValueError(f"fault probability must be between 0 and 1 (got {self.probability})")
         if self.kind in ("status", "status_after") and not re.fullmatch(r"[1-5]\d\d", self.argument):
             raise ValueError(f"fault kind {self.kind!r} needs an HTTP status from 100 to 599 (got {self.argument!r})")
+        if self.kind == "wrong_image" and (self.route != "submit" or self.argument not in DEFECTS):
+            raise ValueError(f"fault kind 'wrong_image' is for submits, and needs one of {', '.join(DEFECTS)}")
         if self.kind == "redirect" and not self.argument:
             raise ValueError("fault kind 'redirect' needs a URL")
         if self.kind == "delay":

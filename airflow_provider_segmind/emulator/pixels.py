@@ -21,6 +21,8 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .defects import DEFECTS
+
 CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 MAX_INPUT_BYTES = 64 * 1024 * 1024
 MAX_OUTPUT_PIXELS = 120_000_000
@@ -42,6 +44,8 @@ class Upscale:
     keep_alpha: bool = True
     accept_base64: bool = False
     """Whether a source without a scheme is base64 (only some models accept it)."""
+    defect: str = ""
+    """What is wrong with the output: a name in ``DEFECTS``, or empty."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ def upscale(data: bytes, work: Upscale) -> Product:
         image = Image.alpha_composite(white, image).convert("RGB")
     size = (image.width * work.factor, image.height * work.factor)
     image = image.resize(size, Image.Resampling.LANCZOS)
+    if work.defect:
+        image = DEFECTS[work.defect](image, work.factor)
     buffer = io.BytesIO()
     if jpeg:
         image.save(buffer, "JPEG", quality=work.quality)
@@ -157,7 +163,7 @@ class PixelPool:
 
     def _make(self, work: Upscale, timeout: float) -> Product:
         source = hashlib.sha256(work.source.encode()).digest()
-        key = (source, work.factor, work.format, work.quality, work.keep_alpha)
+        key = (source, work.factor, work.format, work.quality, work.keep_alpha, work.defect)
         with self._lock:
             if key in self._products:
                 self._products.move_to_end(key)

@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections import defaultdict
 from concurrent.futures import wait
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,8 @@ class State:
             return failed(blocked)
         work = plan(model, values)
         if work is not None:
+            if fault is not None and fault.kind == "wrong_image":
+                work = replace(work, defect=fault.argument)
             return self._pixels.start(work, self.settings.fetch_timeout)
         if model.makes == "video":
             return done(Product(_TINY_VIDEO, "video/mp4", "mp4"))
