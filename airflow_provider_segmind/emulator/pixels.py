@@ -121,6 +121,7 @@ def upscale(data: bytes, work: Upscale) -> Product:
         image = Image.alpha_composite(white, image).convert("RGB")
     size = (image.width * work.factor, image.height * work.factor)
     image = image.resize(size, Image.Resampling.LANCZOS)
+    image.info.clear()  # as an upscaler does: no profile of the input gets into the output
     if work.defect:
         image = DEFECTS[work.defect](image, work.factor)
     buffer = io.BytesIO()
