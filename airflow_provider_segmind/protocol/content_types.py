@@ -31,8 +31,15 @@ EXTENSIONS = {
     "text/plain": ".txt",
     "application/json": ".json",
 }
-#: Formats that Pillow reads, so that an image of theirs can be verified to be whole.
-_IMAGES = {"image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "image/tiff"}
+#: Content types of images that are verified to be whole -> Pillow's names of their formats. Nothing else is decoded.
+IMAGES = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/webp": "WEBP",
+    "image/gif": "GIF",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+}
 HEAD = 256  # bytes; enough for every check here
 
 _MAGIC = tuple(
@@ -43,7 +50,7 @@ _MAGIC = tuple(
         (rb"RIFF....WEBP", "image/webp"),
         (rb"GIF8[79]a", "image/gif"),
         (rb"BM....\x00\x00\x00\x00", "image/bmp"),
-        (rb"II\*\x00|MM\x00\*", "image/tiff"),
+        (rb"II[*+]\x00|MM\x00[*+]", "image/tiff"),
         # ISO media: the brand after "ftyp" identifies the kind (source: the register of brands at mp4ra.org).
         (rb"....ftypavi[fs]", "image/avif"),
         (rb"....ftyp(?:hei|hev|mif1|msf1)", "image/heic"),
@@ -62,6 +69,30 @@ _MAGIC = tuple(
         (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
     )
 )
+#: Formats of images and documents that are only named in messages.
+_NAMES = tuple(
+    (re.compile(magic, re.DOTALL), name)
+    for magic, name in (
+        (rb"DDS ", "DDS"),
+        (rb"icns", "ICNS"),
+        (rb"8BPS", "Photoshop (PSD)"),
+        (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
+        (rb"%PDF", "PDF"),
+        (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+        (rb"\x00\x00\x00\x0cJXL |\xff\x0a", "JPEG XL"),
+        (rb"\x00\x00[\x01\x02]\x00.\x00", "ICO"),
+        (rb"P[1-7Ff]\s", "PPM"),
+        (rb"qoif", "QOI"),
+        (rb"\x76\x2f\x31\x01", "OpenEXR"),
+        (rb"#\?(?:RADIANCE|RGBE)", "Radiance HDR"),
+        (rb"gimp xcf", "XCF"),
+        (rb"FUJIFILM", "camera RAW (RAF)"),
+        (rb"PK\x03\x04", "ZIP"),
+        (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml.{0,200})?(?:<!--.{0,200}-->\s*)?<svg", "SVG"),
+        (rb"(?:\xef\xbb\xbf)?\s*<[!?a-z]", "HTML or XML"),
+        (rb"(?:\xef\xbb\xbf)?\s*[{\[]", "JSON or other text"),
+    )
+)
 _TEXT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[!?a-z]|[{\[]\s*[\"{\[\]}\d])", re.IGNORECASE)
 
 
@@ -71,8 +102,15 @@ def content_type(head: bytes) -> str | None:
 
 
 def is_image(head: bytes) -> bool:
-    """Return whether these first bytes begin an image that Pillow can verify to be whole."""
-    return content_type(head) in _IMAGES
+    """Return whether these first bytes begin an image that can be verified to be whole."""
+    return content_type(head) in IMAGES
+
+
+def format_name(head: bytes) -> str | None:
+    """Return the name of the format that these first bytes show, for a message; None if they show none."""
+    if (kind := content_type(head)) is not None:
+        return EXTENSIONS[kind][1:].upper().replace("JPG", "JPEG")
+    return next((name for magic, name in _NAMES if magic.match(head)), None)
 
 
 def is_media(kind: str | None) -> bool:

@@ -17,7 +17,7 @@ from airflow_provider_segmind.protocol.preview_reference import is_preview
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 from airflow_provider_segmind.storage.paths import object_path, refused_early, uncached_fs
-from airflow_provider_segmind.storage.verification import image_size
+from airflow_provider_segmind.storage.verification import INPUT_FORMATS, image_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -85,13 +85,13 @@ def load_image(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTE
     :param uri: its URI in storage.
     :param conn_id: Airflow connection of the storage.
     :param max_bytes: refuse a larger image before it is read (bytes; default: 64 MiB).
-    :raises SegmindConfigError: it is missing, empty, too large, or not a whole image; nothing is billed yet.
+    :raises SegmindConfigError: it is missing, empty, too large, or not a whole JPEG, PNG or WebP; nothing is billed.
     :raises SegmindStorageError: the store could not be read; a retry may succeed.
     """
     path = object_path(uri, conn_id)
     content = read_input(path, max_bytes)
     try:
-        return InputImage(path, content, image_size(io.BytesIO(content), whole=True))
+        return InputImage(path, content, image_size(io.BytesIO(content), whole=True, formats=INPUT_FORMATS))
     except SegmindOutputError as error:
         raise SegmindConfigError(
             f"input {path}: {error.detail}"

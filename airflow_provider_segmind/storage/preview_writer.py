@@ -20,7 +20,7 @@ from airflow_provider_segmind.protocol.preview_reference import (
 )
 from airflow_provider_segmind.protocol.urls import canonical_scheme
 from airflow_provider_segmind.storage.paths import storage_errors, uncached_fs
-from airflow_provider_segmind.storage.verification import opened
+from airflow_provider_segmind.storage.verification import image_errors, opened, orientation
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -37,7 +37,6 @@ _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _QUALITIES = (80, 60, 40, 20)
 #: An image is first scaled down by averaging to at least this multiple of the preview's size.
 _OVERSIZE = 2
-_ORIENTATION = 0x0112  # EXIF
 
 
 @dataclass(frozen=True)
@@ -101,20 +100,19 @@ def make_preview(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     """
     from PIL import Image
 
-    with opened(file, formats=tuple(MAX_PIXELS)) as image:
+    with image_errors(), opened(file, formats=tuple(MAX_PIXELS)) as image:
         width, height = image.size
         allowed = _MAX_PIXELS_PROGRESSIVE if image.info.get("progressive") else MAX_PIXELS[image.format or ""]
         if width * height > allowed:
             raise SegmindOutputError(f"a preview of {width} x {height} pixels would take too much memory")
         if image.mode not in _MODES:
             raise SegmindOutputError(f"the preview does not support images of mode {image.mode}")
-        orientation = image.getexif().get(_ORIENTATION)
         image.draft(
             "RGB", (_OVERSIZE * LONGEST_SIDE, _OVERSIZE * LONGEST_SIDE)
         )  # for JPEG only: decodes a smaller image
         shown = _averaged(image)
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    shown = _upright(shown, orientation)
+    shown = _upright(shown, orientation(file))
     for quality in _QUALITIES:
         out = io.BytesIO()
         shown.save(out, "WEBP", quality=quality, xmp=xmp)
@@ -142,7 +140,7 @@ def _averaged(image: Image.Image) -> Image.Image:
     return result
 
 
-def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     """Return the image turned by its EXIF orientation."""
     from PIL import Image
 

@@ -3,72 +3,175 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 import threading
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
+from airflow_provider_segmind.protocol.content_types import HEAD, IMAGES, content_type, format_name
 from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.urls import is_url
+from airflow_provider_segmind.storage.containers import exif, jpeg, png, webp
+from airflow_provider_segmind.storage.containers.spans import Spans
 
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Pixels; of a larger image only header and structure are checked, so that memory stays bounded.
-_DECODED_PIXELS = 64_000_000
+#: Pillow's names of the formats of inputs and of outputs.
+INPUT_FORMATS = ("JPEG", "PNG", "WEBP")
+OUTPUT_FORMATS = tuple(IMAGES.values())
+
+_CONTAINERS = {"JPEG": jpeg, "PNG": png, "WEBP": webp}
+#: Pixels, of all frames together, up to which Pillow decodes an image: that takes about 250 MiB of memory. Pillow holds
+#: WebP and the frames of GIF four times.
+_DECODED_PIXELS = {"JPEG": 32_000_000, "PNG": 64_000_000, "BMP": 64_000_000, "TIFF": 32_000_000}
+_DECODED_PIXELS_OTHERS = 16_000_000
+_CONVERSIONS = {
+    "HEIC": "; convert it first, for example with `magick in.heic out.jpg`",
+    "AVIF": "; convert it first, for example with `magick in.avif out.jpg`",
+}
 _PILLOW = threading.Lock()
 
 
-def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
+def image_size(file: BinaryIO, *, whole: bool = False, formats: Sequence[str] = OUTPUT_FORMATS) -> tuple[int, int]:
     """
-    Return the width and height of an image in pixels.
+    Return the width and height of an image in pixels, as it is shown: turned by its EXIF orientation.
 
     :param file: the image.
-    :param whole: also verify that all of it decodes; a very large image is checked without decoding its pixels.
-    :raises SegmindOutputError: it is not an image, or it is truncated.
+    :param whole: also verify that all of it is there and decodes. Of a very large image, JPEG and PNG are verified
+        without holding the pixels; the structure of the others is.
+    :param formats: Pillow's names of the accepted formats; default: JPEG, PNG, WebP, GIF, BMP and TIFF.
+    :raises SegmindOutputError: it is not an image of these formats, or it is truncated or damaged.
     """
-    from PIL import UnidentifiedImageError
-
-    try:
-        file.seek(0)
-        with opened(file) as decoded:
-            width, height = decoded.size
-            if whole and width * height > _DECODED_PIXELS and decoded.format != "JPEG":
-                decoded.verify()
-            elif whole:
-                if width * height > _DECODED_PIXELS:
-                    decoded.draft("RGB", (width // 8, height // 8))  # reads all of it, into 1/64 of the memory
-                decoded.load()
-    except UnidentifiedImageError as error:  # its text names a file object of Python
-        raise SegmindOutputError("it is not a whole image: its format is not one that Pillow reads") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
-        raise SegmindOutputError(f"it is not a whole image: {error}") from error
-    return width, height
+    with image_errors():
+        with opened(file, formats) as image:
+            width, height = image.size
+            if not width or not height:
+                raise ValueError("it has no pixels")
+            if whole:
+                _verify(file, image)
+        return (height, width) if orientation(file) >= exif.TRANSPOSED else (width, height)
 
 
-def opened(file: BinaryIO, formats: tuple[str, ...] | None = None) -> Image.Image:
+def opened(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
     """
-    Open an image of any size: an 8x upscale exceeds Pillow's default limit. The limit is global, hence the lock.
+    Open an image of any size, and read its header only. Metadata such as profiles, EXIF and text is left out.
 
-    :param file: the image; only its header is read.
-    :param formats: Pillow's names of the accepted formats; default: any.
+    Decode it inside of :func:`image_errors`. Its pixels are as stored, see :func:`orientation`.
+
+    :param file: the image.
+    :param formats: Pillow's names of the accepted formats; default: JPEG, PNG, WebP, GIF, BMP and TIFF.
+    :raises SegmindOutputError: it is not an image of these formats, or its header is damaged.
     """
     from PIL import Image
 
-    with _PILLOW:
+    accepted = OUTPUT_FORMATS if formats is None else tuple(formats)
+    kind = _format_of(file)
+    if kind is None or kind not in accepted:
+        raise SegmindOutputError(_unsupported(file, accepted))
+    with image_errors(), _PILLOW:  # an 8x upscale exceeds Pillow's limit, which is global
+        source = _pixels_of(file, kind)
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=formats)
+            return Image.open(source, formats=(kind,))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
+def orientation(file: BinaryIO) -> int:
+    """Return the EXIF orientation of a JPEG, PNG or WebP, from 1 (upright) to 8; 1 if it is missing or unreadable."""
+    container = _CONTAINERS.get(_format_of(file) or "")
+    try:
+        return exif.orientation(container.exif(file, exif.LIMIT)) if container else 1
+    except (ValueError, struct.error, IndexError):
+        return 1
+
+
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Report what a decoder raises, which may be anything for a damaged image, as SegmindOutputError."""
+    try:
+        yield
+    except SegmindError:
+        raise
+    except MemoryError as error:
+        raise SegmindOutputError("this worker has too little memory to decode it", retryable=True) from error
+    except Exception as error:
+        raise SegmindOutputError(f"it is not a whole image: {_words_of(error)}") from error
+
+
 def data_uri_size(image: Any) -> tuple[int, int] | None:
-    """Return the width and height of an image in base64 (pixels); None for a URL and for other text."""
+    """
+    Verify an image in base64 and return its width and height, see :func:`image_size`; None for a URL and other text.
+
+    :raises SegmindConfigError: it is not a whole JPEG, PNG or WebP.
+    """
     content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
     if content is None:
         return None
     try:
-        return image_size(io.BytesIO(content))
+        return image_size(io.BytesIO(content), whole=True, formats=INPUT_FORMATS)
     except SegmindOutputError as error:
         raise SegmindConfigError(f"image: {error.detail}") from None
+
+
+def _verify(file: BinaryIO, image: Image.Image) -> None:
+    """Verify all of an image as far as bounded memory allows; raise anything if it is damaged."""
+    kind = image.format or ""
+    if kind == "JPEG":
+        if jpeg.verify(file):
+            return
+    elif kind in _CONTAINERS:
+        _CONTAINERS[kind].verify(file)
+    left = _DECODED_PIXELS.get(kind, _DECODED_PIXELS_OTHERS)
+    for frame in itertools.count():
+        try:
+            image.seek(frame)
+        except EOFError:  # the last frame was verified
+            return
+        left -= image.width * image.height
+        if left < 0:
+            return
+        image.load()
+
+
+def _format_of(file: BinaryIO) -> str | None:
+    """Return Pillow's name of the format that the first bytes show; None if it is not accepted anywhere."""
+    return IMAGES.get(content_type(_head(file)) or "")
+
+
+def _head(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(HEAD)
+
+
+def _unsupported(file: BinaryIO, accepted: Sequence[str]) -> str:
+    head = _head(file)
+    name = format_name(head)
+    found = f"its format is {name}" if name else f"its format is unknown (it begins with {head[:8]!r})"
+    names = [form.replace("WEBP", "WebP") for form in accepted]
+    return f"{found}; {', '.join(names[:-1])} and {names[-1]} are accepted{_CONVERSIONS.get(name or '', '')}"
+
+
+def _pixels_of(file: BinaryIO, kind: str) -> BinaryIO:
+    """Return the file without its metadata, if the format has a container that is known here."""
+    if kind in _CONTAINERS:
+        return cast(BinaryIO, io.BufferedReader(Spans(file, _CONTAINERS[kind].pixel_parts(file))))
+    file.seek(0)
+    return file
+
+
+def _words_of(error: Exception) -> str:
+    """Return what a DAG author needs of a decoder's error: its text, unless it is about Python's objects."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "its header is damaged, or of a kind that Pillow does not read"
+    if isinstance(error, ValueError) and str(error):
+        return str(error)
+    if isinstance(error, OSError | SyntaxError) and str(error):
+        return f"Pillow reports: {error}"
+    return f"Pillow cannot decode it ({type(error).__name__})"

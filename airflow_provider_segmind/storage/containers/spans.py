@@ -1,0 +1,83 @@
+"""A file that consists of parts of another one."""
+
+from __future__ import annotations
+
+import bisect
+import io
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+#: Bytes, or the start and the end of a part of the other file.
+Part = bytes | tuple[int, int]
+
+
+class Spans(io.RawIOBase):
+    """
+    Read parts of a file as one file, without copying them.
+
+    :param file: the other file; its position changes.
+    :param parts: in the order in which they are read. What lies beyond the end of the file is read as missing.
+    """
+
+    def __init__(self, file: BinaryIO, parts: Iterable[Part]) -> None:
+        self._file = file
+        self._parts: list[Part] = []
+        self._ends: list[int] = []  # in this file
+        for part in _merged(parts):
+            self._parts.append(part)
+            length = len(part) if isinstance(part, bytes) else part[1] - part[0]
+            self._ends.append(length + (self._ends[-1] if self._ends else 0))
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Change the position and return it."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ends[-1] if self._ends else 0}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer from one part and return the number of bytes; 0 at the end."""
+        index = bisect.bisect_right(self._ends, self._position)
+        if index == len(self._parts):
+            return 0
+        left = self._ends[index] - self._position
+        view = memoryview(buffer)[:left]
+        part = self._parts[index]
+        if isinstance(part, bytes):
+            content = part[len(part) - left :][: len(view)]
+        else:
+            self._file.seek(part[1] - left)
+            content = self._file.read(len(view))
+        view[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+def _merged(parts: Iterable[Part]) -> Iterable[Part]:
+    """Yield the parts, adjacent ones as one."""
+    last: tuple[int, int] | None = None
+    for part in parts:
+        if last is not None and isinstance(part, tuple) and last[1] == part[0]:
+            last = (last[0], part[1])
+            continue
+        if last is not None:
+            yield last
+            last = None
+        if isinstance(part, bytes):
+            yield part
+        else:
+            last = part
+    if last is not None:
+        yield last
