@@ -1,0 +1,226 @@
+"""
+Copy metadata from the input of an upscaler to its output: the colour profile, EXIF, XMP, IPTC, texts.
+
+Own code for the containers, because of the alternatives Pillow encodes the pixels again, piexif (not maintained) and
+Pillow's EXIF move what a maker's note points to, and the bindings of Exiv2 are under the GPL.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import BinaryIO, Literal
+
+from airflow_provider_segmind.storage.limits import KeepMetadata
+from airflow_provider_segmind.storage.metadata import exif, icc, jpeg, png, webp, xmp
+from airflow_provider_segmind.storage.metadata.parts import Changes, Container, MalformedError, Parts
+
+log = logging.getLogger(__name__)
+
+
+def copy_metadata(
+    source: BinaryIO, output: BinaryIO, target: BinaryIO, *, keep: KeepMetadata, upright: bool
+) -> tuple[str, ...]:
+    """
+    Write an output with the metadata of its input, and return which parts were written; the pixels are not touched.
+
+    Returns ``()`` and writes nothing if there is nothing to change; the output is then the object to store. JPEG, PNG
+    and WebP are supported, in any pair. Damaged, too large or unsuitable metadata is not copied, and is logged; it is
+    not an error.
+
+    - ``none``: nothing of the input is copied.
+    - ``icc``: the colours: its ICC profile, or the chunks of a PNG that state a colour space. An output that states its
+      own colours keeps them. A profile of another colour space (CMYK) is not copied.
+    - ``all``: also EXIF, XMP, IPTC (JPEG to JPEG) and texts (PNG to PNG). They replace the output's own.
+
+    Orientation: an upright output never states another orientation, whoever wrote it. If the output is not upright, it
+    states the orientation of the input; with ``none`` it keeps what it states itself.
+
+    An output's own EXIF and XMP stay as they are, but for a wrong orientation, and for positions on Earth (GPS) unless
+    ``all``. An EXIF block that is written has the output's size and no thumbnail.
+
+    :param source: the input.
+    :param output: the output, a whole image.
+    :param target: an empty file, to which the output is written with its metadata.
+    :param keep: what is copied.
+    :param upright: the output's pixels are turned as the input is shown, not as the input is stored.
+    :return: the parts written, of ``icc``, ``exif``, ``orientation`` (an EXIF block with nothing else, or none),
+        ``xmp``, ``iptc`` and ``text``.
+    """
+    container = _container_of(output)
+    own = _read(output, "output")
+    if container is None or own is None:
+        return ()
+    of_input = (_read(source, "input") if keep != "none" else None) or Parts()
+    plan = _Plan(of_input, own, container, keep, upright=upright)
+    plan.make()
+    if plan.written:
+        try:
+            container.write(output, target, plan.changes)
+        except MalformedError as error:
+            log.warning("No metadata was copied: the output cannot be written again: %s", error)
+            target.seek(0)
+            target.truncate()
+            return ()
+    return tuple(plan.written)
+
+
+def _container_of(file: BinaryIO) -> Container | None:
+    """Return the format of a file; None if it is another one."""
+    file.seek(0)
+    head = file.read(12)
+    if head.startswith(jpeg.SIGNATURE):
+        return jpeg
+    if head.startswith(png.SIGNATURE):
+        return png
+    return webp if webp.is_webp(head) else None
+
+
+def _read(file: BinaryIO, which: str) -> Parts | None:
+    """Return the metadata of a file; None if it cannot be read."""
+    container = _container_of(file)
+    try:
+        if container is None:
+            raise MalformedError("it is not a JPEG, PNG or WebP")
+        return container.read(file)
+    except MalformedError as error:
+        log.warning("The metadata of the %s was not read: %s", which, error)
+        return None
+
+
+@dataclass
+class _Plan:
+    """What is written, of what an input and an output have."""
+
+    source: Parts
+    own: Parts
+    container: Container
+    keep: KeepMetadata
+    upright: bool
+    changes: Changes = field(default_factory=Changes)
+    written: list[str] = field(default_factory=list)
+
+    def make(self) -> None:
+        """Decide about each part."""
+        if self.keep != "none":
+            self.colours()
+        copies = self.keep == "all"
+        self.exif(copies=copies)
+        self.xmp(copies=copies)
+        if copies:
+            self.iptc_and_text()
+        for part, reason in self.source.dropped:
+            self.drop(part, reason)
+
+    @property
+    def orientation(self) -> int:
+        """Return the orientation that the stored image has to state."""
+        if self.upright:
+            return 1
+        return _orientation(self.own if self.keep == "none" else self.source) or 1
+
+    def colours(self) -> None:
+        """Copy the colour space, unless the output states its own."""
+        if self.own.icc or self.own.colour:
+            return
+        if self.container is png:
+            self.changes.chunks += self.source.colour.items()
+        try:
+            profile = self.profile()
+            if profile and self.fits("icc", profile):
+                self.changes.icc = profile
+        except MalformedError as error:
+            self.drop("icc", str(error))
+        if self.changes.icc or self.changes.chunks:
+            self.written.append("icc")
+
+    def profile(self) -> bytes | None:
+        """Return the profile that the output needs beside the chunks of a PNG, or instead of them."""
+        colour, space = self.source.colour, self.own.space
+        if b"cICP" in colour and self.container is not png:
+            try:
+                return icc.of_cicp(colour[b"cICP"], space)
+            except MalformedError as error:
+                self.drop("cICP", str(error))
+        if self.source.icc:
+            fitting = icc.for_space(self.source.icc, space)
+            if fitting is None:
+                self.drop("icc", f"it describes {icc.space_of(self.source.icc)!r} pixels, and the output has {space!r}")
+            return fitting
+        return icc.of_png(colour, space) if self.container is not png else None
+
+    def exif(self, *, copies: bool) -> None:
+        """Copy EXIF, or correct that of the output, or state the orientation alone."""
+        if copies and self.source.exif and self.adjust("exif", self.source.exif):
+            return
+        own = self.own.exif
+        stated = exif.orientation_of(own) or (self.orientation if self.keep == "none" else 1)
+        if stated == self.orientation and (copies or not exif.has_gps(own)):
+            return
+        if own and self.adjust("exif", own):
+            return
+        if own:
+            self.changes.exif = b""
+        if self.orientation != 1:
+            self.changes.exif = exif.minimal(self.orientation)
+        self.written.append("orientation")
+
+    def xmp(self, *, copies: bool) -> None:
+        """Copy XMP, or correct that of the output."""
+        if copies and self.source.xmp and self.adjust("xmp", self.source.xmp):
+            return
+        own = self.own.xmp
+        stated = xmp.orientation_of(own) or self.orientation
+        if own is None or (stated == self.orientation and (copies or not xmp.has_gps(own))):
+            return
+        if not self.adjust("xmp", own):
+            self.changes.xmp = b""
+            self.written.append("xmp")
+
+    def adjust(self, part: Literal["exif", "xmp"], content: bytes) -> bool:
+        """Write EXIF or XMP as it fits the output; return whether it could be read and fits."""
+        adjusted = exif.adjusted if part == "exif" else xmp.adjusted
+        try:
+            content = adjusted(content, orientation=self.orientation, size=self.own.size, gps=self.keep == "all")
+        except MalformedError as error:
+            self.drop(part, str(error))
+            return False
+        if not self.fits(part, content):
+            return False
+        setattr(self.changes, part, content)
+        self.written.append(part)
+        return True
+
+    def iptc_and_text(self) -> None:
+        """Copy what only one format has."""
+        if self.source.iptc and self.fits("iptc", self.source.iptc):
+            self.changes.iptc = self.source.iptc
+            self.written.append("iptc")
+        own = {_keyword(content) for _, content in self.own.text}
+        texts = [(name, content) for name, content in self.source.text if _keyword(content) not in own]
+        if texts and self.fits("text", b""):
+            self.changes.chunks += texts
+            self.written.append("text")
+
+    def fits(self, part: str, content: bytes) -> bool:
+        """Return whether a part can be written into the output."""
+        most = self.container.LIMITS.get(part)
+        if most is None or len(content) > most:
+            self.drop(
+                part, "the format of the output has no place for it" if most is None else f"its limit is {most} bytes"
+            )
+            return False
+        return True
+
+    def drop(self, part: str, reason: str) -> None:
+        log.warning("Metadata was not copied (%s): %s", part, reason)
+
+
+def _orientation(parts: Parts) -> int | None:
+    """Return the orientation that an image states: readers use that in XMP where EXIF states none."""
+    return exif.orientation_of(parts.exif) or xmp.orientation_of(parts.xmp)
+
+
+def _keyword(content: bytes) -> bytes:
+    """Return the name of a text of a PNG."""
+    return content.partition(b"\0")[0]
