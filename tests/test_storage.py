@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.hooks.segmind import SegmindHook
 from airflow_provider_segmind.protocol.wire import OutputFile, Result
 from airflow_provider_segmind.storage import image_size, object_path, store_result
+from airflow_provider_segmind.storage.expected import Expected
 
 
 def image(size=(40, 30), kind="PNG", mode="RGB") -> bytes:
@@ -110,11 +112,29 @@ def test_an_empty_output_may_be_whole_at_the_next_try(store, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_smaller_than_its_input_is_not_an_upscale(store, tmp_path):
-    assert store(image((40, 30)), at_least=(40, 30))
-    with pytest.raises(SegmindOutputError, match="40 x 30 pixels, fewer than its input: 41 x 30"):
-        store(image((40, 30)), "other/", at_least=(41, 30))
-    assert files(tmp_path) == ["out/task.png"]
+@pytest.mark.parametrize(
+    ("before", "scale", "fits"),
+    [
+        ((40, 30), 1, True),
+        ((30, 40), 1, True),  # turned by its EXIF orientation, or not turned
+        ((41, 30), 1, False),
+        ((20, 15), 2, True),
+        ((21, 15), 2, True),  # cropped by a few pixels
+        ((20, 17), 2, False),
+        ((40, 30), 2, False),
+        ((10, 8), 4, True),
+        ((10, 8), 8, False),
+    ],
+)
+def test_an_output_has_the_pixels_of_its_input_times_the_scale(store, tmp_path, before, scale, fits):
+    expected = Expected(input_size=before, scale=scale)
+    if fits:
+        assert store(image((40, 30)), expected=expected)
+        return
+    with pytest.raises(SegmindOutputError, match=f"has 40 x 30 pixels; its input has {before[0]} x {before[1]}"):
+        store(image((40, 30)), expected=expected)
+    assert files(tmp_path) == []
+    assert store(image((40, 30)), expected=replace(expected, verify="off"))
 
 
 def test_too_many_bytes_are_refused(store, tmp_path):

@@ -149,27 +149,26 @@ def test_an_input_behind_a_url_is_compared_only_if_asked(upscale, photos, tmp_pa
     assert f"Input: {url}" in failed.log
 
 
-def test_an_input_that_changed_is_not_compared(upscale, photos, tmp_path, segmind_emulator):
-    """The request continues; what was submitted is no longer there to be compared."""
-    source = tmp_path / "cat.jpg"
+@pytest.mark.parametrize(("verify", "state"), [(None, "success"), ("same", "failed")])
+def test_an_input_that_changed_is_not_compared(upscale, photos, tmp_path, verify, state):
+    """What was submitted is no longer there, and the request is paid for: the default stores its output."""
+    source, starts = tmp_path / "cat.jpg", []
     source.write_bytes((photos / "cat.jpg").read_bytes())
 
     def change(context):
-        source.write_bytes((photos / "astronaut.png").read_bytes())
+        starts.append(context)
+        if len(starts) == 2:  # the task resumes after its deferral
+            source.write_bytes((photos / "astronaut.png").read_bytes())
 
-    arguments = {"input_path": f"file://{source}", "destination": f"file://{tmp_path}/out/", "deferrable": False}
-    arguments["pre_execute"] = None
-    segmind_emulator.faults.add("output", "delay:0.5", times=1)
-    # The input changes while the request runs: the worker reads it once more before it stores the output.
-    from threading import Timer
-
-    timer = Timer(0.2, change, [None])
-    timer.start()
-    run = upscale(**arguments, defer_after=0.0)
-    timer.join()
-    assert run.state == "success", run.log
-    assert "similarity" not in run.xcom("t")["stored"][0]
-    assert "The output is not compared with its input" in run.log
+    arguments = {"input_path": f"file://{source}", "destination": f"file://{tmp_path}/out/", "deferrable": True}
+    run = upscale(**arguments, verify=verify, pre_execute=change)
+    assert run.state == state, run.log
+    if state == "success":
+        assert "similarity" not in run.xcom("t")["stored"][0]
+        assert "The output is not compared with its input" in run.log
+    else:
+        assert "which verify='same' requires: the input has changed since it was submitted" in run.log
+        assert "set verify='whole' and clear the task" in run.log
 
 
 def test_a_batch_compares_the_images_that_it_has(segmind_emulator, airflow_db, photos, tmp_path, quick_polls, deferrable):
@@ -205,7 +204,10 @@ def test_only_upscalers_compare_and_copy(arguments):
         SegmindBatchOperator(task_id="t", model="echo-model", items=[], destination="s3://b/x/", **arguments)
     with pytest.raises(SegmindConfigError, match="need a destination"):
         SegmindEsrganOperator(task_id="t", image="https://www.segmind.com/x.png", **arguments)
-    SegmindRunModelOperator(task_id="t", model="esrgan", destination="s3://b/x/", **arguments)
+    parameters = {"image": "https://www.segmind.com/x.png"}
+    SegmindRunModelOperator(
+        task_id="t", model="esrgan", parameters=parameters, destination="s3://b/x/", **arguments
+    )
 
 
 def test_a_transfer_has_no_input_to_compare_with():
