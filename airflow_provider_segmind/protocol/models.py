@@ -53,6 +53,7 @@ class ModelParameters(BaseModel):
     usd_per_request: ClassVar[float]
     format_parameter: ClassVar[str | None]
     scale_parameter: ClassVar[str | None] = None
+    same_above: ClassVar[float] = 0.6
     output_extensions: ClassVar[tuple[str, ...]] = (".jpg", ".png", ".webp")
 
     def body(self) -> dict[str, Any]:
