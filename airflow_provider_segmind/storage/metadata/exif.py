@@ -105,7 +105,10 @@ class _Block:
         return number
 
     def put(self, code: str, position: int, *numbers: int) -> None:
-        struct.pack_into(self.order + code, self.data, position, *numbers)
+        try:
+            struct.pack_into(self.order + code, self.data, position, *numbers)
+        except struct.error as error:
+            raise MalformedError("parts of it overlap") from error
 
     def start_of(self, name: str) -> int:
         """Return the position of a directory; 0 if there is none."""
