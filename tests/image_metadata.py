@@ -22,7 +22,7 @@ P3 = SPACES["Display P3"]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 THUMBNAIL = b"\xff\xd8\xff\xe0 a thumbnail of the input"
 PLACE = b"52 degrees north"  # in the GPS directory
-NOTE = b"maker\0note \x01\x02\x03 with a position that nobody may move"
+MAKER = b"maker\0note \x01\x02\x03 with a position that nobody may move"
 
 
 def camera_exif(orientation: int | None = 6, order: str = "<", *, thumbnail: bool = True, gps: bool = True) -> bytes:
@@ -31,7 +31,7 @@ def camera_exif(orientation: int | None = 6, order: str = "<", *, thumbnail: boo
         "interop": [(1, 2, 4, b"R98\0"), (0x1001, 4, 1, struct.pack(order + "I", 4000))],
         "exif": [
             (0x9003, 2, 20, b"2024:05:06 07:08:09\0"),
-            (0x927C, 7, len(NOTE), NOTE),
+            (0x927C, 7, len(MAKER), MAKER),
             (0xA002, 3, 1, struct.pack(order + "H", 4000)),
             (0xA003, 4, 1, struct.pack(order + "I", 3000)),
             (0xA005, 4, 1, b"interop"),

@@ -102,6 +102,16 @@ def test_jpeg_of_every_kind(options):
     assert opened(stored).info["icc_profile"] == P3
 
 
+@pytest.mark.parametrize("between", [b"\xff\xff\xff", b"\0\0", b"\xff\0", bytes(5000)])
+def test_bytes_between_the_segments_of_a_jpeg(between):
+    whole = encoded(photo(), "JPEG", icc_profile=P3, exif=camera_exif(1))
+    second = 4 + int.from_bytes(whole[4:6], "big")
+    odd = whole[:second] + between + whole[second:]
+    assert copied(odd, encoded(photo(), "PNG"), "all")[0] == ("icc", "exif")
+    _, stored = copied(encoded(photo(), "PNG", exif=camera_exif(1)), odd, "all")
+    assert pixels(stored) == pixels(odd)
+
+
 def test_nothing_to_copy_writes_nothing():
     for keep in ("none", "icc", "all"):
         assert copied(encoded(photo(), "JPEG"), encoded(photo(), "PNG"), keep)[0] == ()
@@ -190,7 +200,7 @@ def test_memory_does_not_grow_with_the_output(form, tmp_path):
             output.write(png_chunk(b"IEND", b""))
         elif form == "WEBP":
             output.write(struct.pack("<4sI", b"XTRA", size))
-            output.truncate(output.tell() + size)
+            output.truncate(len(upscaled) + 8 + size)
             output.seek(4)
             output.write(struct.pack("<I", len(upscaled) + size))
         else:
@@ -284,6 +294,17 @@ def test_texts_are_copied_from_png_to_png():
     assert opened(stored).text == {"prompt": "a cat, larger", "workflow": "{}" * 1000}
     assert copied(source, encoded(photo(), "JPEG"), "all")[0] == ()
     assert copied(source, encoded(photo(), "PNG"), "icc")[0] == ()
+
+
+@pytest.mark.parametrize("method", ["add_text", "add_itxt"])
+def test_a_long_text_is_stored_so_that_pillow_opens_the_image(method):
+    text, long = PngImagePlugin.PngInfo(), "workflow " * 200_000
+    getattr(text, method)("workflow", long, zip=True)
+    source = encoded(photo(), "PNG", pnginfo=text)
+    with pytest.raises(ValueError, match="too large"):
+        opened(source)
+    _, stored = copied(source, encoded(photo(), "PNG"), "all")
+    assert opened(stored).text == {"workflow": long}
 
 
 def test_iptc_is_copied_from_jpeg_to_jpeg():

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from airflow_provider_segmind.storage.metadata import exif, xmp
 from tests.image_metadata import (
     FORMATS,
-    NOTE,
+    MAKER,
     P3,
     PLACE,
     THUMBNAIL,
@@ -84,7 +84,7 @@ def test_the_orientation_alone_is_stated_without_anything_else_of_the_input(form
     written, stored = copied(encoded(photo(), "JPEG", exif=camera_exif(6)), encoded(photo(), form), upright=False)
     assert written == ("orientation",)
     assert dict(opened(stored).getexif()) == {ORIENTATION: 6}
-    assert NOTE not in stored
+    assert MAKER not in stored
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -99,7 +99,7 @@ def test_the_orientation_is_added_to_a_block_that_states_none(order, thumbnail):
     found = opened(stored).getexif()
     assert found[ORIENTATION] == 8
     assert found[0x010F] == "Camera Maker"
-    assert found.get_ifd(0x8769)[0x927C] == NOTE
+    assert found.get_ifd(0x8769)[0x927C] == MAKER
 
 
 @pytest.mark.parametrize("upright", [True, False])
@@ -126,14 +126,14 @@ def test_a_block_is_adjusted_in_place(order, form, thumbnail):
     assert found[0x010F] == "Camera Maker"
     assert camera[0x9003] == "2024:05:06 07:08:09"
     assert (camera[0xA002], camera[0xA003]) == (120, 80)
-    assert camera[0x927C] == NOTE
+    assert camera[0x927C] == MAKER
     assert found.get_ifd(0x8825) == {1: "N", 0x1D: PLACE.decode()}
     assert found.get_ifd(0xA005)[1] == "R98"
     assert found.get_ifd(0xA005)[0x1001] == 120
     assert not found.get_ifd(1)  # the directory of the thumbnail
     assert THUMBNAIL not in stored
     after = exif.adjusted(block, orientation=1, size=(120, 80), gps=True)
-    assert after.index(NOTE) == block.index(NOTE)  # a note contains positions
+    assert after.index(MAKER) == block.index(MAKER)  # a note contains positions
     assert len(after) < len(block) or not thumbnail
 
 
@@ -153,7 +153,7 @@ def test_gps_is_kept_with_all_only(keep, form):
         assert pixels(stored) == pixels(encoded(photo(), form))
         if own and keep != "all":
             assert opened(stored).getexif()[0x010F] == "Camera Maker"
-            assert opened(stored).getexif().get_ifd(0x8769)[0x927C] == NOTE
+            assert opened(stored).getexif().get_ifd(0x8769)[0x927C] == MAKER
 
 
 @pytest.mark.parametrize("upright", [True, False])
@@ -177,7 +177,7 @@ def test_damaged_exif_is_not_copied_and_the_orientation_is_kept_where_it_can_be_
         _, stored = copied(source, upscaled, "all", upright=upright)
         assert pixels(stored) == pixels(upscaled)
         assert (opened(stored).getexif().get(ORIENTATION) or 1) == (1 if upright else stated)
-        assert NOTE not in stored
+        assert MAKER not in stored
 
 
 def test_an_output_with_damaged_exif_does_not_turn_twice():
@@ -199,6 +199,23 @@ def test_every_changed_byte_of_a_block_is_tolerated():
             continue
         assert exif.orientation_of(after) == 3
         assert not exif.has_gps(after)
+
+
+def test_positions_of_an_odd_type_are_read():
+    """As some cameras write them: the position of a directory with the type and the length of its content."""
+    block = bytearray(camera_exif(6, ">"))
+    camera, gps = (block.rindex(struct.pack(">H", tag)) for tag in (0x8769, 0x8825))
+    block[camera + 2 : camera + 8] = struct.pack(">HI", 2, 90)
+    block[gps + 4 : gps + 8] = bytes(4)
+    written, stored = copied(
+        with_chunks(encoded(photo(), "PNG"), {b"eXIf": bytes(block)}), encoded(photo(), "JPEG"), "all"
+    )
+    assert written == ("exif",)
+    after = exif.adjusted(bytes(block), orientation=1, size=(120, 80), gps=True)
+    assert after.index(MAKER) == block.index(MAKER)
+    assert struct.pack(">HHII", 0xA002, 4, 1, 120) in after  # the directory was found
+    assert MAKER in stored
+    assert not exif.has_gps(exif.adjusted(bytes(block), orientation=1, size=(1, 1), gps=False))
 
 
 def test_a_block_that_is_too_large_for_a_jpeg(caplog):

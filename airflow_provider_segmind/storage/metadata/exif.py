@@ -19,6 +19,7 @@ _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _SIZES = {"main": (0x0100, 0x0101), "exif": (0xA002, 0xA003), "interop": (0x1001, 0x1002)}
 #: Directory -> the directory that points to it, and the tag.
 _POINTERS = {"exif": ("main", _EXIF), "gps": ("main", _GPS), "interop": ("exif", _INTEROP)}
+_POINTER_TAGS = {tag for _, tag in _POINTERS.values()}
 _CHANGED = {("main", _ORIENTATION), ("main", _GPS), *((name, tag) for name, tags in _SIZES.items() for tag in tags)}
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of one value of each type
 _SHORT, _LONG = 3, 4
@@ -83,6 +84,8 @@ class _Entry:
 
     @property
     def length(self) -> int:
+        if self.tag in _POINTER_TAGS:
+            return 4  # some writers state a type that is not that of a position
         return _BYTES.get(self.kind, 0) * self.count
 
 
@@ -117,7 +120,8 @@ class _Block:
                 raise MalformedError("it has no first directory")
             return start
         parent, tag = _POINTERS[name]
-        return next((self.number("I", entry.position + 8) for entry in self.directory(parent) if entry.tag == tag), 0)
+        found = [entry for entry in self.directory(parent) if entry.tag == tag and entry.count]
+        return self.number("I", found[0].position + 8) if found else 0
 
     def directory(self, name: str) -> list[_Entry]:
         """Return the entries of a directory; none if it does not exist."""
@@ -181,7 +185,8 @@ class _Block:
         entry = next((entry for entry in self.directory("main") if entry.tag == _GPS), None)
         if entry is None:
             return
-        self.erase_directory(self.start_of("gps"), self.directory("gps"))
+        if gps := self.start_of("gps"):
+            self.erase_directory(gps, self.entries(gps))
         start, end = self.start_of("main"), self.next_of_main() + 4
         self.data[entry.position : end] = self.data[entry.position + 12 : end] + bytes(12)
         self.put("H", start, self.number("H", start) - 1)

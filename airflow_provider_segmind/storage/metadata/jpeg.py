@@ -7,6 +7,7 @@ and a content. What follows the first scan is copied as it is, including the fur
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from itertools import takewhile
@@ -24,6 +25,8 @@ from airflow_provider_segmind.storage.metadata.parts import (
     size_of,
 )
 
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+_BLOCK = 4096
 SIGNATURE = b"\xff\xd8\xff"
 _APP0, _APP1, _APP2, _APP13, _SOS, _EOI = 0xE0, 0xE1, 0xE2, 0xED, 0xDA, 0xD9
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15: size and channels
@@ -94,11 +97,9 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end (positions in the file) of each segment; the last is the first scan."""
     position, most = 2, size_of(file)
     for _ in range(MAX_PIECES):
-        while (head := read_at(file, position, 2)) == b"\xff\xff":  # a marker may follow any number of fill bytes
-            position += 1
-        marker = head[1]
-        if head[0] != 0xFF or marker in (0, _EOI):
-            raise MalformedError("a segment of it does not begin with a marker")
+        position, marker = _next_marker(file, position)
+        if marker == _EOI:
+            raise MalformedError("it ends before its first scan")
         if marker in _WITHOUT_LENGTH:
             end = position + 2
         else:
@@ -110,6 +111,17 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
             return
         position = end
     raise MalformedError(f"it has more than {MAX_PIECES} segments")
+
+
+def _next_marker(file: BinaryIO, position: int) -> tuple[int, int]:
+    """Return the next marker and its position: decoders skip bytes between two segments."""
+    while True:
+        file.seek(position)
+        if found := _MARKER.search(content := file.read(_BLOCK)):
+            return position + found.start(), content[found.start() + 1]
+        if len(content) < _BLOCK:
+            raise MalformedError("the file is truncated")
+        position += _BLOCK - 1
 
 
 def _prefix(file: BinaryIO, marker: int, start: int, end: int) -> bytes:

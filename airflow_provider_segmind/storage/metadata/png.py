@@ -34,6 +34,7 @@ _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _RAW_EXIF = b"Raw profile type exif"  # how ImageMagick wrote EXIF before there was a chunk for it
 _GREYSCALE = {0, 4}  # colour types
+_LONG_TEXT = 1024**2
 _MAX_CHUNKS = 1_000_000
 
 
@@ -109,11 +110,23 @@ def _read_text(parts: Parts, name: bytes, content: bytes) -> bytes | None:
     elif keyword == _RAW_EXIF:
         return _raw_profile(_text(name, content, 3 * MAX_EXIF))
     elif not keyword.startswith(b"Raw profile type "):
-        _text(name, content, MAX_TEXT)
-        if sum(len(kept) for _, kept in parts.text) + len(content) > MAX_TEXT:
+        parts.text.append(_readable(name, content))
+        if sum(len(kept) for _, kept in parts.text) > MAX_TEXT:
+            parts.text.pop()
             raise MalformedError(f"all texts together have more than {MAX_TEXT} bytes")
-        parts.text.append((name, content))
     return None
+
+
+def _readable(name: bytes, content: bytes) -> tuple[bytes, bytes]:
+    """Return a text chunk, not compressed if it is long: Pillow opens no image with a long compressed text."""
+    text = _text(name, content, MAX_TEXT)
+    if len(text) <= _LONG_TEXT or name == b"tEXt":
+        return name, content
+    keyword, _, rest = content.partition(b"\0")
+    if name == b"zTXt":
+        return b"tEXt", keyword + b"\0" + text
+    languages = rest[2:].split(b"\0", 2)[:2]
+    return name, b"\0".join((keyword, b"\0", *languages, text))
 
 
 def _text(name: bytes, content: bytes, most: int) -> bytes:
