@@ -14,6 +14,7 @@ from airflow_provider_segmind.protocol.content_types import (
     EXTENSIONS,
     HEAD,
     content_type,
+    format_name,
     is_not_announced,
     type_of_name,
 )
@@ -72,6 +73,37 @@ def test_first_bytes(name):
     assert content_type(content[:HEAD]) == kind
     assert EXTENSIONS[kind]
     assert not is_not_announced(content, kind)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (iso(b"heix"), "HEIC"),
+        (iso(b"avif"), "AVIF"),
+        (b"II+\0\x08\0\0\0", "TIFF"),
+        (b"GIF89a", "GIF"),
+        (b"DDS |\0\0\0", "DDS"),
+        (b"icns\0\0", "ICNS"),
+        (b"8BPS\0\1", "Photoshop (PSD)"),
+        (b"%!PS-Adobe", "PostScript"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+        (b"\0\0\0\x0cJXL \r\n", "JPEG XL"),
+        (b"\0\0\1\0\2\0", "ICO"),
+        (b"P6\n1 1 255\n", "PPM"),
+        (b"PK\3\4", "ZIP"),
+        (b"<?xml version='1.0'?>\n<svg xmlns=''/>", "SVG"),
+        (b"<svg/>", "SVG"),
+        (b"<!DOCTYPE html>", "HTML or XML"),
+        (b'{"error": 1}', "JSON or other text"),
+        (SAMPLES["mp4"][0], "MP4"),
+        (b"not an image", None),
+        (b"", None),
+    ],
+)
+def test_a_format_is_named(head, name):
+    assert format_name(head) == name
 
 
 @pytest.mark.parametrize("text", [b"BMW is a car", b"plain words", b"", b"RIFF", b"....moo"])

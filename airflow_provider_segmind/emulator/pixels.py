@@ -26,6 +26,7 @@ from .defects import DEFECTS
 CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 MAX_INPUT_BYTES = 64 * 1024 * 1024
 MAX_OUTPUT_PIXELS = 120_000_000
+_PNG = b"\x89PNG\r\n\x1a\n"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -106,10 +107,23 @@ def _download(url: str, timeout: float) -> bytes:
     return data
 
 
+def _without_texts(data: bytes) -> bytes:
+    """Return a PNG without profile and texts, because Pillow refuses large ones; other images as they are."""
+    if not data.startswith(_PNG):
+        return data
+    kept, start = [_PNG], len(_PNG)
+    while start < len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        if data[start + 4 : start + 8] not in (b"iCCP", b"zTXt", b"iTXt", b"tEXt"):
+            kept.append(data[start:end])
+        start = end
+    return b"".join(kept)
+
+
 def upscale(data: bytes, work: Upscale) -> Product:
     """Return the enlarged and encoded image."""
     try:
-        with Image.open(io.BytesIO(data)) as opened:
+        with Image.open(io.BytesIO(_without_texts(data))) as opened:
             if opened.width * opened.height * work.factor**2 > MAX_OUTPUT_PIXELS:
                 raise WorkFailedError("The output image would be too large")
             image = _to_output_mode(ImageOps.exif_transpose(opened))

@@ -74,7 +74,13 @@ class BatchTask:
         arguments, environment = self.arguments, self.environment
         hook, storage = environment.hook, arguments.storage
         storage.validate_rendered()
-        wants = wants_of(arguments.model, arguments.items, arguments.parameters, gateway=hook.settings.gateway)
+        wants = wants_of(
+            arguments.model,
+            arguments.items,
+            arguments.parameters,
+            gateway=hook.settings.gateway,
+            verify_images=event is None,
+        )
         self.inline = any(want.body.get("base64") is True for want in wants)
         files = StorageFolder(str(storage.destination), conn_id=storage.destination_conn_id, model=arguments.model)
         folder = BatchFolder(files, environment.instance, environment.is_working)

@@ -16,6 +16,7 @@ from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.names import stem_of
+from airflow_provider_segmind.storage.verification import data_uri_size
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,9 @@ log = logging.getLogger(__name__)
 _NAMED = 5
 
 
-def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str) -> list[Want]:
+def wants_of(
+    model: str, items: Any, shared: Mapping[str, Any], *, gateway: str, verify_images: bool = False
+) -> list[Want]:
     """
     Return one want for each item that is different from the others.
 
@@ -31,6 +34,7 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
     :param items: dicts of parameters, or URLs of images.
     :param shared: parameters of all items.
     :param gateway: where they are sent to: it is part of what identifies a request.
+    :param verify_images: verify that each image in base64 is whole.
     :raises SegmindConfigError: naming the first items that are wrong.
     """
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
@@ -45,6 +49,8 @@ def wants_of(model: str, items: Any, shared: Mapping[str, Any], *, gateway: str)
             if not isinstance(own, Mapping):
                 raise SegmindConfigError(f"it is neither a dict nor a URL, but {type(item).__name__}")
             body = request_body(model, {**shared, **own})
+            if verify_images:
+                data_uri_size(body.get("image"))
         except SegmindConfigError as error:
             wrong.append(f"item {index}: {error.detail}")
             continue

@@ -103,17 +103,19 @@ def image_errors() -> Iterator[None]:
         raise SegmindOutputError(f"it is not a whole image: {_words_of(error)}") from error
 
 
-def data_uri_size(image: Any) -> tuple[int, int] | None:
+def data_uri_size(image: Any, *, whole: bool = True) -> tuple[int, int] | None:
     """
     Verify an image in base64 and return its width and height, see :func:`image_size`; None for a URL and other text.
 
+    :param image: the value of a parameter.
+    :param whole: False to read its header only, because it was verified before.
     :raises SegmindConfigError: it is not a whole JPEG, PNG or WebP.
     """
     content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
     if content is None:
         return None
     try:
-        return image_size(io.BytesIO(content), whole=True, formats=INPUT_FORMATS)
+        return image_size(io.BytesIO(content), whole=whole, formats=INPUT_FORMATS)
     except SegmindOutputError as error:
         raise SegmindConfigError(f"image: {error.detail}") from None
 

@@ -183,7 +183,7 @@ def test_run_any_other_model(run, here, segmind_emulator):
     ("typed", "code", "reported"),
     [
         (["run", "esrgan", "dog.jpg"], 1, r"dog\.jpg on host .*: it does not exist\. Nothing was submitted"),
-        (["run", "esrgan", "notes.txt"], 1, "notes.txt: .*not a whole image"),
+        (["run", "esrgan", "notes.txt"], 1, "notes.txt: its format is unknown .*JPEG, PNG and WebP are accepted"),
         (["run", "esrgan", "cat.jpg", "-p", "scale=3"], 1, "scale: Input should be 2, 4 or 8"),
         (["run", "esrgan", "cat.jpg", "-o", "notes.txt/out.png"], 1, "destination .*Not a directory"),
         (["run", "es/rgan", "cat.jpg"], 1, "is not a model slug"),

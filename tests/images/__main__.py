@@ -34,7 +34,7 @@ def main() -> int:
 
 def table(found: Survey) -> str:
     """Return the counts as a table."""
-    rows = [("as", ACCEPTED, REFUSED, f"{RAW}s")]
+    rows: list[tuple[str, ...]] = [("as", ACCEPTED, REFUSED, f"{RAW}s")]
     rows += [(use, *(str(found.count(use, kind)) for kind in (ACCEPTED, REFUSED, RAW))) for use in USES]
     lines = ["  ".join(cell.ljust(10) for cell in row).rstrip() for row in rows]
     return "\n".join([*lines, f"{len(found.files)} files, {len(found.wrong_extensions)} with a wrong extension"])

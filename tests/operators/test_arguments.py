@@ -147,7 +147,7 @@ def test_is_final_finds_templates_and_xcoms():
         ({"image": None, "input_path": "{{ 'file:///not/there.png' }}"}, "input file:///not/there.png"),
         ({"image": None, "input_path": "{{ '/etc/passwd' }}"}, "is not a URI"),
         ({"image": None, "input_path": "file://{empty}"}, "is empty"),
-        ({"image": None, "input_path": "file://{text}"}, "not a whole image"),
+        ({"image": None, "input_path": "file://{text}"}, "its format is unknown"),
         ({"image": None, "input_path": "file://{truncated}"}, "not a whole image"),
         ({"image": URL, "segmind_conn_id": "{{ 'not_there' }}"}, "connection 'not_there' does not exist"),
     ],

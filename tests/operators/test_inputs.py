@@ -133,7 +133,7 @@ def test_signatures_in_segminds_messages_are_redacted(text):
         ({"input_path": "file://{photos}/cat.jpg", "input_transport": "presign"}, "cannot be presigned"),
         ({"input_path": "file://{photos}/cat.jpg", "max_input_bytes": 1000}, "max_input_bytes is 1000"),
         ({"input_path": "file://{tmp}/empty.png"}, "is empty"),
-        ({"input_path": "file://{tmp}/text.png"}, "not a whole image"),
+        ({"input_path": "file://{tmp}/text.png"}, "its format is unknown"),
         ({"input_path": "file://{tmp}/half.png"}, "not a whole image"),
         ({"input_path": "file://{tmp}/missing.png"}, "it does not exist"),
         ({"input_path": "file://{tmp}"}, "is a folder; list_images()"),

@@ -152,7 +152,7 @@ def structure_of(file: BinaryIO) -> Structure:
         scans += segment.marker == _SOS
         last = segment
     if last.marker != _EOI or not scans or frame is None:
-        raise ValueError("it is cut or damaged: the end of the image is missing")
+        raise ValueError("the end of the image is missing")
     if scans > _MOST_SCANS:
         raise ValueError(f"it has more than {_MOST_SCANS} scans")
     return _structure(file, frame, scans, parts)

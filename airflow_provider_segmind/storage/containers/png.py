@@ -80,7 +80,7 @@ def verify(file: BinaryIO) -> None:
             raise ValueError("its header (IHDR) is missing")
         _verify_chunk(file, Chunk(kind, start, length), pixels)
     if pixels is None or kind != b"IEND":
-        raise ValueError("it is cut or damaged: its end (IEND) is missing")
+        raise ValueError("its end (IEND) is missing")
     pixels.finish()
 
 
