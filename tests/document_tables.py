@@ -66,7 +66,7 @@ def allowed(field: Any, *, takes_base64: bool) -> str:
         return f"{least[0]} to {most[0]}"
     if field.annotation is bool:
         return "true, false"
-    return "URL, data URI, base64" if takes_base64 else "URL, data URI"
+    return "URL, data URI, base64" if takes_base64 else "URL"
 
 
 def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

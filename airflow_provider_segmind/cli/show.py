@@ -42,7 +42,7 @@ def models(args: argparse.Namespace) -> None:
         for number, parameter in enumerate(found):
             required = parameter.default is None
             default = "required" if required else json.dumps(parameter.default).strip('"')
-            image = "URL, data URI, base64" if model.takes_base64 else "URL, data URI"
+            image = "URL, data URI, base64" if model.takes_base64 else "URL"
             table.add_row(
                 "" if number else slug,
                 parameter.name,

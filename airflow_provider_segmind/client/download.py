@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import time
 import urllib.request
@@ -27,6 +28,9 @@ _BLOCK = 1 << 20  # maximum bytes of one read
 _AHEAD = 8  # maximum pieces that wait to be hashed while the next are received
 #: Retryable statuses of an output host, besides 5xx: a new output may not be available on all of its servers yet.
 _TRANSIENT = (401, 403, 404, 408, 410, 425, 429)
+#: 203 is a 200 that a proxy has changed, 206 a part that may be the whole.
+_WITH_BODY = (httpx.codes.OK, httpx.codes.NON_AUTHORITATIVE_INFORMATION, httpx.codes.PARTIAL_CONTENT)
+_CONTENT_RANGE = re.compile(r"\s*bytes\s+0-(\d{1,18})/(\d{1,18})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,23 @@ def _pieces(response: httpx.Response, read_timeout: float) -> Iterator[bytes]:
             raise SegmindDownloadError(f"the download broke off with {left} of {length} bytes left", status=status)
 
 
-def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, max_bytes: int | None) -> Download:
-    if response.status_code != httpx.codes.OK:
+def _whole_size(response: httpx.Response) -> int | None:
+    """Return the size of the whole output as a 206 states it, None for another status; raise if it is only a part."""
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        return None
+    stated = response.headers.get("content-range", "")
+    found = _CONTENT_RANGE.fullmatch(stated)
+    if found is None or int(found[1]) + 1 != int(found[2]):
+        raise SegmindDownloadError(
+            f"the host sent only a part of the output: Content-Range is {stated!r:.100}",
+            status=response.status_code,
+        )
+    return int(found[2])
+
+
+def _refuse(response: httpx.Response) -> None:
+    """Raise SegmindDownloadError for a status that comes without the output."""
+    if response.status_code not in _WITH_BODY:
         transient = response.status_code >= 500 or response.status_code in _TRANSIENT
         raise SegmindDownloadError(
             "the output host refused the download",
@@ -176,6 +195,11 @@ def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, ma
             if transient
             else "Outputs need no key and are kept for days: find the request in the request history.",
         )
+
+
+def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, max_bytes: int | None) -> Download:
+    _refuse(response)
+    whole = _whole_size(response)
     limit = max_bytes if max_bytes is not None else float("inf")
     digest, received = hashlib.sha256(), 0
     if (announced := response.headers.get("content-length", "")).isdigit() and int(announced) > limit:
@@ -196,5 +220,7 @@ def _receive(response: httpx.Response, target: BinaryIO, read_timeout: float, ma
             left.result()
     if not received:
         raise SegmindDownloadError("the body is empty", status=response.status_code)
+    if whole not in (None, received):
+        raise SegmindDownloadError(f"{received} of {whole} bytes were received", status=response.status_code)
     content_type = response.headers.get("content-type", "").split(";")[0].strip() or None
     return Download(received, digest.hexdigest(), content_type)

@@ -83,6 +83,8 @@ class Model:
     cost: float
     makes: Literal["image", "text", "video", "audio", "generic"]
     parameters: tuple[Parameter, ...] = ()
+    takes_base64: bool = False
+    """Whether its page accepts base64 for ``image``; any other model with an image accepts a URL only."""
 
     def read(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters with defaults filled in. Unknown ones are accepted, as by the gateway."""
@@ -94,13 +96,13 @@ class Model:
                 raise RefusedError(400, f"Missing required field: {parameter.name}")
             else:
                 values[parameter.name] = parameter.default
-        if self.slug == "bria-increase-resolution" and not _is_url(values["image"]):
+        if self.makes == "image" and not self.takes_base64 and not _is_url(values["image"]):
             raise RefusedError(406, "Invalid value for image: must be a URL")
         return values
 
 
 def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("http://", "https://"))
+    return isinstance(value, str) and value[:8].lower().startswith(("http://", "https://"))
 
 
 _IMAGE = Parameter("image", "string", required=True)
@@ -127,6 +129,7 @@ KNOWN: tuple[Model, ...] = (
             Parameter("image_quality", "integer", 90, minimum=1, maximum=100),
             Parameter("base64", "boolean", default=False),
         ),
+        takes_base64=True,
     ),
     Model(
         "bria-increase-resolution",
@@ -180,7 +183,9 @@ def plan(model: Model, values: Mapping[str, Any]) -> Upscale | None:
     if model.slug == "esrgan":
         return Upscale(values["image"], values["scale"], values["output_format"], values["quality"])
     if model.slug == "nomos-upscaler":
-        return Upscale(values["image"], 4, values["image_format"], values["image_quality"], accept_base64=True)
+        return Upscale(
+            values["image"], 4, values["image_format"], values["image_quality"], accept_base64=model.takes_base64
+        )
     if model.slug == "bria-increase-resolution":
         return Upscale(values["image"], values["desired_increase"], "png", keep_alpha=values["preserve_alpha"])
     return None

@@ -18,6 +18,8 @@ Kinds, by the moment at which they apply:
   response), ``status_after:CODE`` (a submit is accepted, but returns an error), ``garbage`` (200
   with random bytes), ``empty`` (200 without a body), ``truncate`` (half of the body, then the connection
   closes), ``cut`` (half of the body without a ``Content-Length``, as if it were complete),
+  ``partial`` (206 with half of the body, as its ``Content-Range`` states), ``success:203`` and ``success:206``
+  (the whole body with this status; 206 states a ``Content-Range`` over all of it),
   ``missing_fields`` (JSON without ``request_id`` and ``status``).
 """
 
@@ -36,7 +38,9 @@ ROUTES = (
 )  # fmt: skip
 BEFORE = ("delay", "status", "redirect", "html", "drop_before")
 ON_JOB = ("stuck", "fail", "unknown_status", "no_output", "wrong_image")
-AFTER = ("drop_after", "status_after", "garbage", "empty", "truncate", "cut", "missing_fields")
+AFTER = (
+    "drop_after", "status_after", "garbage", "empty", "truncate", "cut", "partial", "success", "missing_fields",
+)  # fmt: skip
 KINDS = BEFORE + ON_JOB + AFTER
 GRAMMAR = "ROUTE:KIND[:ARGUMENT][;HEADER=VALUE...][@PROBABILITY][#TIMES][%MODEL]"
 
@@ -58,7 +62,7 @@ class Fault:
     """Only requests of this model; None: all."""
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
-    """For ``status`` and ``status_after``: the body of the response (JSON; a string is sent as it is)."""
+    """For ``status`` and ``status_after``: the body of the response (JSON; text and bytes are sent as they are)."""
     fired: int = 0
 
     def __post_init__(self) -> None:
@@ -72,6 +76,8 @@ class Fault:
             raise ValueError(f"fault kind {self.kind!r} needs an HTTP status from 100 to 599 (got {self.argument!r})")
         if self.kind == "wrong_image" and (self.route != "submit" or self.argument not in DEFECTS):
             raise ValueError(f"fault kind 'wrong_image' is for submits, and needs one of {', '.join(DEFECTS)}")
+        if self.kind == "success" and self.argument not in ("203", "206"):
+            raise ValueError(f"fault kind 'success' needs 203 or 206 (got {self.argument!r})")
         if self.kind == "redirect" and not self.argument:
             raise ValueError("fault kind 'redirect' needs a URL")
         if self.kind == "delay":

@@ -80,6 +80,15 @@ class Cut(Response):
         self.raw_headers = [pair for pair in whole.raw_headers if pair[0] != b"content-length"]
 
 
+class Ranged(Response):
+    """Send the first bytes of the body with status 206 and the ``Content-Range`` that they are."""
+
+    def __init__(self, whole: Response, length: int) -> None:
+        size = len(whole.body)
+        headers = {"content-range": f"bytes 0-{length - 1}/{size}"}
+        super().__init__(whole.body[:length], 206, headers, whole.media_type)
+
+
 class Dated:
     """An application whose responses carry the time of the emulator's clock in ``Date``."""
 
@@ -126,12 +135,18 @@ async def before(fault: Fault) -> Response | None:
 
 
 def _with_status(status: int, fault: Fault) -> Response:
-    if isinstance(fault.body, str):
+    if isinstance(fault.body, str | bytes):
         return Response(fault.body, status, headers=fault.headers)
     if fault.body is not None:
         return JSONResponse(fault.body, status, headers=fault.headers)
     known = status in http.HTTPStatus._value2member_map_
     return refusal(status, http.HTTPStatus(status).phrase if known else f"status {status}", fault.headers)
+
+
+def _with_success(status: int, response: Response) -> Response:
+    if status == 206:
+        return Ranged(response, len(response.body))
+    return Response(response.body, status, media_type=response.media_type)
 
 
 def after(fault: Fault, response: Response) -> Response:
@@ -146,6 +161,10 @@ def after(fault: Fault, response: Response) -> Response:
         return Truncated(response)
     if fault.kind == "cut":
         return Cut(response)
+    if fault.kind == "partial":
+        return Ranged(response, len(response.body) // 2)
+    if fault.kind == "success":
+        return _with_success(int(fault.argument), response)
     if fault.kind == "garbage":
         noise = random.Random(fault.fired).randbytes(64)  # noqa: S311 - repeatable, not secret
         return Response(b"\xff" + noise, 200, media_type="application/json")

@@ -6,6 +6,7 @@ One function per operation of the API; :mod:`airflow_provider_segmind.client` se
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,7 +23,7 @@ from airflow_provider_segmind.exceptions import (
 )
 from airflow_provider_segmind.protocol.models import check_slug
 from airflow_provider_segmind.protocol.responses import Response, error_for, number, text_of
-from airflow_provider_segmind.protocol.urls import is_url
+from airflow_provider_segmind.protocol.urls import url_of
 from airflow_provider_segmind.protocol.wire import (
     REQUEST_ID,
     Credits,
@@ -34,9 +35,11 @@ from airflow_provider_segmind.protocol.wire import (
     SubmittedRequest,
     SyncResult,
     read_history,
+    read_id,
     read_metrics,
     read_result,
     read_state,
+    status_name,
 )
 
 T = TypeVar("T")
@@ -130,7 +133,7 @@ def _announces_failed(call: Call[Any], response: Response) -> bool:
     if call.about != "request" or not 400 <= response.status < 500:
         return False
     body = response.json()
-    return isinstance(body, dict) and str(body.get("status")).upper() == RequestState.FAILED
+    return isinstance(body, dict) and status_name(body.get("status")) == RequestState.FAILED
 
 
 def _path_id(request_id: str) -> str:
@@ -147,15 +150,15 @@ def submit(slug: str, body: Mapping[str, Any], *, workflow: bool = False) -> Cal
 
     def read(response: Response) -> SubmittedRequest:
         found = response.json()
-        request_id = found.get("request_id") if isinstance(found, dict) else None
-        if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+        request_id = read_id(found.get("request_id")) if isinstance(found, dict) else None
+        if request_id is None:
             raise SegmindMalformedResponseError(
                 f"the response to a submit of {slug} has no request_id: {response.describe()}",
                 status=response.status,
                 next_step=SegmindUnknownOutcomeError.advice,
                 retryable=False,
             )
-        state = RequestState.PROCESSING if found.get("status") == "PROCESSING" else RequestState.QUEUED
+        state = RequestState.PROCESSING if status_name(found.get("status")) == "PROCESSING" else RequestState.QUEUED
         return SubmittedRequest(request_id=request_id, status=state)
 
     path = f"/{'workflows/' if workflow else ''}v2/{check_slug(slug)}"
@@ -239,14 +242,15 @@ def upload(data_uris: Sequence[str]) -> Call[list[str]]:
     def read(response: Response) -> list[str]:
         body = response.json_object("the response to the upload")
         # The documentation names "urls", the vendor's own SDK reads "file_urls".
-        urls = body.get("file_urls") or body.get("urls")
-        if not isinstance(urls, list) or len(urls) != len(data_uris) or not all(is_url(url) for url in urls):
+        listed = body.get("file_urls") or body.get("urls")
+        urls = [url_of(url) for url in listed] if isinstance(listed, list) else []
+        if len(urls) != len(data_uris) or None in urls:
             raise SegmindMalformedResponseError(
                 f"{len(data_uris)} file(s) were uploaded, but the response does not have as many URLs: "
                 f"{response.describe()}",
                 status=response.status,
             )
-        return list(urls)
+        return [url for url in urls if url]
 
     body = {"data_urls": list(data_uris)}
     return Call("upload", "POST", "/upload-asset", read, body=body, service=Service.UPLOAD)
@@ -269,7 +273,7 @@ def get_history(
     """
 
     def read(response: Response) -> HistoryPage:
-        page = read_history(response.json())
+        page = read_history(response.json(unusable=math.nan))
         if page is None:
             raise SegmindMalformedResponseError(
                 f"the request history is not a list of requests: {response.describe()}", status=response.status

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.protocol.parameter_types import AS_NUMBER, ImageSource, ImageSourceOrBase64
+from airflow_provider_segmind.protocol.parameter_types import AS_NUMBER, image_source
 
 #: Stands for an image that is still to be read or uploaded, while the other parameters are validated.
 PENDING_IMAGE = "https://upload.invalid/"
@@ -35,10 +35,11 @@ class ModelParameters(BaseModel):
     One typed model: its parameters as fields, everything else about it as class attributes.
 
     ``slug`` is the model's name in URLs, ``title`` its name for people, and ``operator`` the public name of its
-    operator. ``takes_base64`` is True if its page allows base64 in ``image``. ``expected_seconds`` (per request) and
-    ``usd_per_request`` are averages over all of Segmind's users. ``format_parameter`` is the parameter that chooses the
-    output's format, if there is one, and ``output_extensions`` are the extensions that its outputs may have.
-    ``scale_parameter`` is the parameter that states by how much width and height grow; None if the page states none.
+    operator. ``takes_base64`` is True if its page allows base64 in ``image``: any other takes a URL only.
+    ``expected_seconds`` (per request) and ``usd_per_request`` are averages over all of Segmind's users.
+    ``format_parameter`` is the parameter that chooses the output's format, if there is one, and ``output_extensions``
+    are the extensions that its outputs may have. ``scale_parameter`` is the parameter that states by how much width and
+    height grow; None if the page states none.
 
     Unknown parameters are refused.
     """
@@ -56,6 +57,11 @@ class ModelParameters(BaseModel):
     same_above: ClassVar[float] = 0.6
     output_extensions: ClassVar[tuple[str, ...]] = (".jpg", ".png", ".webp")
 
+    @field_validator("image", check_fields=False)
+    @classmethod
+    def _image(cls, value: str) -> str:
+        return image_source(value, takes_base64=cls.takes_base64, operator=cls.operator)
+
     def body(self) -> dict[str, Any]:
         """Return the JSON body of the submit: every parameter, defaults included."""
         return self.model_dump(mode="json")
@@ -72,7 +78,7 @@ class EsrganParameters(ModelParameters):
     format_parameter: ClassVar[str | None] = "output_format"
     scale_parameter: ClassVar[str | None] = "scale"
 
-    image: ImageSource
+    image: str
     scale: Annotated[Literal[2, 4, 8], AS_NUMBER] = 2
     output_format: Literal["jpeg", "png", "webp"] = "jpeg"
     quality: Annotated[int, AS_NUMBER, Field(ge=10, le=100)] = 95
@@ -89,7 +95,7 @@ class NomosUpscalerParameters(ModelParameters):
     usd_per_request: ClassVar[float] = 0.01155
     format_parameter: ClassVar[str | None] = "image_format"
 
-    image: ImageSourceOrBase64
+    image: str
     image_format: Literal["png", "jpg", "jpeg", "webp"] = "png"
     image_quality: Annotated[int, AS_NUMBER, Field(ge=1, le=100)] = 90
     base64: bool = False  # the page's own name; it hides nothing of BaseModel
@@ -111,7 +117,7 @@ class BriaIncreaseResolutionParameters(ModelParameters):
     format_parameter: ClassVar[str | None] = None
     scale_parameter: ClassVar[str | None] = "desired_increase"
 
-    image: ImageSource
+    image: str
     desired_increase: Annotated[Literal[2, 4], AS_NUMBER] = 4
     preserve_alpha: bool = True
     visual_input_content_moderation: bool = False

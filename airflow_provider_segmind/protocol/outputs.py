@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_segmind.exceptions import SegmindMissingOutputError
-from airflow_provider_segmind.protocol.content_types import HEAD, content_type, type_of_name
+from airflow_provider_segmind.protocol.content_types import type_of_name
 from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.output_values import file_in
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.protocol.workflow_outputs import free_name, read_named
@@ -49,29 +50,26 @@ def output_files(result: Result) -> list[OutputSource]:
             OutputSource(url, f"_{number}" if number else "", types.get(url) or type_of_name(url))
             for number, url in enumerate(urls)
         ]
-    if (content := result.inline_bytes()) is None:
+    if not (contents := result.inline_contents()):
         raise SegmindMissingOutputError("its output is neither a URL nor base64", request_id=result.request_id)
-    return [OutputSource(content)]
+    return [OutputSource(content, f"_{number}" if number else "") for number, content in enumerate(contents)]
 
 
 def _named(result: Result) -> Iterator[OutputSource]:
     taken: dict[str, Any] = {}
     for name, value in (read_named(result.inline) or result.named).items():
-        for item in value if isinstance(value, list) and all(map(is_url, value)) else [value]:
+        for item in value if isinstance(value, list) and all(map(file_in, value)) else [value]:
             suffix = free_name("_" + (_UNFIT.sub("_", name).strip("_")[:_MAX_NAME] or "output"), taken)
             taken[suffix] = item
             yield _source(item, suffix, name)
 
 
 def _source(value: Any, suffix: str, name: str) -> OutputSource:
-    if isinstance(value, dict) and is_url(value.get("url")):
-        value = value["url"]
-    if not isinstance(value, str):
-        return OutputSource(json.dumps(value).encode(), suffix, text="application/json", name=name)
-    if is_url(value):
-        return OutputSource(value, suffix, type_of_name(value), name=name)
-    content = decode_base64(value)
-    # Many words are valid base64: the value is a file only if it is a data URI or its first bytes show a type.
-    if content is not None and (value.startswith("data:") or content_type(content[:HEAD])):
+    found = file_in(value)
+    if is_url(found):
+        return OutputSource(found or "", suffix, type_of_name(found or ""), name=name)
+    if found and (content := decode_base64(found)):
         return OutputSource(content, suffix, name=name)
-    return OutputSource(value.encode(), suffix, text="text/plain", name=name)
+    if isinstance(value, str):
+        return OutputSource(value.encode(), suffix, text="text/plain", name=name)
+    return OutputSource(json.dumps(value).encode(), suffix, text="application/json", name=name)

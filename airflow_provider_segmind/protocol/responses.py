@@ -6,6 +6,7 @@ Pure: a :class:`Response` is a status, headers and bytes, whichever client recei
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -28,6 +29,7 @@ from airflow_provider_segmind.protocol.status import error_class
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _MAX_MESSAGE = 2000  # characters; an error page can be long
+_MAX_DEPTH = 100  # levels of a JSON text
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Response:
     headers: Mapping[str, str]
     content: bytes
 
-    def json(self) -> Any:
-        """Return the body's value as JSON, or None if it is not JSON."""
-        return parse_json(self.content)
+    def json(self, *, unusable: Any = None) -> Any:
+        """Return the body's value as JSON, or None if it is not JSON, see :func:`parse_json`."""
+        return parse_json(self.content, unusable=unusable)
 
     def json_object(self, what: str, *, request_id: str | None = None) -> dict[str, Any]:
         """Return the body as a JSON object; raise SegmindMalformedResponseError for anything else."""
@@ -60,16 +62,59 @@ class Response:
         return f"{len(self.content)} bytes of {kind}" + (f" beginning with {shown!r}" if shown else "")
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text, or None if it is not JSON (NaN and Infinity are not)."""
+codecs.register_error("segmind-latin-1", _as_latin_1)
+
+
+def parse_json(text: str | bytes, *, unusable: Any = None) -> Any:
+    """
+    Return the value of a JSON text, or None if it is not JSON.
+
+    What is not needed never makes a text unreadable: a byte that is not UTF-8 is read as Latin-1, control characters in
+    strings are kept, and a surrogate without its pair becomes ``?``.
+
+    :param unusable: what stands for a value that Python, or JSON itself, cannot represent: NaN, Infinity, a number of
+        thousands of digits, and what is nested deeper than 100 levels (default None).
+    """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        decoded = text if isinstance(text, str) else _decoded(text)
+        found = json.loads(decoded.removeprefix("\ufeff"), strict=False, parse_int=_integer)
+        return _usable(found, unusable, depth=_MAX_DEPTH)
     except (ValueError, RecursionError):
         return None
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError:
+        return content.decode("utf-8", "segmind-latin-1")
+
+
+def _integer(digits: str) -> float | int:
+    try:
+        return int(digits)
+    except ValueError:  # Python limits the number of digits
+        return math.nan
+
+
+def _usable(value: Any, unusable: Any, *, depth: int) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else unusable
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        return unusable
+    if isinstance(value, list):
+        return [_usable(item, unusable, depth=depth - 1) for item in value]
+    return {_usable(name, None, depth=0): _usable(item, unusable, depth=depth - 1) for name, item in value.items()}
 
 
 def clean(text: str) -> str:

@@ -51,6 +51,14 @@ def is_url(value: Any) -> bool:
         return False
 
 
+def url_of(value: Any) -> str | None:
+    """Return the http(s) URL in a value of a response, without white space around it; None if there is none."""
+    if not isinstance(value, str) or len(value) > 2 * _MAX_URL:
+        return None
+    url = value.strip()
+    return url if is_url(url) else None
+
+
 def split_uri(uri: str) -> Uri:
     """Return the parts of a URI, without its login or connection id."""
     scheme, _, rest = uri.partition("://")

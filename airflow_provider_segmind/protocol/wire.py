@@ -7,7 +7,9 @@ Three things are errors all the same: a submit without a request id, an unknown 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import urljoin
@@ -21,9 +23,10 @@ from airflow_provider_segmind.exceptions import (
     SegmindUnknownStatusError,
 )
 from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.output_values import outputs_in
 from airflow_provider_segmind.protocol.responses import number, parse_json, text_of, timestamp
 from airflow_provider_segmind.protocol.status import failed_class
-from airflow_provider_segmind.protocol.urls import is_url
+from airflow_provider_segmind.protocol.urls import is_url, url_of
 from airflow_provider_segmind.protocol.workflow_outputs import read_named, without_long
 
 #: A request id is part of a URL's path, so other characters are refused. Segmind's ids are UUIDs.
@@ -36,6 +39,12 @@ Size = Annotated[
     int | None,
     BeforeValidator(lambda value: None if (found := number(value)) is None or found < 0 else int(found)),
 ]
+
+
+def _several(value: Any) -> Any:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
 
 
 class Wire(BaseModel):
@@ -96,9 +105,9 @@ class Result(Wire):
     """
     The final body of a request.
 
-    ``output`` is the URL of the (first) output, or None if the output is not a URL: ``inline`` then has it as base64 or
-    text. ``inline`` never leaves the process: :meth:`to_xcom` drops it. ``named`` has the outputs of a PixelFlow
-    workflow by name, with None in place of values that are too long for XCom.
+    ``output`` is the URL of the (first) output, or None if the output is not a URL: ``inline`` then has every output as
+    base64 or text, or the items of a PixelFlow workflow. ``inline`` never leaves the process: :meth:`to_xcom` drops it.
+    ``named`` has the outputs of a workflow by name, with None in place of values that are too long for XCom.
     """
 
     request_id: str
@@ -108,7 +117,7 @@ class Result(Wire):
     outputs: list[OutputFile] = Field(default_factory=list)
     metrics: Metrics = Metrics()
     named: dict[str, Any] = Field(default_factory=dict)
-    inline: str | None = Field(default=None, exclude=True, repr=False)
+    inline: Annotated[Sequence[Any], BeforeValidator(_several)] = Field(default=(), exclude=True, repr=False)
 
     @property
     def fetchable(self) -> bool:
@@ -117,9 +126,10 @@ class Result(Wire):
             return None not in self.named.values()
         return self.output is not None or bool(self.outputs)
 
-    def inline_bytes(self) -> bytes | None:
-        """Return the bytes of a base64 output, or None if there is none."""
-        return decode_base64(self.inline) if self.inline else None
+    def inline_contents(self) -> list[bytes]:
+        """Return the bytes of the base64 outputs, each once; empty if one of them is not base64."""
+        contents = [decode_base64(item) if isinstance(item, str) else None for item in self.inline]
+        return [] if None in contents else list(dict.fromkeys(filter(None, contents)))
 
     def to_xcom(self) -> dict[str, Any]:
         """Return the small JSON object that an upscaling task returns."""
@@ -192,12 +202,24 @@ def _absolute(base_url: str, path: str | None) -> str | None:
     return url if is_url(url) else None
 
 
+def read_id(value: Any) -> str | None:
+    """Return a request id without white space around it, or None if the value is not one."""
+    found = value.strip() if isinstance(value, str) else ""
+    return found if REQUEST_ID.fullmatch(found) else None
+
+
+def status_name(value: Any) -> str | None:
+    """Return a status in upper case and without white space around it, or None if it is not a text."""
+    return value.strip().upper() if isinstance(value, str) else None
+
+
 def read_state(value: Any, *, request_id: str, status: int | None = None) -> RequestState:
     """Return a status; raise SegmindUnknownStatusError if it is unknown, SegmindMalformedResponseError if missing."""
-    if not isinstance(value, str):
+    name = status_name(value)
+    if name is None:
         raise SegmindMalformedResponseError("the response has no status", status=status, request_id=request_id)
     try:
-        return RequestState(value.upper())
+        return RequestState(name)
     except ValueError:
         raise SegmindUnknownStatusError(f"{value!r:.100}", status=status, request_id=request_id) from None
 
@@ -208,39 +230,39 @@ def read_metrics(body: dict[str, Any]) -> Metrics:
     return Metrics.model_validate(found) if isinstance(found, dict) else Metrics()
 
 
-def read_outputs(body: dict[str, Any]) -> list[OutputFile]:
-    """Return the output files in a COMPLETED body, in order and without duplicates."""
-    listed: list[Any] = []
-    for key in ("images", "video", "videos", "audio", "audios"):
-        value = body.get(key)
-        listed += value if isinstance(value, list) else [value]
-    output = body.get("output")
-    listed += output if isinstance(output, list) else [output]
+def read_outputs(body: dict[str, Any]) -> tuple[list[OutputFile], list[str]]:
+    """Return the output files in a COMPLETED body and its base64 outputs, in order and without duplicates."""
     files: dict[str, OutputFile] = {}
-    for item in listed:
-        entry = {"url": item} if isinstance(item, str) else item
-        if isinstance(entry, dict) and is_url(entry.get("url")):
-            files.setdefault(entry["url"], OutputFile.model_validate(entry))
-    return list(files.values())
+    inline: dict[str, None] = {}
+    for key in ("images", "video", "videos", "audio", "audios", "output"):
+        for found in outputs_in(body.get(key)):
+            if is_url(found["url"]):
+                files.setdefault(found["url"], OutputFile.model_validate(found))
+            else:
+                inline[found["url"]] = None
+    return list(files.values()), list(inline)
 
 
 def read_result(body: dict[str, Any], *, request_id: str, model: str) -> Result:
     """Return the result in a COMPLETED body; raise SegmindMissingOutputError if it has no usable output."""
-    output, outputs = body.get("output"), read_outputs(body)
+    output = body.get("output")
+    outputs, inline = read_outputs(body)
     if named := read_named(output):
         return _read_named_result(body, named, outputs, request_id=request_id, model=model)
-    inline = output if isinstance(output, str) and output.strip() and not is_url(output) else None
-    if not outputs and inline is None:
+    url = url_of(output)
+    is_text = url is None and isinstance(output, str) and bool(output.strip())
+    if not outputs and not inline and not is_text:
         shown = "missing" if output is None else f"an unusable {type(output).__name__}"
         raise SegmindMissingOutputError(f"the output is {shown}", request_id=request_id)
-    url = None if inline else (output if is_url(output) else outputs[0].url)
+    if outputs and not is_text:
+        url = url or outputs[0].url
     return Result(
         request_id=request_id,
         model=model,
         output=url,
         outputs=outputs,
         metrics=read_metrics(body),
-        inline=inline,
+        inline=inline or ([output] if is_text else []),
     )
 
 
@@ -257,7 +279,7 @@ def _read_named_result(
         outputs=outputs,
         metrics=read_metrics(body),
         named=without_long(named),
-        inline=json.dumps([{"keyname": name, "value": value} for name, value in named.items()]),
+        inline=[{"keyname": name, "value": value} for name, value in named.items()],
     )
 
 
@@ -276,23 +298,36 @@ def read_history(body: Any, *, depth: int = 3) -> HistoryPage | None:
 
 
 def _history_row(item: Any) -> HistoryRow | None:
-    request_id = item.get("request_id") if isinstance(item, dict) else None
-    if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+    request_id = read_id(item.get("request_id")) if isinstance(item, dict) else None
+    if request_id is None:
         return None
     stamps = item.get("timestamps")
     times = list(stamps.values()) if isinstance(stamps, dict) else [stamps]
     times += [item.get(key) for key in ("model_created", "created_at", "createdAt", "timestamp")]
     known = sorted(found for value in times if value is not None and (found := timestamp(value)))
-    parameters = item.get("request_body")
-    if isinstance(parameters, str):
-        parameters = parse_json(parameters)
     return HistoryRow(
         request_id=request_id,
         model=item.get("model_name"),
-        status=item.get("model_status"),
+        status=status_name(item.get("model_status")),
         cost=item.get("credits_deduction"),
-        parameters=parameters if isinstance(parameters, dict) else None,
-        output=url if is_url(url := item.get("generation_url")) or str(url).startswith("/") else None,
+        parameters=_parameters(item.get("request_body")),
+        output=_output_of_row(item.get("generation_url")),
         error=text_of(item.get("error")),
         created_at=known[0].isoformat() if known else None,
     )
+
+
+def _parameters(value: Any) -> dict[str, Any] | None:
+    """Return a row's parameters; None if one of them is unusable: the row may then be any submit."""
+    found = parse_json(value, unusable=math.nan) if isinstance(value, str) else value
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _output_of_row(value: Any) -> str | None:
+    """Return a row's output URL; some rows have only its path."""
+    path = value.strip() if isinstance(value, str) else ""
+    return path if path.startswith("/") else url_of(value)

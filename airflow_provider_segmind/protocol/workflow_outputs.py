@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_segmind.protocol.responses import parse_json
+from airflow_provider_segmind.protocol.urls import url_of
 
 #: Characters; a longer value (an image as base64) is not put into XCom.
 _MAX_VALUE = 4000
@@ -26,8 +27,17 @@ def read_named(output: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for item in items:
         if item["value"] is not None:
-            found[free_name(str(item.get("keyname") or "output"), found)] = item["value"]
+            found[free_name(str(item.get("keyname") or "output"), found)] = _clean(item["value"])
     return found
+
+
+def _clean(value: Any) -> Any:
+    """Return a value without the white space around its URLs."""
+    if isinstance(value, list):
+        return [url_of(item) or item for item in value]
+    if isinstance(value, dict):
+        return {name: url_of(item) or item for name, item in value.items()}
+    return url_of(value) or value
 
 
 def free_name(name: str, taken: Mapping[str, Any]) -> str:
@@ -40,4 +50,8 @@ def free_name(name: str, taken: Mapping[str, Any]) -> str:
 
 def without_long(named: Mapping[str, Any]) -> dict[str, Any]:
     """Return the outputs with None in place of values that are too long for XCom."""
-    return {name: value if len(json.dumps(value)) <= _MAX_VALUE else None for name, value in named.items()}
+    return {name: None if _is_long(value) else value for name, value in named.items()}
+
+
+def _is_long(value: Any) -> bool:
+    return (isinstance(value, str) and len(value) > _MAX_VALUE) or len(json.dumps(value)) > _MAX_VALUE
