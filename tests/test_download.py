@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from airflow_provider_segmind.client import (
+    SegmindClient,
     download,
     ssl_context,
 )
@@ -43,13 +44,77 @@ def test_a_download_carries_no_key_and_is_measured(segmind_emulator, tmp_path):
 TRANSIENT = [401, 403, 404, 410, 408, 425, 429, 500, 503]
 
 
-@pytest.mark.parametrize("fault", ["truncate", "drop_before", "empty", *(f"status:{status}" for status in TRANSIENT)])
+BROKEN = ["truncate", "drop_before", "empty", "partial", *(f"status:{status}" for status in TRANSIENT)]
+
+
+@pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_download_starts_again(segmind_emulator, fault):
     url = segmind_emulator.add_image(b"x" * 500_000, name="a.png")
     segmind_emulator.faults.add("asset", fault, times=2)
     content, found = fetch(settings_for(segmind_emulator.url), url)
     assert content == b"x" * 500_000
     assert found.bytes == 500_000
+
+
+@pytest.mark.parametrize("fault", ["success:203", "success:206"])
+def test_another_status_with_the_whole_body(segmind_emulator, fault):
+    url = segmind_emulator.add_image(b"x" * 500_000, name="a.png")
+    segmind_emulator.faults.add("asset", fault)
+    content, found = fetch(settings_for(segmind_emulator.url), url, budget=RetryBudget(attempts=1))
+    assert content == b"x" * 500_000
+    assert (found.bytes, found.content_type) == (500_000, "image/png")
+
+
+CONTENT_RANGES = {
+    "bytes 0-9/10": True,
+    " Bytes  0-9/10 ": True,
+    "bytes 0-8/10": False,
+    "bytes 1-9/10": False,
+    "bytes 0-9/*": False,
+    "bytes */10": False,
+    "bytes 0-4/5": False,  # the body has 10 bytes
+    "bytes 0-99/100": False,
+    f"bytes 0-9/{'9' * 5000}": False,
+    "items 0-9/10": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize("stated", CONTENT_RANGES)
+def test_a_206_is_the_output_only_if_its_range_is_the_whole(stated):
+    with recorder() as host:
+        host.response = (206, {"content-range": stated}, b"0123456789")
+        settings, budget = settings_for(host.url), RetryBudget(attempts=2)
+        if CONTENT_RANGES[stated]:
+            assert fetch(settings, f"{host.url}/a.png", budget=budget)[0] == b"0123456789"
+            return
+        with pytest.raises(SegmindDownloadError) as caught:
+            fetch(settings, f"{host.url}/a.png", budget=budget)
+    assert (caught.value.status, caught.value.retryable, len(host.seen)) == (206, True, 2)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_download_can_be_repeated_from_scratch(segmind_emulator, tmp_path):
+    """A body that was cut without its length is noticed only when it is decoded."""
+    whole = bytes(range(256)) * 2000
+    url = segmind_emulator.add_image(whole, name="a.png")
+    segmind_emulator.faults.add("asset", "cut", times=1)
+    with SegmindClient(settings_for(segmind_emulator.url)) as client, (tmp_path / "a.png").open("w+b") as file:
+        assert client.download(url, file).bytes == len(whole) // 2
+        file.seek(0)
+        found = client.download(url, file)
+        file.seek(0)
+        assert file.read() == whole
+    assert (found.bytes, found.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+
+
+def test_a_shorter_body_replaces_a_longer_one(segmind_emulator):
+    urls = [segmind_emulator.add_image(b"x" * size, name="a.png") for size in (2000, 1000)]
+    file = io.BytesIO()
+    for url in urls:
+        file.seek(0)
+        download(settings_for(segmind_emulator.url), url, file)
+    assert file.getvalue() == b"x" * 1000
 
 
 CONTENT = bytes(range(256)) * 12_000

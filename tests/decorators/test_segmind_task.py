@@ -88,10 +88,13 @@ def test_placeholders_and_sidecar_are_correct_after_the_wait(
     """A resumed task has no parameters; the request record keeps what the destination and the sidecar need."""
     content = (photos / "cat.jpg").read_bytes()
     image = data_uri(content) if inside else segmind_emulator.add_image(photos / "cat.jpg") + "?signature=secret"
+    model, format_, quality = (
+        ("nomos-upscaler", "image_format", "image_quality") if inside else ("esrgan", "output_format", "quality")
+    )
     with DAG("taskflow_named", schedule=None) as dag:
 
         @task.segmind(
-            model="esrgan",
+            model=model,
             destination=f"file://{tmp_path}/out/{{stem}}.{{ext}}",
             deferrable=deferrable,
             skip_existing=True,
@@ -99,7 +102,7 @@ def test_placeholders_and_sidecar_are_correct_after_the_wait(
         )
         def upscale() -> dict[str, Any]:
             record_call(calls)
-            return {"image": image, "scale": 4}
+            return {"image": image, format_: "jpeg", quality: 80}
 
         upscale()
     run = run_tasks(dag)
@@ -108,7 +111,7 @@ def test_placeholders_and_sidecar_are_correct_after_the_wait(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.jpg", f"{stem}.jpg.json"}
     sidecar = (tmp_path / "out" / f"{stem}.jpg.json").read_text()
     shown = json.loads(sidecar)["parameters"]
-    assert (shown["scale"], shown["quality"]) == (4, 95)
+    assert (shown[format_], shown[quality]) == ("jpeg", 80)
     assert shown["image"].startswith("sha256:" if inside else segmind_emulator.url)
     assert "secret" not in sidecar
     # Another run submits nothing.

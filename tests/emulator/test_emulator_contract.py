@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_segmind.emulator.catalogue import KNOWN
+from airflow_provider_segmind.protocol.models import MODELS
+
 OPTIONAL = {"seed", "timings", "retry_count"}  # sent only sometimes
 AS_SENT = {"request_body"}  # whatever the caller sent
 
@@ -114,7 +117,7 @@ def test_upload_refused(api, body):
 
 def test_history_bodies(api, emulator, wire):
     done = api.submit("video-model", image="x")
-    broken = api.submit("esrgan", image="file:///etc/passwd")
+    broken = api.submit("esrgan", image="http://127.0.0.1:9/none.png")
     api.finish(done)
     api.finish(broken)
     agree(api.get(f"/inference-request/request-history/{done}"), wire("history_row"))
@@ -137,7 +140,7 @@ def test_blocking_call(api, emulator, photos, wire):
     assert float(response.headers["x-remaining-credits"]) == 99.995
     assert emulator.stats.sync_calls == emulator.stats.submits_attempted == 1
     assert emulator.stats.billed == 1
-    assert api.post("/v1/esrgan", {"image": "nonsense"}).status_code == 422
+    assert api.post("/v1/esrgan", {"image": "http://127.0.0.1:9/none.png"}).status_code == 422
     assert api.post("/v1/echo-model", {"prompt": "hi"}).json() == {"output": "echo: hi"}
 
 
@@ -164,7 +167,10 @@ def test_blocking_call_follows_the_clock(api, emulator):
         ("error_406_value", "/v2/esrgan", {"json": {"image": "https://x/y.png", "quality": 101}}),
         ("error_406_value", "/v2/esrgan", {"json": {"image": "https://x/y.png", "output_format": "gif"}}),
         ("error_406_value", "/v2/nomos-upscaler", {"json": {"image": "aGk=", "base64": "yes"}}),
-        ("error_406_value", "/v2/bria-increase-resolution", {"json": {"image": "data:image/png;base64,aGk="}}),
+        ("error_406_image", "/v2/bria-increase-resolution", {"json": {"image": "data:image/png;base64,aGk="}}),
+        ("error_406_image", "/v2/esrgan", {"json": {"image": "data:image/png;base64,aGk="}}),
+        ("error_406_image", "/v2/esrgan", {"json": {"image": "aGk="}}),
+        ("error_406_image", "/v1/esrgan", {"json": {"image": "file:///etc/passwd"}}),
         ("error_406_content_type", "/v2/esrgan", {"content": b"{}", "headers": {"content-type": "text/plain"}}),
         ("error_410", "/v2/retired-model", {"json": {}}),
     ],
@@ -172,10 +178,24 @@ def test_blocking_call_follows_the_clock(api, emulator):
 def test_errors(api, emulator, wire, example, path, options):
     response = api.http.post(path, **options)
     agree(response, wire(example))
-    if example in ("error_401_missing", "error_403", "error_404_model", "error_406_content_type", "error_410"):
+    if example in ("error_401_missing", "error_403", "error_404_model", "error_406_content_type", "error_410",
+                   "error_406_image"):  # fmt: skip
         assert response.json() == wire(example)["body"]
     assert emulator.stats.submits_accepted == 0
     assert not emulator.requests
+
+
+def test_the_emulator_and_the_table_of_models_agree():
+    """There are two tables, because the emulator imports nothing of the package."""
+    known = {model.slug: model for model in KNOWN if model.makes == "image"}
+    assert known.keys() == MODELS.keys()
+    for slug, model in MODELS.items():
+        assert known[slug].takes_base64 is model.takes_base64
+        assert [parameter.name for parameter in known[slug].parameters] == list(model.model_fields)
+        for parameter in known[slug].parameters:
+            field = model.model_fields[parameter.name]
+            assert parameter.required is field.is_required()
+            assert field.is_required() or parameter.default == field.default
 
 
 def test_a_large_body_is_refused_with_an_response(api, wire):

@@ -99,6 +99,38 @@ def test_truncated_output(api, emulator, photos):
     assert emulator.stats.downloads == 2
 
 
+def test_an_output_without_its_length(api, emulator, photos):
+    output = api.run("esrgan", image=emulator.add_image(photos / "cat.jpg"))["output"]
+    emulator.faults.add("output", "cut", times=1)
+    half, whole = api.get(output), api.get(output)
+    assert half.status_code == 200
+    assert "content-length" not in half.headers
+    assert half.content == whole.content[: len(whole.content) // 2]
+
+
+def test_an_output_under_another_status(api, emulator, photos):
+    output = api.run("esrgan", image=emulator.add_image(photos / "cat.jpg"))["output"]
+    whole = api.get(output).content
+    for fault in ("success:203", "success:206", "partial", "status:404", "empty"):
+        emulator.faults.add("output", fault, times=1)
+    found = [api.get(output) for _ in range(6)]
+    assert [response.status_code for response in found] == [203, 206, 206, 404, 200, 200]
+    assert [response.headers.get("content-range") for response in found[:3]] == [
+        None,
+        f"bytes 0-{len(whole) - 1}/{len(whole)}",
+        f"bytes 0-{len(whole) // 2 - 1}/{len(whole)}",
+    ]
+    assert [response.content for response in found] == [
+        whole,
+        whole,
+        whole[: len(whole) // 2],
+        b'{"error":"Not Found"}',
+        b"",
+        whole,
+    ]
+    assert {response.headers["content-type"] for response in found[:3]} == {"image/jpeg"}
+
+
 def test_drops_leave_no_trace_in_the_log(api, emulator, caplog):
     emulator.faults.add("credits", "drop_before", times=3)
     emulator.faults.add("credits", "truncate", times=3)
@@ -254,7 +286,7 @@ def test_grammar(text, fault):
 @pytest.mark.parametrize(
     "text",
     ["x", "nowhere:stuck", "submit:nonsense", "submit:status:abc", "submit:status", "submit:redirect",
-     "submit:delay:soon", "submit:stuck@2", "submit:429;oops"],
+     "submit:delay:soon", "output:success", "output:success:204", "submit:stuck@2", "submit:429;oops"],
 )  # fmt: skip
 def test_invalid_faults_are_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - the reasons differ

@@ -78,7 +78,7 @@ def test_completed_requests_stay_pending_in_the_history(api, emulator):
     emulator.reset(history_pending=True)
     done = api.submit("video-model")
     assert api.finish(done).json()["status"] == "COMPLETED"
-    failed = api.submit("esrgan", image="nonsense")
+    failed = api.submit("esrgan", image="http://127.0.0.1:9/none.png")
     api.finish(failed)
     row = api.get(f"{HISTORY}/{done}").json()
     assert (row["model_status"], row["generation_url"], row["credits_deduction"]) == ("PENDING", None, 0.0)

@@ -82,7 +82,7 @@ def test_credits_are_spent_once_per_completed_job(api, emulator, photos):
     body = api.run("esrgan", image=image)
     assert body["metrics"]["cost"] == 0.005
     assert body["metrics"]["remaining_credits"] == 0.007
-    api.run("esrgan", image="data:image/png;base64,eA==")  # fails: not billed
+    api.run("esrgan", image="http://127.0.0.1:9/none.png")  # fails: not billed
     assert api.run("esrgan", image=image)["metrics"]["remaining_credits"] == 0.002
     response = api.post("/v2/esrgan", {"image": image})
     assert response.status_code == 406
@@ -181,7 +181,7 @@ def test_history(api, emulator):
     first = api.submit("echo-model", prompt="first")
     emulator.advance(6)
     second = api.submit("video-model", image="x")
-    failed = api.submit("esrgan", image="nonsense")
+    failed = api.submit("esrgan", image="http://127.0.0.1:9/none.png")
 
     def rows(**query: Any) -> list[str]:
         response = api.get(HISTORY, params=query)

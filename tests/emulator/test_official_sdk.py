@@ -48,7 +48,7 @@ def test_run(sdk, emulator):
 
 def test_failed(sdk, emulator):
     with pytest.raises(InferenceFailed) as caught:
-        sdk.submit_async("esrgan", image="data:image/png;base64,aGk=").wait(timeout=10, interval=0.02)
+        sdk.submit_async("nomos-upscaler", image="data:image/png;base64,aGk=").wait(timeout=10, interval=0.02)
     assert caught.value.detail is not None
     assert caught.value.detail.startswith("Could not decode the input image")
     assert caught.value.status_body["status"] == "FAILED"

@@ -141,14 +141,13 @@ def test_results(name, fetchable):
     assert set(shown["metrics"]) == {"cost", "remaining_credits", "inference_time", "queue_time", "total_time"}
     assert all(set(file) == {"url", "content_type", "file_name", "file_size"} for file in shown["outputs"])
     assert (shown["output"] is None) is not fetchable
-    if result.inline:
-        assert result.inline not in repr(result) + str(shown)
+    for text in result.inline:
+        assert text not in repr(result) + str(shown)
 
 
 def test_a_base64_output_decodes():
     result = calls.get_result(ID).parse(wire_response("result_nomos_base64"))
-    content = result.inline_bytes()
-    assert content is not None
+    [content] = result.inline_contents()
     assert content[:4] in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"RIFF")
 
 

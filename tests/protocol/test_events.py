@@ -31,8 +31,8 @@ def test_completed_comes_back_whole():
 
 def test_a_base64_output_never_enters_an_event():
     result = calls.get_result(ID, model="m").parse(wire_response("result_nomos_base64"))
-    assert result.inline is not None
-    assert result.inline not in json.dumps(CompletedEvent(request_id=ID, result=result).payload())
+    [text] = result.inline
+    assert text not in json.dumps(CompletedEvent(request_id=ID, result=result).payload())
     assert isinstance(read_event(FetchEvent(request_id=ID).payload(), request_id=ID), FetchEvent)
 
 

@@ -19,7 +19,8 @@ from airflow_provider_segmind.protocol.models import (
 )
 
 URL = "https://www.segmind.com/butterfly.png"
-PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(64)).decode()
+PNG_BYTES = b"\x89PNG\r\n\x1a\n" + bytes(range(240, 256)) * 8  # has + and / in base64, and needs padding
+PNG = base64.b64encode(PNG_BYTES).decode()
 DATA_URI = f"data:image/png;base64,{PNG}"
 
 
@@ -82,19 +83,52 @@ def test_what_a_page_does_not_allow_is_refused_by_name(slug, parameters, named):
     assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("image", [URL, "http://x/y.png?a=b", DATA_URI])
-def test_an_image_may_be_a_url_or_a_data_uri(image):
+@pytest.mark.parametrize("image", [URL, "http://x/y.png?a=b", f" {URL}\n"])
+def test_an_image_may_be_a_url(image):
     for slug in MODELS:
-        assert request_body(slug, {"image": image})["image"] == image
+        assert request_body(slug, {"image": image})["image"] == image.strip()
 
 
-def test_nomos_takes_base64_as_on_its_page():
-    jpeg = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(64)).decode()
-    assert jpeg.startswith("/9j/")
-    for image in (PNG, jpeg):
-        assert request_body("nomos-upscaler", {"image": image})["image"] == image
-        with pytest.raises(SegmindConfigError):
-            request_body("esrgan", {"image": image})
+SPELLINGS = {
+    "canonical": DATA_URI,
+    "base64": PNG,
+    "wrapped": base64.encodebytes(PNG_BYTES).decode(),
+    "indented": "\n    ".join(PNG[start : start + 20] for start in range(0, len(PNG), 20)),
+    "url-safe": base64.urlsafe_b64encode(PNG_BYTES).decode(),
+    "without padding": PNG.rstrip("="),
+    "charset": f"data:image/png;charset=utf-8;base64,{PNG}",
+    "another order": f"DATA:IMAGE/PNG;BASE64;name=a.png,{PNG}",
+    "space in the header": f"data:image/png; base64,\n{base64.encodebytes(PNG_BYTES).decode()}",
+    "another type": f"data:image/jpeg;base64,{PNG}",
+    "no type": f"data:;base64,{PNG}",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_one_image_is_one_request(spelling):
+    body = request_body("nomos-upscaler", {"image": SPELLINGS[spelling]})
+    assert body["image"] == DATA_URI
+    assert body == request_body("nomos-upscaler", body), "the canonical spelling stays as it is"
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("slug", [slug for slug, model in MODELS.items() if not model.takes_base64])
+def test_base64_is_refused_where_the_page_promises_a_url_only(slug, spelling):
+    with pytest.raises(SegmindConfigError) as caught:
+        check_known(slug, {"image": SPELLINGS[spelling]})
+    for text in (slug, "image: must be an http(s) URL", "input_path= of " + MODELS[slug].operator, "input_transport="):
+        assert text in str(caught.value)
+
+
+def test_only_nomos_takes_base64():
+    """As on the models' pages."""
+    assert [slug for slug, model in MODELS.items() if model.takes_base64] == ["nomos-upscaler"]
+
+
+def test_content_of_an_unknown_type_keeps_the_stated_one():
+    text = base64.b64encode(b"an image of tomorrow").decode()
+    body = request_body("nomos-upscaler", {"image": f"data:Image/New;base64,{text}"})
+    assert body["image"] == f"data:image/new;base64,{text}"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +171,7 @@ def test_pending_parameters_are_not_checked():
 
 def test_an_image_is_not_part_of_an_error_message():
     with pytest.raises(SegmindConfigError) as caught:
-        request_body("esrgan", {"image": DATA_URI + "@" * 10_000})
+        request_body("nomos-upscaler", {"image": DATA_URI + "@" * 10_000})
     assert len(str(caught.value)) < 500
 
 

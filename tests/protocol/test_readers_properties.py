@@ -32,6 +32,15 @@ anything = st.recursive(
 )
 urls = st.sampled_from(["https://images.segmind.com/a.png", "javascript:x", "http://[", "//x", "https://", "x" * 9000])
 state = st.sampled_from(["QUEUED", "PROCESSING", "COMPLETED", "FAILED", "completed", "PAUSED"]) | anything
+#: What servers write into JSON although it does not belong there.
+ODD = [b"\xe9", b"\xef\xbb\xbf", b"NaN", b"-Infinity", b"9" * 5000, b"1e999", b"\\ud83d", b"\n", b"\x00"]
+
+
+def odd(body, what, where):
+    text = json.dumps(body).encode()
+    return text[:where] + what + text[where:]
+
+
 #: Bodies with the keys that readers expect, and any values in them.
 likely = st.fixed_dictionaries(
     {},
@@ -57,6 +66,7 @@ likely = st.fixed_dictionaries(
 )
 bodies = (
     (likely | st.lists(likely, max_size=3) | anything).map(lambda value: json.dumps(value).encode())
+    | st.builds(odd, likely, st.sampled_from(ODD), st.integers(0, 200))
     | st.binary(max_size=200)
     | st.just(b"[" * 100_000)
 )
@@ -86,7 +96,7 @@ def test_completed_is_only_what_reports_so(response):
     with contextlib.suppress(SegmindError):
         result = calls.get_result(ID, model="m").parse(response)
         assert 200 <= response.status < 300
-        assert str(json.loads(response.content)["status"]).upper() == RequestState.COMPLETED
+        assert str(response.json()["status"]).strip().upper() == RequestState.COMPLETED
         assert result.fetchable or result.inline
         json.dumps(result.to_xcom(), allow_nan=False)
 
