@@ -6,7 +6,6 @@ Pure: a :class:`Response` is a status, headers and bytes, whichever client recei
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 import re
@@ -29,6 +28,7 @@ from airflow_provider_segmind.protocol.status import error_class
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _MAX_MESSAGE = 2000  # characters; an error page can be long
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _MAX_DEPTH = 100  # levels of a JSON text
 
 
@@ -62,15 +62,6 @@ class Response:
         return f"{len(self.content)} bytes of {kind}" + (f" beginning with {shown!r}" if shown else "")
 
 
-def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return error.object[error.start : error.end].decode("latin-1"), error.end
-
-
-codecs.register_error("segmind-latin-1", _as_latin_1)
-
-
 def parse_json(text: str | bytes, *, unusable: Any = None) -> Any:
     """
     Return the value of a JSON text, or None if it is not JSON.
@@ -93,7 +84,8 @@ def _decoded(content: bytes) -> str:
     try:
         return content.decode(json.detect_encoding(content))
     except UnicodeDecodeError:
-        return content.decode("utf-8", "segmind-latin-1")
+        text = content.decode("utf-8", "surrogateescape")  # a byte that is not UTF-8 is U+DC00 + the byte
+        return _ESCAPED.sub(lambda found: chr(ord(found[0]) - 0xDC00), text)
 
 
 def _integer(digits: str) -> float | int:
