@@ -297,7 +297,7 @@ class InputOptions(Options):
     Where the input image comes from: give either ``image`` or ``input_path``.
 
     :param image: http(s) URL of the image; if the model's page accepts base64 (Nomos), also a data URI or base64. Never
-        read as a local file, so that a value that a user of the DAG may set cannot make a worker send a file of its own.
+        read as a local file, so that a value that a user of the DAG may set cannot make a worker send one of its files.
         (templated)
     :param input_path: URI of the image in any storage that ``ObjectStoragePath`` knows; it is read when the task runs.
         (templated)
