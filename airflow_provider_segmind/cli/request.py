@@ -31,7 +31,14 @@ def request(args: argparse.Namespace) -> None:
         if result is None:
             return
         if args.output:
-            deliver(hook, result, uri_of(args.output), stem=args.request_id, expected=Expected(args.verify), as_json=args.json)
+            deliver(
+                hook,
+                result,
+                uri_of(args.output),
+                stem=args.request_id,
+                expected=Expected(args.verify),
+                as_json=args.json,
+            )
         elif args.json:
             report_json(result.to_xcom())
         else:

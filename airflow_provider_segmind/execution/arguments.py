@@ -182,11 +182,13 @@ class RequestArguments:
 
 
 def check_compared(model: str, storage: StorageOptions, *, is_workflow: bool = False) -> None:
-    """Refuse to compare, or to copy metadata, where an output is not an enlarged input: of any model but the upscalers."""
+    """Refuse to compare, or to copy metadata, for a model whose outputs are not enlarged inputs."""
     if model in MODELS and not is_workflow:
         return
     for argument in (name for name, asked in storage.needs_input.items() if asked):
-        raise SegmindConfigError(f"{argument}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}")
+        raise SegmindConfigError(
+            f"{argument}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}"
+        )
 
 
 def check_inline_output(parameters: Mapping[str, Any], *, is_stored: bool) -> None:

@@ -121,7 +121,7 @@ class FolderStorage:
             body,
             verify=self.options.verify,
             keep_metadata=self.options.keep_metadata,
-            input_size=data_uri_size(image, whole=False),
+            input_size=data_uri_size(model, image, whole=False),
             input_name=str(redacted(image)),
             read_input=lambda: self._read(image),
         )

@@ -50,7 +50,7 @@ def wants_of(
                 raise SegmindConfigError(f"it is neither a dict nor a URL, but {type(item).__name__}")
             body = request_body(model, {**shared, **own})
             if verify_images:
-                data_uri_size(body.get("image"))
+                data_uri_size(model, body.get("image"))
         except SegmindConfigError as error:
             wrong.append(f"item {index}: {error.detail}")
             continue

@@ -224,13 +224,13 @@ class StorageOptions(Options):
         with the same target: the second one fails before it submits.
     :param destination_conn_id: Airflow connection of that storage. (templated)
     :param max_bytes: refuse to store a larger output (bytes; default 2 GiB).
-    :param verify: what the output has to be before it is stored: ``whole``, a whole image with at least the pixels of
-        its input times the scale; ``same``, also the same image as its input (docs/how-to/verify.md): another image goes
-        to ``.quarantine/`` beside the destination, and the task fails with the score; ``off``, anything: what is wrong is
-        logged. Default: ``same`` for the upscalers where the input is in storage or in the arguments, else ``whole``;
-        with ``same`` the input is downloaded if it is a URL.
-    :param keep_metadata: which metadata of the input the stored object keeps, of the upscalers: ``icc`` (default), the
-        colour profile; ``all``, also EXIF with GPS, and XMP; ``none``. Pixels do not change. If the input is a URL, it is
+    :param verify: what the output has to be before it is stored (docs/how-to/verify.md): ``whole``, a whole image with
+        at least the pixels of its input times the scale; ``same``, also the same image as its input: another image goes
+        to ``.quarantine/`` beside the destination, and the task fails with the score; ``off``, anything: what is wrong
+        is logged. Default: ``same`` for the upscalers where the input is in storage or in the arguments, else
+        ``whole``. With ``same`` an input that is a URL is downloaded.
+    :param keep_metadata: which metadata of its input an upscaler's stored object keeps: ``icc`` (default), the colour
+        profile; ``all``, also EXIF with GPS, and XMP; ``none``. Pixels do not change. An input that is a URL is
         downloaded for ``all`` and for ``verify="same"`` only, else there is nothing to keep.
     :param if_exists: what to do with an object that exists before a submit: ``overwrite`` (default), ``fail``
         (before anything is billed; and again right before it would be replaced), or ``skip``. ``fail`` and ``skip``

@@ -155,7 +155,7 @@ class RequestTask:
         body = arguments.validate_rendered(self._environment.instance.map_index)
         shown = redacted(body.get("image"))
         source = {"sha256": shown[7:]} if str(shown).startswith("sha256:") else {"uri": shown}
-        prepared = Prepared(body=body, identity=body, input_size=data_uri_size(body.get("image")), source=source)
+        prepared = Prepared(body=body, identity=body, input_size=self._input_size(body), source=source)
         if arguments.computed:
             self._arguments = arguments = replace(arguments, parameters=body)
         durable = arguments.submit.durable
@@ -163,6 +163,10 @@ class RequestTask:
         return with_input(
             arguments, prepared, self._hook.settings.gateway, lambda: records(durable=durable).read().values()
         )
+
+    def _input_size(self, body: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Return the size of an input inside the parameters."""
+        return None if self._arguments.is_workflow else data_uri_size(self._arguments.model, body.get("image"))
 
     def _run(self, prepared: Prepared, started_at: float) -> NextStep:
         arguments, gateway = self._arguments, self._hook.settings.gateway

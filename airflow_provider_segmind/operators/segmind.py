@@ -50,8 +50,8 @@ class SegmindRunModelOperator(SegmindRequestOperator):
     Returns a JSON object (XCom): ``request_id``, ``model``, ``status``, ``output`` (URL, or null where the output
     is not a URL), ``outputs`` (``[{url, content_type, file_name, file_size}]``), ``metrics`` (``cost`` in USD,
     ``remaining_credits`` in credits; ``inference_time``, ``queue_time``, ``total_time`` in seconds) and, with a
-    destination, ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``; ``similarity`` to the input where it was
-    compared, ``metadata`` that was kept of it; ``preview`` where ``[segmind] serve_previews`` is on, see
+    destination, ``stored`` (``[{uri, bytes, sha256, content_type, width, height}]``; ``similarity`` to the input where
+    it was compared; ``metadata`` that was kept of it; ``preview`` where ``[segmind] serve_previews`` is on, see
     docs/security.md). With ``wait_for_completion=False``: the request id.
 
     What cannot succeed on a retry (a refused key, a wrong parameter, a blocked image, …) fails the task permanently;

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from airflow_provider_segmind.exceptions import SegmindImageMismatchError, SegmindOutputError, SegmindStorageError
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
@@ -46,8 +46,8 @@ class StoredObject:
     One object in storage.
 
     ``width`` and ``height`` (pixels) are None if it is not an image, ``name`` if it is not an output of a workflow,
-    ``similarity`` (0 to 1) if it was not compared with its input, ``metadata`` if none of the input is kept, ``preview``
-    if no preview was written.
+    ``similarity`` (0 to 1) if it was not compared with its input, ``metadata`` if none of the input is kept,
+    ``preview`` if no preview was written.
     """
 
     uri: str
@@ -123,7 +123,9 @@ def store_result(
             preview = previews.write(path, final.file, first=not paths) if previews and final.pixels else None
         paths.append(path)
         similarity = None if compared is None else round(compared.score, 3)
-        stored.append(_stored(path, final, name=source.name, similarity=similarity, metadata=kept or None, preview=preview))
+        stored.append(
+            _stored(path, final, name=source.name, similarity=similarity, metadata=kept or None, preview=preview)
+        )
     if about is not None:
         with _about(result.request_id):
             for path, sidecar in zip(paths, sidecars(result, [item.to_dict() for item in stored], about), strict=True):
@@ -213,15 +215,13 @@ def with_metadata(
     if not kept:
         return output, []
     target.seek(0)
-    sha256 = hashlib.file_digest(target, "sha256").hexdigest()
+    sha256 = hashlib.file_digest(cast("io.BufferedRandom", target), "sha256").hexdigest()
     return replace(output, file=target, bytes=target.tell(), sha256=sha256), list(kept)
 
 
 def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exists: str) -> None:
     attributes = attributes_of(path, output.content_type, _metadata(result, output.sha256))
-    publish(
-        output.file, path, size=output.bytes, sha256=output.sha256, attributes=attributes, if_exists=if_exists
-    )
+    publish(output.file, path, size=output.bytes, sha256=output.sha256, attributes=attributes, if_exists=if_exists)
 
 
 def _stored(path: ObjectStoragePath, output: Fetched, **optional: Any) -> StoredObject:

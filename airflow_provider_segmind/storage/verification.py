@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
 from airflow_provider_segmind.protocol.content_types import HEAD, IMAGES, content_type, format_name
 from airflow_provider_segmind.protocol.data_uris import decode_base64
+from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.containers import exif, jpeg, png, webp
 from airflow_provider_segmind.storage.containers.spans import Spans
@@ -103,15 +104,17 @@ def image_errors() -> Iterator[None]:
         raise SegmindOutputError(f"it is not a whole image: {_words_of(error)}") from error
 
 
-def data_uri_size(image: Any, *, whole: bool = True) -> tuple[int, int] | None:
+def data_uri_size(model: str, image: Any, *, whole: bool = True) -> tuple[int, int] | None:
     """
-    Verify an image in base64 and return its width and height, see :func:`image_size`; None for a URL and other text.
+    Verify an upscaler's input in base64, and return its width and height, see :func:`image_size`; None for a URL.
 
+    :param model: the slug. Of any other model it is not known what it takes: None.
     :param image: the value of a parameter.
     :param whole: False to read its header only, because it was verified before.
     :raises SegmindConfigError: it is not a whole JPEG, PNG or WebP.
     """
-    content = decode_base64(image) if isinstance(image, str) and not is_url(image) else None
+    is_text = model in MODELS and isinstance(image, str) and not is_url(image)
+    content = decode_base64(image) if is_text else None
     if content is None:
         return None
     try:

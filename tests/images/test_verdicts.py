@@ -53,14 +53,14 @@ def test_each_file_as_an_input_path_and_as_a_data_uri(airflow_db, name: str, exp
     uri = data_uri((HERE / name).read_bytes())
     if size := size_of(expected):
         assert load_image(f"file://{HERE}/{name}", None).size == size
-        assert data_uri_size(uri) == size
+        assert data_uri_size("nomos-upscaler", uri) == size
         return
     with pytest.raises(SegmindConfigError, match=re.escape(expected)) as caught:
         load_image(f"file://{HERE}/{name}", None)
     assert str(caught.value).startswith(f"Invalid configuration: input file://{HERE}/{name}: it")
     assert "Nothing was sent and nothing was billed" in str(caught.value)
     with pytest.raises(SegmindConfigError, match=re.escape(expected)):
-        data_uri_size(uri)
+        data_uri_size("nomos-upscaler", uri)
 
 
 @pytest.mark.parametrize(("name", "expected"), [(name, as_output) for name, _, as_output in ROWS])

@@ -171,7 +171,9 @@ def test_an_input_that_changed_is_not_compared(upscale, photos, tmp_path, verify
         assert "set verify='whole' and clear the task" in run.log
 
 
-def test_a_batch_compares_the_images_that_it_has(segmind_emulator, airflow_db, photos, tmp_path, quick_polls, deferrable):
+def test_a_batch_compares_the_images_that_it_has(
+    segmind_emulator, airflow_db, photos, tmp_path, quick_polls, deferrable
+):
     segmind_emulator.faults.add("submit", "wrong_image:other", times=1)
     items = [data_uri((photos / name).read_bytes()) for name in ("cat.jpg", "astronaut.png")]
     with DAG("batch", schedule=None) as dag:
@@ -205,9 +207,7 @@ def test_only_upscalers_compare_and_copy(arguments):
     with pytest.raises(SegmindConfigError, match="need a destination"):
         SegmindEsrganOperator(task_id="t", image="https://www.segmind.com/x.png", **arguments)
     parameters = {"image": "https://www.segmind.com/x.png"}
-    SegmindRunModelOperator(
-        task_id="t", model="esrgan", parameters=parameters, destination="s3://b/x/", **arguments
-    )
+    SegmindRunModelOperator(task_id="t", model="esrgan", parameters=parameters, destination="s3://b/x/", **arguments)
 
 
 def test_a_transfer_has_no_input_to_compare_with():
