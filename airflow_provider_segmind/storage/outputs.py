@@ -187,7 +187,7 @@ def _compared(output: Fetched, path: ObjectStoragePath, expected: Expected) -> C
     kept = path.parent / QUARANTINE / path.name
     publish(output.file, kept, size=output.bytes, sha256=output.sha256)
     raise SegmindImageMismatchError(
-        f"score {compared.score:.2f}, at least {expected.same_above:.2f} is required ({compared.reason}). "
+        f"score {compared.score:.2f}, at least {expected.same_above:.2f} is required ({compared.explanation}). "
         f"Output: {kept}. Input: {expected.input_name}"
     )
 
@@ -203,15 +203,14 @@ def with_metadata(
     :param expected: has the input, and which metadata is kept.
     :param compared: whether the output is upright; None if it is not known to be turned.
     """
-    if output.pixels is None or expected.source is None or expected.keep_metadata == "none":
+    keep, source = expected.keep_metadata, expected.source
+    if output.pixels is None or expected.same_above is None or (source is None and keep == "all"):
         return output, []
-    kept = copy_metadata(
-        io.BytesIO(expected.source),
-        output.file,
-        target,
-        keep=expected.keep_metadata,
-        upright=compared is None or compared.upright,
-    )
+    if source is None:  # nothing to copy; only the position on Earth that the output itself states is removed
+        kept = copy_metadata(io.BytesIO(), output.file, target, keep="none", upright=False)
+    else:
+        upright = compared is None or compared.upright
+        kept = copy_metadata(io.BytesIO(source), output.file, target, keep=keep, upright=upright)
     if not kept:
         return output, []
     target.seek(0)

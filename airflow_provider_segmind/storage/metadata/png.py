@@ -27,7 +27,9 @@ from airflow_provider_segmind.storage.metadata.parts import (
 )
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LIMITS = {"icc": MAX_ICC, "exif": MAX_EXIF, "xmp": MAX_XMP, "text": MAX_TEXT}
+#: Bytes; Pillow does not open a PNG with a larger profile.
+_READABLE_ICC = 1024**2
+LIMITS = {"icc": _READABLE_ICC, "exif": MAX_EXIF, "xmp": MAX_XMP, "text": MAX_TEXT}
 #: Chunks that state the colour space, besides ``iCCP``; a viewer uses the first that it knows, ``iCCP`` after ``cICP``.
 COLOUR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
