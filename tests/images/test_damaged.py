@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import random
+import struct
+import zlib
 
 import pytest
 from PIL import Image
 
 from airflow_provider_segmind.exceptions import SegmindOutputError
 from airflow_provider_segmind.storage.verification import image_size, opened, orientation
-from tests.images.samples import ALL_KINDS, encoded
+from tests.images.samples import ALL_KINDS, chunk, encoded
 from tests.images.survey import RAW, USES, verdict_of
 
 MUTANTS = 60  # of each kind of image
@@ -89,6 +91,25 @@ def test_a_cut_jpeg_is_found_even_if_its_end_is_added(kind, tail):
     for tenths in range(4, 10):
         with pytest.raises(SegmindOutputError, match="not a whole image"):
             whole(content[: len(content) * tenths // 10] + tail + b"\xff\xd9")
+
+
+def test_a_very_large_image_is_verified_too():
+    """Above 64 million pixels nothing is decoded at full size."""
+    file = io.BytesIO()
+    image = Image.new("L", (9000, 8000), 90)
+    image.save(file, "MPO", save_all=True, append_images=[image.reduce(4)])
+    assert whole(file.getvalue()) == (9000, 8000)
+    with pytest.raises(SegmindOutputError, match="the end of the image is missing"):
+        whole(file.getvalue()[: len(file.getvalue()) // 2])  # the first image, which is the larger one, is cut
+    header = struct.pack(">IIBBBBB", 9000, 8000, 8, 0, 0, 0, 0)
+    for rows, sound in ((8000, True), (7999, False), (4000, False)):
+        pixels = chunk(b"IDAT", zlib.compress(bytes(9001 * rows), 1))
+        content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+        if sound:
+            assert whole(content) == (9000, 8000)
+            continue
+        with pytest.raises(SegmindOutputError, match=f"only {9001 * rows} of 72008000 bytes of its pixels are there"):
+            whole(content)
 
 
 @pytest.mark.parametrize("padding", [b"\0", bytes(4), b"\0" * 700, b"\x12" * 64])
