@@ -8,6 +8,7 @@ import pytest
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindStorageError
 from airflow_provider_segmind.storage import list_images, object_path
+from airflow_provider_segmind.storage.inputs import load_image
 from tests.buckets import BUCKET, CONN
 
 NAMES = ["b.png", "a cat.JPG", "c[1].webp", "notes.txt", "b.png.json", "sub/d.jpeg", ".hidden"]
@@ -89,3 +90,77 @@ def test_a_store_that_is_down(airflow_db, monkeypatch):
     with pytest.raises(SegmindStorageError) as caught:
         list_images(f"s3://{BUCKET}/in/", "list_down_s3")
     assert caught.value.retryable
+
+
+ODD = [
+    "photo[1].jpg",
+    "a*b.png",
+    "what?.png",
+    "h#1.png",
+    "p%20q.png",
+    "sp ace.png",
+    "ü.png",
+    "u\u0308.png",
+    "a&b+c.png",
+]
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
+def base(request, airflow_db, tmp_path, bucket):
+    """A folder in each kind of store, whose name has the characters of patterns."""
+    return {
+        "file": f"file://{tmp_path}/[2024] holi*days?",
+        "memory": f"memory://{tmp_path.name}/[2024] holi*days?",
+        "s3": f"s3://{CONN}@{BUCKET}/[2024] holi*days?",
+    }[request.param]
+
+
+def put(uri, content=b"x"):
+    path = object_path(uri, None)
+    path.fs.makedirs(path.parent.path, exist_ok=True)
+    with path.fs.open(path.path, "wb") as file:
+        file.write(content)
+
+
+def test_what_exists_as_it_is_written_is_not_a_pattern(base):
+    for name in ("photo[1].jpg", "photo1.jpg", "what?.png", "whatX.png", "sub[a]/d.png", "suba/e.png", "x.txt"):
+        put(f"{base}/{name}")
+    everything = ["photo1.jpg", "photo[1].jpg", "what?.png", "whatX.png"]
+    assert names(list_images(base), base) == everything
+    assert names(list_images(f"{base}/"), base) == everything
+    assert names(list_images(f"{base}/photo[1].jpg"), base) == ["photo[1].jpg"]
+    assert names(list_images(f"{base}/what?.png"), base) == ["what?.png"]
+    assert names(list_images(f"{base}/sub[a]"), base) == ["sub[a]/d.png"]
+    assert names(list_images(f"{base}/sub[a]/*.png"), base) == ["sub[a]/d.png"]
+    # What does not exist as it is written is a pattern, below what exists.
+    assert names(list_images(f"{base}/what[?X].png"), base) == ["what?.png", "whatX.png"]
+    assert names(list_images(f"{base}/*.jpg"), base) == ["photo1.jpg", "photo[1].jpg"]
+    assert names(list_images(f"{base}/photo?.jpg"), base) == ["photo1.jpg"]
+    assert names(list_images(f"{base}/**"), base) == [*everything, "sub[a]/d.png", "suba/e.png"]
+    assert list_images(f"{base}/*.tiff") == []
+
+
+def test_each_odd_name_is_read_and_stored(base, photos):
+    content = (photos / "cat.jpg").read_bytes()
+    for name in ODD:
+        put(f"{base}/{name}", content)
+    found = list_images(base)
+    assert sorted(names(found, base)) == sorted(ODD)
+    for uri in found:
+        image = load_image(uri, None)
+        assert image.content == content
+        assert f"{uri.rpartition('/')[2]}" == image.path.name
+
+
+def test_what_failed_the_verification_is_not_an_input(base):
+    for name in ("a.png", ".quarantine/a.png", "sub/.quarantine/b.png", "not.quarantine/c.png"):
+        put(f"{base}/{name}")
+    assert names(list_images(base), base) == ["a.png"]
+    assert names(list_images(f"{base}/**"), base) == ["a.png", "not.quarantine/c.png"]
+    assert list_images(f"{base}/.quarantine/") == []
+
+
+@pytest.mark.parametrize("name", ["a::b.png", "a\nb.png", "a\tb.png"])
+def test_a_name_of_which_the_library_would_use_a_part_is_refused(base, name):
+    with pytest.raises(SegmindConfigError, match="Rename the object"):
+        object_path(f"{base}/{name}", None)

@@ -140,6 +140,7 @@ def _run(add: Add, *, model: str | None) -> None:
         "(default: IMAGE-MODEL.EXTENSION in the current folder)",
     )
     _verification(add, of_input=True)
+    add("--overwrite-input", action="store_true", help="let the output replace IMAGE, if -o is IMAGE itself")
     _timeout(add)
     _connection(add)
     _json(add)

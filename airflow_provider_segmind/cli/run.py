@@ -24,21 +24,22 @@ from airflow_provider_segmind.exceptions import (
 from airflow_provider_segmind.execution.arguments import check_compared
 from airflow_provider_segmind.execution.input_source import download_input
 from airflow_provider_segmind.execution.options import StorageOptions
+from airflow_provider_segmind.lineage import urls_in
 from airflow_provider_segmind.polling.loop import Watch
 from airflow_provider_segmind.protocol.data_uris import data_uri
+from airflow_provider_segmind.protocol.formats import requested_extension, with_format
 from airflow_provider_segmind.protocol.models import (
     MODELS,
     PENDING_IMAGE,
     check_slug,
-    format_for,
     request_body,
-    requested_extension,
 )
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
-from airflow_provider_segmind.storage.paths import object_path, probe
+from airflow_provider_segmind.storage.paths import probe
+from airflow_provider_segmind.storage.target import Target
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
 _IMAGE_KINDS = "a file, an http(s) URL, or a URI such as s3://bucket/cat.jpg"
+_KEEPS_INPUT = "Nothing was submitted. Give another -o; or --overwrite-input to replace the image by its output."
 #: Seconds within which a submit has to begin.
 _SUBMIT_WITHIN = 600.0
 
@@ -211,14 +213,26 @@ def plan_of(args: argparse.Namespace) -> Plan:
         raise UsageError(f"-p image= takes a URL, not a file: give {image} as IMAGE, after the model")
     if args.output:
         _check_path("-o", args.output, is_folder_allowed=True)
+    is_sent = image is None and args.image is not None
+    stem = stem_of(uri_of(source) if is_sent else source, otherwise=model)
+    target = Target(uri_of(args.output or f"{stem}-{model}.{{ext}}"), None, model, {"stem": stem, "model": model})
+    parameters = with_format(model, parameters, target.uri(ext="_"))
     if model in MODELS:
         body = request_body(model, {**parameters, "image": image or PENDING_IMAGE})
         parameters = {name: value for name, value in body.items() if name != "image"}
-    input_image = load_image(uri_of(args.image), None) if image is None and args.image is not None else None
-    stem = stem_of(uri_of(source) if input_image else source, otherwise=model)
-    destination = uri_of(args.output or f"{stem}-{model}.{{ext}}")
-    probe(object_path(fill(destination, {"stem": stem, "model": model, "request_id": "request", "ext": "bin"}), None))
-    return Plan(model, parameters, input_image, image, destination, stem)
+    input_image = load_image(uri_of(args.image), None) if is_sent else None
+    plan = Plan(model, parameters, input_image, image, target.destination, stem)
+    _check_target(target, plan, overwrite_input=args.overwrite_input)
+    return plan
+
+
+def _check_target(target: Target, plan: Plan, *, overwrite_input: bool) -> None:
+    """Raise SegmindConfigError if the output cannot be stored, or would replace the image without consent."""
+    if not overwrite_input:
+        images = [plan.input_image.path] if plan.input_image else urls_in({**plan.parameters, "image": plan.image})
+        target.check_not_input(plan.stem, requested_extension(plan.parameters), images, next_step=_KEEPS_INPUT)
+    target.check_names(plan.stem)
+    probe(target.path() / plan.stem if target.is_folder else target.path())
 
 
 def _check_path(argument: str, path: str, *, is_folder_allowed: bool) -> None:
@@ -246,7 +260,7 @@ def _near(model: str) -> str | None:
 
 
 def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
-    """Return the parameters that were given, and the format that the output's extension selects."""
+    """Return the parameters that were given."""
     given = {name: value for name in options() if (value := getattr(args, name)) is not None}
     for name in given:
         slug, parameter = options()[name]
@@ -254,8 +268,7 @@ def _parameters(args: argparse.Namespace, model: str) -> dict[str, Any]:
             near = _near(model)
             hint = f" (did you mean {near}?)" if near else "; give parameters of other models with -p NAME=VALUE"
             raise UsageError(f"{parameter.flag} is a parameter of {slug}, not of {model}{hint}")
-    wanted = format_for(model, Path(args.output).suffix.lower()) if args.output else {}
-    return {**wanted, **dict(args.parameters), **given}
+    return {**dict(args.parameters), **given}
 
 
 @contextmanager

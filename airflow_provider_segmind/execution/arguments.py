@@ -14,7 +14,9 @@ from airflow_provider_segmind.execution.options import (
     WaitOptions,
     is_final,
 )
+from airflow_provider_segmind.protocol.formats import with_format
 from airflow_provider_segmind.protocol.models import MODELS, PENDING_IMAGE, ModelParameters, check_known, request_body
+from airflow_provider_segmind.storage.names import LONGEST_VALUES, fill, stem_of
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class RequestArguments:
         :raises SegmindConfigError: naming the parameter that is wrong.
         """
         if self.input is None or self.input.input_path is None:
-            return request_body(self.model, self.named(), workflow=self.is_workflow)
-        body = request_body(self.model, {**self.named(), "image": PENDING_IMAGE})
+            return request_body(self.model, self._formatted(self.named()), workflow=self.is_workflow)
+        body = request_body(self.model, {**self._formatted(self.named()), "image": PENDING_IMAGE})
         del body["image"]
         return body
 
@@ -76,6 +78,16 @@ class RequestArguments:
         named = self.named()
         image = named.get("image") if isinstance(named, Mapping) else None
         return image if isinstance(image, str) else None
+
+    def _formatted(self, named: Any) -> Any:
+        """Return the parameters with the format that the destination's extension selects."""
+        if self.is_workflow or not isinstance(named, Mapping):
+            return named
+        uri = self.storage.destination
+        if isinstance(uri, str):
+            known = {"model": self.model, "stem": stem_of(self.source(), otherwise="task")}
+            uri = fill(uri, {**LONGEST_VALUES, "map_index": "0", "ext": "_", **known})
+        return with_format(self.model, named, uri)
 
     # --- validation -------------------------------------------------------------------------------------------
 
@@ -155,6 +167,8 @@ class RequestArguments:
             )
         if is_final(storage.destination):
             storage.validate_placeholders()
+            if is_final(self.model) and not self.is_workflow:
+                with_format(self.model, {}, storage.destination)
 
     def _validate_end_from_trigger(self) -> None:
         """Refuse what needs a worker after the wait: it would be missing without a message."""
@@ -177,7 +191,9 @@ class RequestArguments:
         if self.input is not None and self.input.image is None:
             pending.add("image")
         if not self.is_workflow:
-            check_known(self.model, named, pending=pending)
+            final = {name: value for name, value in named.items() if name not in pending}
+            destination = self.storage.destination if is_final(self.storage.destination) else None
+            check_known(self.model, with_format(self.model, final, destination), pending=pending)
         check_inline_output(named, is_stored=self._is_stored)
 
 

@@ -85,6 +85,8 @@ class BatchTask:
         files = StorageFolder(str(storage.destination), conn_id=storage.destination_conn_id, model=arguments.model)
         folder = BatchFolder(files, environment.instance, environment.is_working)
         self.manifest = folder.manifest
+        if event is None:
+            files.check(wants, folder.manifest)
         engine = engine_of(
             environment,
             SegmindModel(hook, arguments.model, min_remaining_credits=arguments.submit.min_remaining_credits),

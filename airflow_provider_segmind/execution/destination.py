@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,21 +13,15 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS
-from airflow_provider_segmind.protocol.models import MODELS, requested_extension
+from airflow_provider_segmind.lineage import urls_in
+from airflow_provider_segmind.protocol.formats import requested_extension
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.storage.expected import Expected
-from airflow_provider_segmind.storage.names import fill, placeholders, stem_of
+from airflow_provider_segmind.storage.names import keyed, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
-from airflow_provider_segmind.storage.paths import (
-    is_same,
-    object_path,
-    probe,
-    refused_early,
-    storage_errors,
-    uncached_fs,
-)
+from airflow_provider_segmind.storage.paths import object_path, probe, refused_early, storage_errors, uncached_fs
 from airflow_provider_segmind.storage.sidecar import About, find_done, sidecar_of
+from airflow_provider_segmind.storage.target import KEEPS_INPUT, Target
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -35,8 +29,8 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
 
-#: Stands for what is not known before the output is there.
-_LATER = {"request_id": "request", "ext": "bin"}
+#: Digits of the key in the name of an object.
+_KEY_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,7 @@ class Destination:
     :param read_input: returns the input's bytes again; None if this task does not have them.
     :param request_info: what was known of the request when it was submitted, see ``Prepared.request_info``.
     :param input_size: upright width and height of the input in pixels, where known.
+    :param named: the outputs are those of a workflow, which names them.
     """
 
     hook: SegmindHook
@@ -62,12 +57,13 @@ class Destination:
     options: StorageOptions
     model: str
     source: str | None
-    claim: Callable[[str], None] = lambda target: None
+    claim: Callable[[ObjectStoragePath], None] = lambda path: None
     serves_previews: bool = False
     stem: str | None = None
     read_input: Callable[[], bytes | None] | None = None
     request_info: Mapping[str, Any] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
+    named: bool = False
 
     @property
     def destination(self) -> str:
@@ -80,17 +76,17 @@ class Destination:
         stem = self.stem or stem_of(self.source, otherwise=self.instance.task_id)
         return {"model": self.model, "map_index": str(self.instance.map_index), "stem": stem}
 
-    def _path(self, **later: str) -> ObjectStoragePath:
-        return object_path(fill(self.destination, {**self.values, **_LATER, **later}), self.options.destination_conn_id)
-
     @cached_property
-    def _is_folder(self) -> bool:
-        """True if the object is named by the task: the URI ends with a slash, or names an existing folder."""
-        if self.destination.endswith("/"):
-            return True
-        path = self._path()
-        with refused_early("destination", path):
-            return bool(uncached_fs(path).isdir(path.path))
+    def _target(self) -> Target:
+        return Target(
+            self.destination,
+            self.options.destination_conn_id,
+            self.model,
+            self.values,
+            keeps_sidecar=self.options.keeps_sidecar,
+            writes_previews=self.serves_previews,
+            named=self.named,
+        )
 
     def _name(self, key: str) -> str:
         """
@@ -100,7 +96,7 @@ class Destination:
         shifts all indexes, and no existing object would be found.
         """
         if self.options.on_existing == "skip":
-            return f"{self.values['stem'][:80]}-{key[:8]}"
+            return keyed(self.values["stem"], key[:_KEY_DIGITS])
         return self.instance.file_name
 
     def check(self) -> None:
@@ -110,26 +106,31 @@ class Destination:
         :raises SegmindConfigError: a placeholder or the URI is wrong, or another mapped task has the same target.
         """
         self.options.validate_placeholders()
-        path = self._path()
+        path = self._target.path(ext="bin")
         unique_by = placeholders(self.destination) & {"request_id", "map_index"}
-        if self.instance.map_index >= 0 and not unique_by and not self._is_folder:
-            self.claim(str(path))
+        if self.instance.map_index >= 0 and not unique_by and not self._target.is_folder:
+            self.claim(path)
 
-    def check_not_input(self, source: ObjectStoragePath, fingerprint: str, body: Mapping[str, Any]) -> None:
+    def check_names(self) -> None:
         """
-        Check that the output does not replace the input: the next try would read the output as its input.
+        Check the names that will be written, before a submit.
 
-        :param source: the input.
+        :raises SegmindConfigError: a name is too long for the store.
+        """
+        self._target.check_names(self._name("0" * _KEY_DIGITS))
+
+    def check_not_input(self, source: ObjectStoragePath | None, fingerprint: str, body: Mapping[str, Any]) -> None:
+        """
+        Check that nothing that is written replaces the input: the next try would take the output for its input.
+
+        :param source: the input, where it is read from storage; the URLs among the parameters are inputs, too.
         :param fingerprint: of the request.
         :param body: its parameters, which may state the output's format.
-        :raises SegmindConfigError: it is, or may become, the same object.
+        :raises SegmindConfigError: an object is, or may become, the input itself.
         """
-        for path in self._candidates(self._name(fingerprint), requested_extension(body)):
-            if is_same(path, source):
-                raise SegmindConfigError(
-                    f"destination: {path} is the input itself, or may become it",
-                    next_step="Name another folder, or add to the name: {stem}_large.{ext}.",
-                )
+        inputs: Iterable[ObjectStoragePath | str] = urls_in(body) if source is None else [source, *urls_in(body)]
+        name, requested = self._name(fingerprint), requested_extension(body)
+        self._target.check_not_input(name, requested, inputs, next_step=KEEPS_INPUT)
 
     def existing(self, fingerprint: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """
@@ -138,11 +139,12 @@ class Destination:
         :param fingerprint: of the request that is about to be submitted.
         :param body: its parameters, which may state the output's format.
         :return: what the task returns, if ``skip`` finds the object; None if the task has to submit.
-        :raises SegmindConfigError: an object exists, and ``if_exists`` is ``fail``.
+        :raises SegmindConfigError: an object exists, and ``if_exists`` is ``fail``; or a name is too long.
         """
+        self.check_names()
         if self.options.on_existing == "overwrite":
             return None
-        for path in self._candidates(self._name(fingerprint), requested_extension(body)):
+        for path in self._target.objects(self._name(fingerprint), requested_extension(body)):
             if self.options.on_existing == "skip":
                 if (value := find_done(path, fingerprint)) is not None:
                     same = "made from the same input with the same parameters"
@@ -156,23 +158,10 @@ class Destination:
                         raise SegmindConfigError(f"destination: {target} exists already, and if_exists='fail'")
         return None
 
-    def _candidates(self, name: str, asked: str | None) -> Iterator[ObjectStoragePath]:
-        """Yield the possible names of the object: the extension follows the output, not the request."""
-        if "request_id" in placeholders(self.destination):
-            return  # a new request has a new name
-        if not self._is_folder and "ext" not in placeholders(self.destination):
-            yield self._path()
-            return
-        model = MODELS.get(self.model)
-        possible = model.output_extensions if model else (*EXTENSIONS.values(), ".bin")
-        for extension in dict.fromkeys([*filter(None, [asked]), *possible]):
-            path = self._path(ext=extension[1:])
-            yield path / f"{name}{extension}" if self._is_folder else path
-
     def probe(self) -> None:
         """Write a few bytes beside the target and delete them: a target that is not writable then costs no request."""
-        path = self._path()
-        probe(path / "object" if self._is_folder else path)
+        path = self._target.path()
+        probe(path / "object" if self._target.is_folder else path)
 
     # --- the engine's storage port ----------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.ports import Clock
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
     from airflow_provider_segmind.execution.store import TaskStateRecords
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
@@ -40,7 +42,7 @@ class TaskEnvironment:
     hook: SegmindHook
     instance: Instance
     records: RecordsOf
-    claim: Callable[[str], None]
+    claim: Callable[[ObjectStoragePath], None]
     is_working: Callable[[Mapping[str, Any]], bool | None]
     push: Callable[[str, Any], None]
     clock: Clock

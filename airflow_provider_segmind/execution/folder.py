@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindError, SegmindStorageError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindStorageError
 from airflow_provider_segmind.execution.input_source import download_input
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.execution.want import Want
+from airflow_provider_segmind.lineage import urls_in
 from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.redaction import redacted
@@ -20,11 +22,16 @@ from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.names import fill
-from airflow_provider_segmind.storage.paths import probe
+from airflow_provider_segmind.storage.paths import probe, size_of
+from airflow_provider_segmind.storage.same_object import name_in_bucket
+from airflow_provider_segmind.storage.target import KEEPS_INPUT, Target, check_name
 from airflow_provider_segmind.storage.verification import data_uri_size
 
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
+
+#: What tells the outputs of one request apart.
+_NUMBER = re.compile(r"_\d+$")
 
 
 class StorageFolder:
@@ -38,7 +45,29 @@ class StorageFolder:
 
     def __init__(self, destination: str, *, conn_id: str | None, model: str) -> None:
         self.destination, self.conn_id = fill(destination, {"model": model}).rstrip("/") + "/", conn_id
+        self._model = model
         self._folder = object_path(self.destination, conn_id)
+
+    def check(self, wants: Sequence[Want], manifest: str) -> None:
+        """
+        Check the names that will be written, before anything is submitted.
+
+        :param wants: of the batch.
+        :param manifest: URI of the manifest.
+        :raises SegmindConfigError: a name is too long for the store, or an output would replace an input.
+        """
+        check_name(self._folder / manifest.rpartition("/")[2])
+        if names := {want.name for want in wants}:
+            Target(self.destination, self.conn_id, self._model, {}).check_names(max(names, key=size_of))
+        for want in wants:
+            for url in urls_in(want.body):
+                folder, _, name = (name_in_bucket(url, self._folder) or "").rpartition("/")
+                stem = name.rpartition(".")[0]
+                if folder == self._folder.path.rstrip("/") and not names.isdisjoint((stem, _NUMBER.sub("", stem))):
+                    raise SegmindConfigError(
+                        f"destination: item {want.record.index} is {url}, which the output of an item may replace",
+                        next_step=KEEPS_INPUT,
+                    )
 
     def uri(self, name: str) -> str:
         """Return a file's URI."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,13 +16,15 @@ from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.urls import is_url
-from airflow_provider_segmind.storage.names import stem_of
+from airflow_provider_segmind.storage.names import folded, keyed, stem_of
 from airflow_provider_segmind.storage.verification import data_uri_size
 
 log = logging.getLogger(__name__)
 
 #: Number of wrong items that one error names.
 _NAMED = 5
+#: Digits of the key in the name of an output; where two outputs would have one name, they have the whole key.
+_DIGITS = 8
 
 
 def wants_of(
@@ -56,12 +59,13 @@ def wants_of(
             continue
         key = key_of(model, body, gateway)
         record = RequestRecord(key=key, index=index, item=shown(own))
-        wants.setdefault(key, Want(body, record, name=_name(index, own, key)))
+        wants.setdefault(key, Want(body, record, name=_stem(index, own)))
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise SegmindConfigError("; ".join(wrong[:_NAMED]) + more, next_step="Nothing was submitted.")
     if len(wants) < len(items):
         log.info("%d of %d items have the parameters of another one", len(items) - len(wants), len(items))
+    _name_apart(list(wants.values()))
     return list(wants.values())
 
 
@@ -94,8 +98,19 @@ def batch_lineage(value: Mapping[str, Any], wants: Sequence[Want], shared: Any, 
     )
 
 
-def _name(index: int, item: Mapping[str, Any], key: str) -> str:
-    """Return a file name: after the input where that has a name, and the want's key, so that it stays the same."""
+def _stem(index: int, item: Mapping[str, Any]) -> str:
+    """Return what an output is named after: the input where that has a name, else the index."""
     image = item.get("image")
     stem = stem_of(image, otherwise="") if isinstance(image, str) and is_url(image) else ""
-    return f"{stem[:80] or f'{index:05d}'}-{key[:8]}"
+    return stem or f"{index:05d}"
+
+
+def _name_apart(wants: Sequence[Want]) -> None:
+    """Add the wants' keys to their names, so that these stay the same: the whole keys where two would be alike."""
+    stems = {want.record.key: want.name for want in wants}
+    for want in wants:
+        want.name = keyed(want.name, want.record.key[:_DIGITS])
+    alike = Counter(folded(want.name) for want in wants)
+    for want in wants:
+        if alike[folded(want.name)] > 1:
+            want.name = keyed(stems[want.record.key], want.record.key)

@@ -174,8 +174,7 @@ class RequestTask:
         destination = self._destination(info, prepared.input_size)
         if destination is not None:
             destination.check()
-            if (path := path_of(arguments)) is not None:
-                destination.check_not_input(path, info["fingerprint"], prepared.body)
+            destination.check_not_input(path_of(arguments), info["fingerprint"], prepared.body)
         run = self._single(
             prepared.want(arguments.model, gateway),
             destination,
@@ -239,6 +238,7 @@ class RequestTask:
             read_input=lambda: content_of(arguments, self._hook),
             request_info=info,
             input_size=input_size,
+            named=arguments.is_workflow,
         )
 
     # --- the wait ---------------------------------------------------------------------------------------------

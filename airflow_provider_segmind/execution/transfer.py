@@ -35,8 +35,11 @@ def store(result: Result, storage: StorageOptions, environment: TaskEnvironment)
         source=result.output,
         claim=environment.claim,
         serves_previews=environment.serves_previews,
+        named=bool(result.named),
     )
     destination.check()
+    destination.check_names()
+    destination.check_not_input(None, "", {"outputs": [result.output, *(file.url for file in result.outputs)]})
     if not result.fetchable:
         result = fetch_result(environment.hook, result.request_id, result.model)
     return result.to_xcom() | {"stored": destination.store_one("", result)}

@@ -174,7 +174,8 @@ class SegmindEsrganOperator(SegmindRequestOperator):
     ``input_path``), :class:`.StorageOptions`, :class:`.WaitOptions`, :class:`.SubmitOptions`, and those of every task.
 
     :param scale: factor: 2 (default), 4 or 8. (templated)
-    :param output_format: ``jpeg`` (default), ``png`` or ``webp``. (templated)
+    :param output_format: ``jpeg``, ``png`` or ``webp``; default: that of the destination's extension, else ``jpeg``.
+        (templated)
     :param quality: quality of the output, 10 to 100 (default 95). (templated)
     :param segmind_conn_id: Airflow connection (default ``segmind_default``); None for the key in ``SEGMIND_API_KEY``.
         (templated)
@@ -193,7 +194,7 @@ class SegmindEsrganOperator(SegmindRequestOperator):
         input_transport: InputTransport = InputOptions.input_transport,
         max_input_bytes: int = InputOptions.max_input_bytes,
         scale: int | str = 2,
-        output_format: str = "jpeg",
+        output_format: str | None = None,
         quality: int | str = 95,
         destination: str | None = NOT_GIVEN,
         destination_conn_id: str | None = None,
@@ -229,7 +230,8 @@ class SegmindNomosUpscalerOperator(SegmindRequestOperator):
     Returns what :class:`.SegmindRunModelOperator` returns. Further arguments: :class:`.InputOptions` (``image`` or
     ``input_path``), :class:`.StorageOptions`, :class:`.WaitOptions`, :class:`.SubmitOptions`, and those of every task.
 
-    :param image_format: ``png`` (default), ``jpg``, ``jpeg`` or ``webp``. (templated)
+    :param image_format: ``png``, ``jpg``, ``jpeg`` or ``webp``; default: that of the destination's extension, else
+        ``png``. (templated)
     :param image_quality: quality of the output, 1 to 100 (default 90). (templated)
     :param base64: return the output inside the response; needs a ``destination`` to decode it into (default False: a
         URL). (templated)
@@ -249,7 +251,7 @@ class SegmindNomosUpscalerOperator(SegmindRequestOperator):
         input_conn_id: str | None = None,
         input_transport: InputTransport = InputOptions.input_transport,
         max_input_bytes: int = InputOptions.max_input_bytes,
-        image_format: str = "png",
+        image_format: str | None = None,
         image_quality: int | str = 90,
         base64: bool | str = False,
         destination: str | None = NOT_GIVEN,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -128,32 +128,6 @@ class BriaIncreaseResolutionParameters(ModelParameters):
 MODELS: dict[str, type[ModelParameters]] = {
     model.slug: model for model in (EsrganParameters, NomosUpscalerParameters, BriaIncreaseResolutionParameters)
 }
-#: Name of a format, as the models' pages write it -> extension.
-_FORMATS = {extension[1:]: extension for model in MODELS.values() for extension in model.output_extensions} | {
-    "jpeg": ".jpg"
-}
-_FORMAT_PARAMETERS = tuple(model.format_parameter for model in MODELS.values() if model.format_parameter)
-
-
-def requested_extension(parameters: Mapping[str, Any]) -> str | None:
-    """Return the extension (``.png``) of the format that parameters request, or None if they request none."""
-    requested = next((parameters[name] for name in _FORMAT_PARAMETERS if parameters.get(name)), None)
-    return _FORMATS.get(str(requested))
-
-
-def format_for(slug: str, extension: str) -> dict[str, str]:
-    """
-    Return the parameter that makes a model write the format of an extension; empty if the model has none for it.
-
-    :param slug: the model.
-    :param extension: such as ``.jpg``, in lower case; ``.jpeg`` means the same format as ``.jpg``.
-    """
-    model = MODELS.get(slug)
-    if model is None or model.format_parameter is None:
-        return {}
-    names = {"jpg": ("jpg", "jpeg"), "jpeg": ("jpeg", "jpg")}.get(extension[1:], (extension[1:],))
-    choices = get_args(model.model_fields[model.format_parameter].annotation)
-    return next(({model.format_parameter: name} for name in names if name in choices), {})
 
 
 def scale_of(slug: str, parameters: Mapping[str, Any]) -> int:

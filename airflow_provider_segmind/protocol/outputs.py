@@ -59,7 +59,7 @@ def _named(result: Result) -> Iterator[OutputSource]:
     taken: dict[str, Any] = {}
     for name, value in (read_named(result.inline) or result.named).items():
         for item in value if isinstance(value, list) and all(map(file_in, value)) else [value]:
-            suffix = free_name("_" + (_UNFIT.sub("_", name).strip("_")[:_MAX_NAME] or "output"), taken)
+            suffix = free_name("_" + (_UNFIT.sub("_", name).strip("_")[:_MAX_NAME] or "output"), taken, folds=True)
             taken[suffix] = item
             yield _source(item, suffix, name)
 

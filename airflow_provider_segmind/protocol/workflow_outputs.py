@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow_provider_segmind.protocol.responses import parse_json
@@ -40,10 +40,18 @@ def _clean(value: Any) -> Any:
     return url_of(value) or value
 
 
-def free_name(name: str, taken: Mapping[str, Any]) -> str:
-    """Return the name, with a number appended if it is taken."""
+def free_name(name: str, taken: Collection[str], *, folds: bool = False) -> str:
+    """
+    Return the name, with a number appended if it is taken.
+
+    :param name: the name.
+    :param taken: the names that are taken.
+    :param folds: names that differ only in case count as one: some stores take them for one (default False).
+    """
+    fold = str.casefold if folds else str
+    used = {fold(one) for one in taken}
     number, free = 1, name
-    while free in taken:
+    while fold(free) in used:
         free, number = f"{name}_{number}", number + 1
     return free
 

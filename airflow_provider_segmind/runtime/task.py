@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.compat import has_run_before, state_of, task_state_store, xcoms_of_all
+from airflow_provider_segmind.compat import connection_of, has_run_before, state_of, task_state_store, xcoms_of_all
 from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.execution.environment import TaskEnvironment
 from airflow_provider_segmind.execution.gateway import SystemClock
 from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.store import TaskStateRecords
 from airflow_provider_segmind.runtime.settings import serves_previews
+from airflow_provider_segmind.storage.names import folded
+from airflow_provider_segmind.storage.paths import object_path
+from airflow_provider_segmind.storage.same_object import identity, is_same
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import BaseOperator, Context, ObjectStoragePath
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
@@ -32,7 +35,7 @@ def environment_of(operator: BaseOperator, hook: SegmindHook, context: Context) 
         hook=hook,
         instance=instance_of(context),
         records=partial(records_of, context),
-        claim=lambda target: claim_target(context, target),
+        claim=lambda path: claim_target(context, path),
         is_working=lambda owner: is_working(context, owner),
         push=lambda key, value: context["ti"].xcom_push(key=key, value=value) if operator.do_xcom_push else None,
         clock=SystemClock(),
@@ -61,33 +64,40 @@ def records_of(context: Context, *, durable: bool, batch: bool = False) -> TaskS
     return TaskStateRecords(task_state_store(context) if durable else None, batch=batch)
 
 
-def claim_target(context: Context, target: str) -> None:
+def claim_target(context: Context, path: ObjectStoragePath) -> None:
     """
     Make sure that no two mapped instances of a task, in one run, write to the same target.
 
     Each pushes its claim, and then reads who else claims the target: an XCom whose key is made from the target, so
-    reading is one call and finds the same target only. The second one fails, before it submits; of two at the same
-    moment both may. The claim stays for the run, so the order in which they finish does not matter. It is pushed
-    with ``do_xcom_push=False``, too: it is not a result. Where the whole mapped task was cleared, the claim of an
-    instance that has not started again does not count: it may get another target.
+    reading is one call and finds the targets only that are spelled alike. The second one fails, before it submits; of
+    two at the same moment both may. The claim stays for the run, so the order in which they finish does not matter. It
+    is pushed with ``do_xcom_push=False``, too: it is not a result. Where the whole mapped task was cleared, the claim
+    of an instance that has not started again does not count: it may get another target.
 
     :param context: of a mapped task.
-    :param target: what distinguishes the target from others.
+    :param path: the target.
     :raises SegmindConfigError: another instance has claimed it.
     """
     ti = context["ti"]
-    key = f"segmind_target_{hashlib.sha256(target.encode()).hexdigest()[:16]}"
-    ti.xcom_push(key=key, value=ti.map_index)
-    others = sorted(index for index in xcoms_of_all(ti, key) if isinstance(index, int) and index != ti.map_index)
-    others = [index for index in others if _has_started_again(ti, index)]
-    if others:
-        # The other instance keeps its target, also when it is tried again. Airflow 3.0 accepts no None as an XCom.
-        ti.xcom_push(key=key, value="")
-        raise SegmindConfigError(
-            f"destination: the mapped tasks {others[0]} and {ti.map_index} have the same destination: {target}",
-            next_step="Nothing was submitted. Add {stem} or {map_index} to the destination, or end it with / so that "
-            "the task names the object.",
-        )
+    alike = "\n".join(map(folded, identity(path)))
+    key = f"segmind_target_{hashlib.sha256(alike.encode()).hexdigest()[:16]}"
+    ti.xcom_push(key=key, value={"map_index": ti.map_index, "uri": str(path)})
+    claims = [claim for claim in xcoms_of_all(ti, key) if isinstance(claim, Mapping)]
+    others = {claim["map_index"]: claim["uri"] for claim in claims if claim["map_index"] != ti.map_index}
+    for other in sorted(others):
+        if _has_started_again(ti, other) and is_same(path, object_path(others[other], connection_of(path))):
+            # The other instance keeps its target, also when it is tried again. Airflow 3.0 accepts no None as an XCom.
+            ti.xcom_push(key=key, value="")
+            raise _claimed([other, ti.map_index], [others[other], str(path)])
+
+
+def _claimed(indexes: Sequence[int | None], uris: Sequence[str]) -> SegmindConfigError:
+    spelled = uris[0] if uris[0] == uris[1] else f"{uris[0]} and {uris[1]} are one object in this store"
+    return SegmindConfigError(
+        f"destination: the mapped tasks {indexes[0]} and {indexes[1]} have the same destination: {spelled}",
+        next_step="Nothing was submitted. Add {stem} or {map_index} to the destination, or end it with / so that "
+        "the task names the object.",
+    )
 
 
 def _has_started_again(ti: Any, map_index: int) -> bool:

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.compat import connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError
 from airflow_provider_segmind.protocol.preview_reference import is_preview
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
+from airflow_provider_segmind.storage.names import QUARANTINE
 from airflow_provider_segmind.storage.paths import object_path, refused_early, uncached_fs
 from airflow_provider_segmind.storage.verification import INPUT_FORMATS, image_size
 
@@ -132,14 +133,15 @@ def list_images(uri: str, conn_id: str | None = None) -> list[str]:
     Return the sorted URIs of the images in a folder, for ``.expand(input_path=…)``.
 
     Call this function inside a ``@task``, or make it a task: ``task(list_images)("s3://bucket/in/")``. Images are
-    recognized by their extensions (.jpg, .jpeg, .png, .webp, in any case); previews written by this provider are left
-    out. A file that is not an image is reported by the task that reads it. Each URI includes its connection
-    (``s3://conn@bucket/key``).
+    recognized by their extensions (.jpg, .jpeg, .png, .webp, in any case). Previews written by this provider, and what
+    lies in a folder ``.quarantine``, are left out. A file that is not an image is reported by the task that reads it.
+    Each URI includes its connection (``s3://conn@bucket/key``).
 
     For a folder without images the list is empty, and Airflow skips a task that is mapped over it. A missing folder,
     bucket or connection is an error.
 
-    :param uri: a folder (without its subfolders), one object, or a pattern: ``s3://bucket/in/**/*.jpg``.
+    :param uri: a folder (without its subfolders), one object, or a pattern: ``s3://bucket/in/**/*.jpg``. What exists
+        as it is written is not a pattern: a folder ``[2024] holidays``, an object ``photo[1].jpg``.
     :param conn_id: Airflow connection of the storage; default: the one in the URI, if any.
     :raises SegmindConfigError: the folder or the connection is missing, or the URI cannot be used.
     :raises SegmindStorageError: the store could not be listed; a retry may succeed.
@@ -148,29 +150,50 @@ def list_images(uri: str, conn_id: str | None = None) -> list[str]:
     used = connection_of(path)
     conn = f"{used}@" if used else ""
     with refused_early("folder", path):
-        names = [name for name in _files(path) if name.lower().endswith(EXTENSIONS) and not is_preview(name)]
+        names = [name for name in _files(path) if name.lower().endswith(EXTENSIONS) and not _is_ours(name)]
         found = sorted(f"{path.protocol}://{conn}{name}" for name in names)
     log.info("Found %d images in %s", len(found), path)
     return found
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a file was written by this package and is not an image to be upscaled."""
+    return is_preview(name) or QUARANTINE in name.split("/")[:-1]
 
 
 def _files(path: ObjectStoragePath) -> Iterator[str]:
     """Yield the names of the files that a path or pattern matches; raise FileNotFoundError for a missing folder."""
     fs = path.fs
     fs.invalidate_cache()
-    folder = path
-    if _GLOB.search(path.path):
-        while _GLOB.search(folder.path):
-            folder = folder.parent
-        infos = list(fs.glob(path.path, detail=True).values())
+    whole = path.path.rstrip("/") or path.path
+    literal = _literal_part(fs, whole)
+    if literal != whole:
+        infos = list(fs.glob(_GLOB.sub(r"[\g<0>]", literal) + whole[len(literal) :], detail=True).values())
     else:
         try:
-            infos = fs.ls(path.path, detail=True)
+            infos = fs.ls(whole, detail=True)
         except FileNotFoundError:
             infos = []
-    if not infos and not fs.exists(folder.path):
+    if not infos and not fs.exists(literal):
         # In an object store a folder exists only while it has objects; so only a missing bucket is an error.
-        bucket = folder.path.partition("/")[0]
+        bucket = literal.partition("/")[0]
         if not bucket or not fs.exists(bucket):
             raise FileNotFoundError("no such folder or bucket")
     yield from (info["name"] for info in infos if info.get("type") == "file")
+
+
+def _literal_part(fs: Any, path: str) -> str:
+    """Return the leading part of a path that is not a pattern: what exists as it is written is not one."""
+    parts = path.split("/")
+    for number, part in enumerate(parts):
+        if _GLOB.search(part) and not _is_there(fs, "/".join(parts[: number + 1])):
+            return "/".join(parts[:number])
+    return path
+
+
+def _is_there(fs: Any, path: str) -> bool:
+    try:
+        fs.info(path)  # not exists(): it returns False when the store is down
+    except FileNotFoundError:
+        return False
+    return True

@@ -13,3 +13,7 @@ KeepMetadata = Literal["none", "icc", "all"]
 MAX_INPUT_BYTES = 64 * 1024**2
 #: Bytes of an output.
 MAX_BYTES = 2 * 1024**3
+#: Bytes of a name in a folder, where the filesystem does not report its limit.
+MAX_NAME = 255
+#: Bytes of a key in S3 and GCS.
+MAX_KEY = 1024

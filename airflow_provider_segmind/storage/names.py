@@ -1,9 +1,14 @@
-"""Placeholders of a destination, such as ``s3://bucket/{model}/{stem}.{ext}``. Pure text, no storage access."""
+"""
+Names of objects: the placeholders of a destination (``s3://bucket/{model}/{stem}.{ext}``), and how names compare.
+
+Pure text, no storage access.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -19,8 +24,12 @@ PLACEHOLDERS = {
     "map_index": "Airflow's map index, -1 if the task is not mapped",
     "ext": "the extension of the output's actual format, without a dot: jpg, png, webp",
 }
-#: Folder beside the destination for outputs that are not the same image as their inputs.
+#: Stand for what is known only once the output is: a request id, and the longest extension that is written.
+LONGEST_VALUES = {"request_id": "00000000-0000-0000-0000-000000000000", "ext": "webp"}
+#: Folder for outputs that are not the image that was asked for. What lies in it is not an input.
 QUARANTINE = ".quarantine"
+#: Bytes of an input's name in a name that this package makes.
+_LONGEST_STEM = 80
 _FIELD = re.compile(r"\{([^{}]*)\}")
 #: Separators, characters of patterns, and control characters.
 _UNSAFE = re.compile(r"[/\\*?\[\]{}\x00-\x1f\x7f]+")
@@ -52,6 +61,27 @@ def safe(value: str) -> str:
     """Return a value as one segment of a path: without separators, not ``..``, not empty."""
     cleaned = _UNSAFE.sub("_", value).strip()
     return cleaned if cleaned.strip(".") else "_"
+
+
+def cut(text: str, size: int) -> str:
+    """Return the first characters of a text that fit into a number of bytes: stores count bytes, not characters."""
+    content = text.encode(errors="surrogateescape")
+    return text if len(content) <= size else content[: max(0, size)].decode(errors="ignore")
+
+
+def keyed(stem: str, key: str) -> str:
+    """
+    Return a name of at most 80 bytes of the input's name, and the key of the request.
+
+    :param stem: the input's name.
+    :param key: as many digits of it as the name is to have.
+    """
+    return f"{cut(stem, _LONGEST_STEM)}-{key}"
+
+
+def folded(name: str) -> str:
+    """Return a name in the form in which two names compare that a store may take for one: case, Unicode form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def stem_of(source: str | None, *, otherwise: str) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.compat import attach_filesystem, connection_of
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindOutputError, SegmindStorageError
 from airflow_provider_segmind.protocol.urls import canonical_scheme
+from airflow_provider_segmind.storage.limits import MAX_KEY, MAX_NAME
+from airflow_provider_segmind.storage.names import cut
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -23,6 +27,7 @@ NOT_SENT = "Nothing was submitted. Check the storage and its connection."
 _EXTRAS = {"s3": "s3", "gs": "gcs"}
 #: Errors of a storage that a retry does not change, besides FileNotFoundError.
 _REFUSALS = (NotADirectoryError, IsADirectoryError, PermissionError)
+_LINE_BREAKS = re.compile(r"[\t\r\n]")
 _CHECK_PATH = "Nothing was submitted and nothing was billed. Check the path, and that every worker may use it."
 
 
@@ -37,18 +42,21 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
     :param conn_id: Airflow connection of the storage; None for the one in the URI, if any.
     :raises SegmindConfigError: it is not a URI, no installed provider has its scheme, or the connection is missing.
     """
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
     if not isinstance(uri, str) or "://" not in uri:
         raise SegmindConfigError(f"{uri!r:.200} is not a URI such as s3://bucket/folder/ or file:///data/out.png")
     scheme, _, rest = uri.partition("://")
     if not rest.strip("/ "):
         raise SegmindConfigError(f"{uri!r:.200} has neither a bucket nor a path")
+    if "::" in rest.partition("/")[2] or _LINE_BREAKS.search(rest):  # the library would use a part of the name
+        raise SegmindConfigError(
+            f"{uri!r:.200} cannot be used: its name has a '::', a tab or a line break", next_step="Rename the object."
+        )
     if conn_id is None and scheme in ("file", "memory"):
         _attach(scheme)
     try:
-        # Before Airflow 3.3 conn_id=None replaces the connection in the URI.
-        path = ObjectStoragePath(uri, conn_id=conn_id) if conn_id is not None else ObjectStoragePath(uri)
+        path = _path_of(uri, conn_id)
         if (found := connection_of(path)) is not None:
             _check_connection(found)
         path.fs  # noqa: B018  resolves the filesystem: an error if no provider has it
@@ -59,6 +67,18 @@ def object_path(uri: str, conn_id: str | None) -> ObjectStoragePath:
         hint = f'pip install "airflow-provider-segmind[{extra}]"' if extra else "install the provider for this scheme"
         raise SegmindConfigError(f"{scheme}:// cannot be used here: {error}", next_step=f"Try: {hint}") from error
     return path
+
+
+def _path_of(uri: str, conn_id: str | None) -> ObjectStoragePath:
+    """Return the path of a URI; the library drops a ``?`` or ``#`` at its end, but not from a name that is appended."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    # Before Airflow 3.3 conn_id=None replaces the connection in the URI.
+    chosen = {} if conn_id is None else {"conn_id": conn_id}
+    folder, _, name = uri.rpartition("/")
+    if name.endswith(("?", "#")):
+        return ObjectStoragePath(f"{folder}/", **chosen) / name
+    return ObjectStoragePath(uri, **chosen)
 
 
 @functools.cache
@@ -124,22 +144,33 @@ def _host_of(path: ObjectStoragePath) -> str:
     return f" on host {socket.gethostname()}" if canonical_scheme(path.protocol) == "file" else ""
 
 
-def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
-    """Return whether two paths name the same object, whatever their connections are called."""
-    return _identity(one) == _identity(other)
+def room_in(folder: ObjectStoragePath) -> int | None:
+    """Return how many bytes the name of an object in a folder may have; None if the store has no known limit."""
+    scheme = canonical_scheme(folder.protocol)
+    if scheme in ("s3", "gs"):
+        key = folder.path.partition("/")[2].rstrip("/")
+        return MAX_KEY - (size_of(key) + 1 if key else 0)
+    return _room_on_this_machine(folder.path) if scheme == "file" else None
 
 
-def _identity(path: ObjectStoragePath) -> tuple[str, str, str]:
-    scheme = canonical_scheme(path.protocol)
-    host = str(
-        getattr(path.fs, "endpoint_url", None) or (getattr(path.fs, "client_kwargs", None) or {}).get("endpoint_url")
-    )
-    return scheme, host, os.path.realpath(path.path) if scheme == "file" else path.path
+def size_of(name: str) -> int:
+    """Return the size of a name in bytes, which is what stores limit."""
+    return len(name.encode(errors="surrogateescape"))
+
+
+def _room_on_this_machine(folder: str) -> int:
+    for there in (folder, *map(str, Path(folder).parents)):
+        with suppress(OSError, ValueError):  # it does not exist yet, or its filesystem does not report it
+            name, path = os.pathconf(there, "PC_NAME_MAX"), os.pathconf(there, "PC_PATH_MAX")
+            return min(name, path - size_of(folder) - 2)
+    return MAX_NAME
 
 
 def temporary(path: ObjectStoragePath, extension: str) -> ObjectStoragePath:
-    """Return the path of a hidden temporary object in the same folder, with a random name."""
-    return path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.{extension}"
+    """Return the path of a hidden temporary object in the same folder, with a random name that is not too long."""
+    folder, mark = path.parent, f".{uuid.uuid4().hex[:12]}.{extension}"
+    room = room_in(folder)
+    return folder / f".{path.name if room is None else cut(path.name, room - len(mark) - 1)}{mark}"
 
 
 def uncached_fs(path: ObjectStoragePath) -> Any:
@@ -159,17 +190,25 @@ def probe(path: ObjectStoragePath) -> None:
     :raises SegmindConfigError: the destination is missing or must not be written.
     :raises SegmindStorageError: the store could not be checked; a retry may succeed.
     """
+    with probed(path):
+        pass
+
+
+@contextmanager
+def probed(path: ObjectStoragePath) -> Iterator[ObjectStoragePath]:
+    """Write what :func:`probe` writes, yield its path, and delete it."""
     with refused_early("destination", path):
         fs, folder = path.fs, path.parent
         while _has_folders(folder) and folder.parent != folder and not fs.exists(folder.path):
             folder = folder.parent
-        probed = temporary(folder / path.name, "probe")
+        written = temporary(folder / path.name, "probe")
         try:
-            with fs.open(probed.path, "wb") as out:  # path.open() would report it as lineage
+            with fs.open(written.path, "wb") as out:  # path.open() would report it as lineage
                 out.write(b"airflow-provider-segmind")
+            yield written
         finally:
             with suppress(FileNotFoundError, NotADirectoryError):
-                fs.rm_file(probed.path)
+                fs.rm_file(written.path)
 
 
 def _has_folders(path: ObjectStoragePath) -> bool:

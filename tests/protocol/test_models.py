@@ -12,10 +12,8 @@ from airflow_provider_segmind.protocol.models import (
     MODELS,
     ModelParameters,
     check_known,
-    format_for,
     model_page,
     request_body,
-    requested_extension,
 )
 
 URL = "https://www.segmind.com/butterfly.png"
@@ -185,28 +183,3 @@ def test_every_model_has_a_complete_row():
         assert getattr(operators, model.operator).__name__ == model.operator
         assert model_page(slug) == f"https://www.segmind.com/models/{slug}"
         assert model.format_parameter is None or model.format_parameter in model.model_fields
-
-
-@pytest.mark.parametrize(
-    ("slug", "extension", "parameter"),
-    [
-        ("esrgan", ".jpg", {"output_format": "jpeg"}),
-        ("esrgan", ".jpeg", {"output_format": "jpeg"}),
-        ("esrgan", ".webp", {"output_format": "webp"}),
-        ("nomos-upscaler", ".jpg", {"image_format": "jpg"}),
-        ("nomos-upscaler", ".jpeg", {"image_format": "jpeg"}),
-        ("nomos-upscaler", ".gif", {}),
-        ("esrgan", "", {}),
-        ("bria-increase-resolution", ".png", {}),
-        ("some-model", ".png", {}),
-    ],
-)
-def test_the_format_of_an_extension(slug, extension, parameter):
-    assert format_for(slug, extension) == parameter
-    if parameter:
-        assert requested_extension(parameter) == extension.replace("jpeg", "jpg")
-
-
-@pytest.mark.parametrize("parameters", [{}, {"output_format": None}, {"image_format": "gif"}, {"scale": 2}])
-def test_no_format_is_requested(parameters):
-    assert requested_extension(parameters) is None
