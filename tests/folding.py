@@ -1,15 +1,17 @@
-"""A store that folds names, as the disks of Windows and macOS do; and one that folds nothing."""
+"""Stores that fold names, as the disks of Windows and macOS do."""
 
 from __future__ import annotations
 
+import importlib
 import unicodedata
 from typing import Any, ClassVar
 
+import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 
 class FoldingFileSystem(MemoryFileSystem):
-    """Takes names for one that differ in case or in the Unicode form, and keeps the first spelling nowhere."""
+    """Takes names for one that differ in case or in the Unicode form."""
 
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
@@ -38,3 +40,15 @@ class FormFolding(FoldingFileSystem):
     store: ClassVar[dict[str, Any]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     folds_case = False
+
+
+def use_for_memory(monkeypatch: pytest.MonkeyPatch, kind: type[FoldingFileSystem]) -> FoldingFileSystem:
+    """Let ``memory://`` be an empty filesystem of this kind during one test."""
+    try:
+        stores: Any = importlib.import_module("airflow.sdk.io.store")
+    except ImportError:  # Airflow 2
+        stores = importlib.import_module("airflow.io.store")
+    found = kind(skip_instance_cache=True)
+    found.store.clear()
+    monkeypatch.setitem(stores._STORE_CACHE, "memory", stores.ObjectStore(protocol="memory", conn_id=None, fs=found))
+    return found

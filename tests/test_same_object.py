@@ -6,26 +6,12 @@ import os
 
 import pytest
 
-from airflow_provider_segmind.compat import attach_filesystem
-from airflow_provider_segmind.storage import paths
 from airflow_provider_segmind.storage.paths import object_path
 from airflow_provider_segmind.storage.same_object import is_same, name_in_bucket
 from tests.buckets import BUCKET, CONN
-from tests.folding import CaseFolding, FoldingFileSystem, FormFolding
+from tests.folding import CaseFolding, FoldingFileSystem, FormFolding, use_for_memory
 
 NFC, NFD = "caf\u00e9.png", "cafe\u0301.png"
-
-
-@pytest.fixture
-def folding(request, airflow_db, monkeypatch):
-    """Use a filesystem for ``memory://`` during one test."""
-
-    def use(kind):
-        found = kind(skip_instance_cache=True)
-        found.store.clear()
-        monkeypatch.setattr(paths, "_attach", lambda scheme: attach_filesystem(scheme, found))
-
-    yield use
 
 
 @pytest.mark.parametrize(
@@ -41,8 +27,8 @@ def folding(request, airflow_db, monkeypatch):
         (FormFolding, NFC, NFD, True),
     ],
 )
-def test_what_a_store_folds_is_found_by_writing_to_it(folding, kind, one, other, same):
-    folding(kind)
+def test_what_a_store_folds_is_found_by_writing_to_it(airflow_db, monkeypatch, kind, one, other, same):
+    use_for_memory(monkeypatch, kind)
     assert is_same(*(object_path(f"memory:///in/{name}", None) for name in (one, other))) is same
     assert kind.store == {}, "nothing is left"
 

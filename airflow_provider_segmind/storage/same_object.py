@@ -70,11 +70,10 @@ def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
 def _spelled(path: ObjectStoragePath, name: str) -> str:
     """Return a name in the spelling that the store of a path compares."""
     with probed(path.parent / "\u00e9") as written:
-        if _exists(written.with_name(written.name.replace(".probe", ".PROBE"))):
-            name = unicodedata.normalize("NFC", name).casefold()
-        if _exists(written.with_name(unicodedata.normalize("NFD", written.name))):
-            name = unicodedata.normalize("NFC", name)
-    return name
+        folds_case = _exists(written.with_name(written.name.replace(".probe", ".PROBE")))
+        folds_form = _exists(written.with_name(unicodedata.normalize("NFD", written.name)))
+    name = unicodedata.normalize("NFC", name) if folds_form else name
+    return name.casefold() if folds_case else name
 
 
 def _exists(path: ObjectStoragePath) -> bool:

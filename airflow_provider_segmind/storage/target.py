@@ -153,7 +153,7 @@ def check_name(path: ObjectStoragePath) -> None:
             return
         if size > room:
             raise SegmindConfigError(
-                f"destination: the name of {one} has {size} bytes, and the store allows {max(0, room)} there",
+                f"destination: a name has {size} bytes, and the store allows {max(0, room)} there: {one}",
                 next_step=f"{_NOT_SENT} Shorten the destination; {{stem}} is the input's name, {{request_id}} has "
                 "36 bytes.",
             )
