@@ -12,6 +12,7 @@ from airflow_provider_segmind.cli.console import ERR, bill, report, report_json
 from airflow_provider_segmind.polling.drivers import wait_for_request
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event
+from airflow_provider_segmind.protocol.formats import format_of_name
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.outputs import store_result
@@ -109,7 +110,7 @@ def deliver(
 
 
 def _warn_of_extension(found: StoredObject) -> None:
-    extension, expected = Path(found.uri).suffix.lower(), EXTENSIONS.get(found.content_type)
-    if expected and extension and extension != expected and {extension, expected} != {".jpeg", ".jpg"}:
+    promised, expected = format_of_name(found.uri), EXTENSIONS.get(found.content_type)
+    if promised and expected and promised != expected:
         path = found.uri.removeprefix("file://")
-        report(f"{path} has the extension {extension}, but is {found.content_type}.", to=ERR, style="yellow")
+        report(f"{path} has the extension {Path(path).suffix}, but is {found.content_type}.", to=ERR, style="yellow")

@@ -30,7 +30,7 @@ from airflow_provider_segmind.storage.verification import data_uri_size
 if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
 
-#: What tells the outputs of one request apart.
+#: The suffix of a further output of one request.
 _NUMBER = re.compile(r"_\d+$")
 
 

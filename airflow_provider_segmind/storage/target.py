@@ -125,7 +125,7 @@ class Target:
 
     @property
     def _longest_suffix(self) -> str:
-        """The longest suffix that tells the outputs of one request apart; an upscaler has one output."""
+        """The longest suffix of a further output of one request; an upscaler has one output."""
         if self.named:
             return _LONGEST_NAME
         return "" if self.model in MODELS else _LONGEST_NUMBER
