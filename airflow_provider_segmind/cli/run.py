@@ -220,6 +220,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if model in MODELS:
         body = request_body(model, {**parameters, "image": image or PENDING_IMAGE})
         parameters = {name: value for name, value in body.items() if name != "image"}
+        image = image and body["image"]
     input_image = load_image(uri_of(args.image), None) if is_sent else None
     plan = Plan(model, parameters, input_image, image, target.destination, stem)
     _check_target(target, plan, overwrite_input=args.overwrite_input)

@@ -14,6 +14,7 @@ from airflow_provider_segmind.execution.options import (
     WaitOptions,
     is_final,
 )
+from airflow_provider_segmind.protocol.data_uris import canonical_image
 from airflow_provider_segmind.protocol.formats import with_format
 from airflow_provider_segmind.protocol.models import MODELS, PENDING_IMAGE, ModelParameters, check_known, request_body
 from airflow_provider_segmind.storage.names import LONGEST_VALUES, fill, stem_of
@@ -77,7 +78,7 @@ class RequestArguments:
             return self.input.input_path
         named = self.named()
         image = named.get("image") if isinstance(named, Mapping) else None
-        return image if isinstance(image, str) else None
+        return canonical_image(image) if isinstance(image, str) else None
 
     def _formatted(self, named: Any) -> Any:
         """Return the parameters with the format that the destination's extension selects."""

@@ -59,7 +59,7 @@ def wants_of(
             continue
         key = key_of(model, body, gateway)
         record = RequestRecord(key=key, index=index, item=shown(own))
-        wants.setdefault(key, Want(body, record, name=_stem(index, own)))
+        wants.setdefault(key, Want(body, record, name=_stem(index, body)))
     if wrong:
         more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise SegmindConfigError("; ".join(wrong[:_NAMED]) + more, next_step="Nothing was submitted.")

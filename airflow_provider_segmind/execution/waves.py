@@ -14,12 +14,13 @@ from airflow_provider_segmind.execution.record import RequestRecord, State
 from airflow_provider_segmind.protocol.events import Event, read
 from airflow_provider_segmind.protocol.identity import KEY_LENGTH
 from airflow_provider_segmind.protocol.redaction import with_masked_signatures
-from airflow_provider_segmind.protocol.urls import is_url
 
 #: Seconds of a rate limit's window: Segmind's limits are per minute.
 _WINDOW = 60.0
 #: Characters of a parameter's value in a manifest: an image in base64 would be megabytes.
 _SHOWN = 300
+#: Characters; a longer text is not a URL, and masking takes time.
+_MAX_SIGNED = 10_000
 #: Submitted and not yet delivered.
 IN_FLIGHT = (State.SUBMITTED, State.COMPLETED)
 
@@ -43,7 +44,7 @@ def _shown(value: Any) -> Any:
 
 
 def _short(value: str) -> str:
-    if is_url(value):
+    if len(value) <= _MAX_SIGNED:
         value = with_masked_signatures(value)
     return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} chars)"
 

@@ -11,6 +11,7 @@ import binascii
 import re
 
 from airflow_provider_segmind.protocol.content_types import HEAD, content_type
+from airflow_provider_segmind.protocol.urls import url_of
 
 _DATA_URI = re.compile(r"\s*data:([^,]*),", re.IGNORECASE)
 _MAX_HEADER = 1000  # characters before the content of a data URI
@@ -66,6 +67,14 @@ def data_uri(content: bytes, guessed: str | None = None) -> str:
     """
     kind = content_type(content[:HEAD]) or guessed or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def canonical_image(text: str) -> str:
+    """Return an image, which is a URL or base64 in any spelling, in the one spelling that is sent; else the text."""
+    if (url := url_of(text)) is not None:
+        return url
+    content = decode_base64(text) if is_file(text) else None
+    return text if content is None else data_uri(content, announced_type(text))
 
 
 def _start(text: str) -> int:

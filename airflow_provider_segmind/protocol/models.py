@@ -39,7 +39,8 @@ class ModelParameters(BaseModel):
     ``expected_seconds`` (per request) and ``usd_per_request`` are averages over all of Segmind's users.
     ``format_parameter`` is the parameter that chooses the output's format, if there is one, and ``output_extensions``
     are the extensions that its outputs may have. ``scale_parameter`` is the parameter that states by how much width and
-    height grow; None if the page states none.
+    height grow; None if the page states none. ``same_above`` is the score (0 to 1) of ``storage.comparison`` from which
+    on an output shows the same image as its input; it is lower for models that add more detail of their own.
 
     Unknown parameters are refused.
     """
@@ -54,7 +55,7 @@ class ModelParameters(BaseModel):
     usd_per_request: ClassVar[float]
     format_parameter: ClassVar[str | None]
     scale_parameter: ClassVar[str | None] = None
-    same_above: ClassVar[float] = 0.6
+    same_above: ClassVar[float | None] = None
     output_extensions: ClassVar[tuple[str, ...]] = (".jpg", ".png", ".webp")
 
     @field_validator("image", check_fields=False)
@@ -77,6 +78,7 @@ class EsrganParameters(ModelParameters):
     usd_per_request: ClassVar[float] = 0.00466
     format_parameter: ClassVar[str | None] = "output_format"
     scale_parameter: ClassVar[str | None] = "scale"
+    same_above: ClassVar[float | None] = 0.6
 
     image: str
     scale: Annotated[Literal[2, 4, 8], AS_NUMBER] = 2
@@ -94,6 +96,7 @@ class NomosUpscalerParameters(ModelParameters):
     expected_seconds: ClassVar[float | None] = 9.09
     usd_per_request: ClassVar[float] = 0.01155
     format_parameter: ClassVar[str | None] = "image_format"
+    same_above: ClassVar[float | None] = 0.55
 
     image: str
     image_format: Literal["png", "jpg", "jpeg", "webp"] = "png"
@@ -116,6 +119,7 @@ class BriaIncreaseResolutionParameters(ModelParameters):
     usd_per_request: ClassVar[float] = 0.03676
     format_parameter: ClassVar[str | None] = None
     scale_parameter: ClassVar[str | None] = "desired_increase"
+    same_above: ClassVar[float | None] = 0.55
 
     image: str
     desired_increase: Annotated[Literal[2, 4], AS_NUMBER] = 4

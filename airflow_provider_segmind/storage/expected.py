@@ -101,9 +101,15 @@ class Expected:
         if self.source is None or self.same_above is None:
             return None
         source = io.BytesIO(self.source)
-        if self.verify in (None, "same") or orientation(source) != 1:  # does the output have to be turned?
-            return compare(source, output)
-        return None
+        if self.verify not in (None, "same") and orientation(source) == 1:
+            return None
+        try:
+            return compare(source, output)  # also to know whether the output has to be turned
+        except SegmindOutputError as error:
+            if self.verify == "same":
+                raise _not_compared(error.detail, retryable=error.retryable) from error
+            log.warning("The output is not compared with its input: %s", error.detail)
+            return None
 
     def is_another(self, compared: Comparison | None) -> bool:
         """Return whether an output is definitely not the same image as its input."""

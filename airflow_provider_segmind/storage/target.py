@@ -11,7 +11,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.preview_reference import Which, name_of
-from airflow_provider_segmind.storage.names import LONGEST_VALUES, fill, placeholders
+from airflow_provider_segmind.storage.names import LONGEST_VALUES, QUARANTINE, fill, placeholders
 from airflow_provider_segmind.storage.paths import object_path, refused_early, room_in, size_of, temporary, uncached_fs
 from airflow_provider_segmind.storage.same_object import is_same, name_in_bucket
 from airflow_provider_segmind.storage.sidecar import sidecar_of
@@ -99,7 +99,8 @@ class Target:
         if self.is_folder:
             path = path / f"{name}.{LONGEST_VALUES['ext']}"
         path = path.with_name(f"{path.stem}{self._longest_suffix}{path.suffix}")
-        for written in (path, *self._beside(path), temporary(path, "probe")):
+        quarantined = path.parent / QUARANTINE / path.name
+        for written in (path, *self._beside(path), temporary(path, "probe"), temporary(quarantined, "probe")):
             check_name(written)
 
     def check_not_input(
