@@ -20,19 +20,20 @@ from airflow_provider_segmind.protocol.preview_reference import (
 )
 from airflow_provider_segmind.protocol.urls import canonical_scheme
 from airflow_provider_segmind.storage.paths import storage_errors, uncached_fs
+from airflow_provider_segmind.storage.scaling import (
+    MAX_PIXELS,
+    averaged,
+    check_pixels,
+    has_alpha,
+    upright,
+)
 from airflow_provider_segmind.storage.verification import image_errors, opened, orientation
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
-#: The formats of the three models, and the number of pixels up to which each is decoded: that takes 200 to 300 MiB of
-#: memory. A JPEG is decoded at an eighth of its size, but a progressive one is held in memory whole; Pillow holds a
-#: WebP four times. Other formats have no preview, so no other decoder is used.
-MAX_PIXELS = {"JPEG": 1_000_000_000, "PNG": 64_000_000, "WEBP": 16_000_000}
-_MAX_PIXELS_PROGRESSIVE = 32_000_000
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _QUALITIES = (80, 60, 40, 20)
 #: An image is first scaled down by averaging to at least this multiple of the preview's size.
@@ -92,7 +93,7 @@ def make_preview(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     """
     Return a preview of an image as WebP, and its width and height in pixels.
 
-    ``MAX_PIXELS`` bounds the memory that this takes.
+    ``storage.scaling.MAX_PIXELS`` bounds the memory that this takes.
 
     :param file: the image.
     :param xmp: the XMP packet of the preview.
@@ -101,57 +102,18 @@ def make_preview(file: BinaryIO, xmp: bytes) -> tuple[bytes, tuple[int, int]]:
     from PIL import Image
 
     with image_errors(), opened(file, formats=tuple(MAX_PIXELS)) as image:
-        width, height = image.size
-        allowed = _MAX_PIXELS_PROGRESSIVE if image.info.get("progressive") else MAX_PIXELS[image.format or ""]
-        if width * height > allowed:
-            raise SegmindOutputError(f"a preview of {width} x {height} pixels would take too much memory")
+        check_pixels(image, "a preview")
         if image.mode not in _MODES:
             raise SegmindOutputError(f"the preview does not support images of mode {image.mode}")
-        image.draft(
-            "RGB", (_OVERSIZE * LONGEST_SIDE, _OVERSIZE * LONGEST_SIDE)
-        )  # for JPEG only: decodes a smaller image
-        shown = _averaged(image)
+        mode = "RGBA" if has_alpha(image) else "RGB"
+        [shown], _ = averaged(
+            image, _OVERSIZE * LONGEST_SIDE, lambda strip: strip if strip.mode == mode else strip.convert(mode)
+        )
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
-    shown = _upright(shown, orientation(file))
+    shown = upright(shown, orientation(file))
     for quality in _QUALITIES:
         out = io.BytesIO()
         shown.save(out, "WEBP", quality=quality, xmp=xmp)
         if out.getbuffer().nbytes <= MAX_BYTES:
             return out.getvalue(), shown.size
     raise SegmindOutputError(f"the smallest preview has more than {MAX_BYTES} bytes")
-
-
-def _averaged(image: Image.Image) -> Image.Image:
-    """
-    Return a copy in RGB or RGBA, scaled down by averaging to about twice the size of a preview.
-
-    Works in strips: converting a whole image with transparency would need its memory twice.
-    """
-    from PIL import Image
-
-    width, height = image.size
-    factor = max(1, min(width, height, max(width, height) // (_OVERSIZE * LONGEST_SIDE)))
-    mode = "RGBA" if "A" in image.mode or "transparency" in image.info else "RGB"
-    result = Image.new(mode, (-(-width // factor), -(-height // factor)))
-    step = 16 * factor
-    for top in range(0, height, step):
-        strip = image.crop((0, top, width, min(height, top + step))).convert(mode)
-        result.paste(strip.reduce(factor), (0, top // factor))
-    return result
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Return the image turned by its EXIF orientation."""
-    from PIL import Image
-
-    turn = Image.Transpose
-    turns = {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_270,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_90,
-    }
-    return image.transpose(turns[orientation]) if orientation in turns else image
