@@ -10,7 +10,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 
-class FoldingFileSystem(MemoryFileSystem):
+class FoldingFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
     """Takes names for one that differ in case or in the Unicode form."""
 
     store: ClassVar[dict[str, Any]] = {}

@@ -14,7 +14,7 @@ from airflow_provider_segmind.execution.instance import Instance
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.lineage import urls_in
-from airflow_provider_segmind.protocol.formats import requested_extension
+from airflow_provider_segmind.protocol.formats import requested_extension, with_format
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.names import keyed, placeholders, stem_of
@@ -118,6 +118,14 @@ class Destination:
         :raises SegmindConfigError: a name is too long for the store.
         """
         self._target.check_names(self._name("0" * _KEY_DIGITS))
+
+    def check_extension(self) -> None:
+        """
+        Check the extension of an output that exists already, whose format is what it is.
+
+        :raises SegmindConfigError: the model cannot have written this extension.
+        """
+        with_format(self.model, {}, self._target.uri(ext="_"))
 
     def check_not_input(self, source: ObjectStoragePath | None, fingerprint: str, body: Mapping[str, Any]) -> None:
         """

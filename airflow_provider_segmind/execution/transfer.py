@@ -38,6 +38,7 @@ def store(result: Result, storage: StorageOptions, environment: TaskEnvironment)
         named=bool(result.named),
     )
     destination.check()
+    destination.check_extension()
     destination.check_names()
     destination.check_not_input(None, "", {"outputs": [result.output, *(file.url for file in result.outputs)]})
     if not result.fetchable:

@@ -14,6 +14,7 @@ from airflow_provider_segmind.operators.segmind import (
     SegmindNomosUpscalerOperator,
     SegmindRunModelOperator,
 )
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.task_runner import run_tasks
 
 URL = "https://www.segmind.com/butterfly.png"
@@ -119,3 +120,13 @@ def test_a_rendered_contradiction_fails_before_the_submit(upscale, segmind_emula
     assert "destination: file:///tmp/x" in run.log
     assert run.task("t").try_number == 1, "the error is permanent"
     assert (segmind_emulator.stats.submits_attempted, segmind_emulator.stats.uploads) == (0, 0)
+
+
+def test_a_transfer_refuses_an_extension_that_the_model_cannot_write(airflow_db, segmind_emulator, photos, tmp_path):
+    result = {"request_id": "r", "model": "esrgan", "output": segmind_emulator.add_image(photos / "cat.jpg")}
+    with DAG("transfer", schedule=None) as dag:
+        SegmindToObjectStorageOperator(task_id="t", result=result, destination=f"file://{tmp_path}/x.gif")
+    run = run_tasks(dag)
+    assert run.state == "failed"
+    assert "x.gif has an extension that esrgan cannot write" in run.log
+    assert list(tmp_path.iterdir()) == []

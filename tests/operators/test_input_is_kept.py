@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_segmind.operators.segmind import SegmindRunModelOperator
 from airflow_provider_segmind.storage import object_path
+from airflow_provider_segmind.transfers.segmind_to_object_storage import SegmindToObjectStorageOperator
 from tests.buckets import BUCKET, CONN
 from tests.folding import FoldingFileSystem, use_for_memory
 from tests.operators.batch_dag import batch_dag
@@ -155,3 +156,12 @@ def test_an_item_of_a_batch_that_is_an_output_of_another(airflow_db, bucket, seg
     assert "which the output of an item may replace" in run.log
     assert len(segmind_emulator.requests) == 1
     assert hashlib.sha256(bucket.read(output)).hexdigest() == before
+
+
+def test_a_transfer_keeps_what_it_reads(airflow_db, bucket, s3_server, segmind_emulator, cat):
+    bucket.client.put_object(Bucket=BUCKET, Key="cat.jpg", Body=cat)
+    result = {"request_id": "r", "model": "esrgan", "output": f"{s3_server}/{BUCKET}/cat.jpg"}
+    with DAG("transfer", schedule=None) as dag:
+        SegmindToObjectStorageOperator(task_id="t", result=result, destination=f"s3://{CONN}@{BUCKET}/cat.jpg")
+    assert_refused(run_tasks(dag), segmind_emulator)
+    assert bucket.writes() == 1
