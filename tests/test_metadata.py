@@ -133,11 +133,13 @@ def test_chunks_of_a_png_are_a_profile_of_its_own(name):
 
 @pytest.mark.parametrize("size", [65_000, 65_519, 65_520, 65_521, 300_000, 1_250_000])
 @pytest.mark.parametrize("output", FORMATS)
-def test_a_profile_in_several_segments(size, output, monkeypatch):
-    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 4 * 1024**2)  # Pillow's reader refuses more than 1 MiB
+def test_a_profile_in_several_segments(size, output):
     profile = P3 + bytes(size - len(P3))
     upscaled = encoded(photo(), output)
     written, stored = copied(encoded(photo(), "JPEG", icc_profile=profile), upscaled)
+    if output == "PNG" and size > 1024**2:  # Pillow would not open it
+        assert written == ()
+        return
     assert written == ("icc",)
     assert opened(stored).info["icc_profile"] == profile
     assert pixels(stored) == pixels(upscaled)
@@ -371,7 +373,7 @@ def test_the_files_that_people_have(monkeypatch):
     monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 4 * 1024**2)
     upscaled = encoded(photo(), "PNG")
     written = {path.name: copied(path.read_bytes(), upscaled, "all") for path in IMAGES.glob("*.*g")}
-    assert written["icc_1.2MB.png"][0] == ("icc",)
+    assert written["icc_1.2MB.png"][0] == ()  # Pillow does not open a PNG with this profile
     assert written["comfy_workflow_ztxt.png"][0] == ("text",)
     assert written["phone_20x9_orient6.jpg"][0] == ("exif",)
     assert all(pixels(stored) == pixels(upscaled) for _, stored in written.values())

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps
+if TYPE_CHECKING:
+    from PIL import Image
+
+DEFECTS = ("other", "blank", "mirrored", "rotated", "unscaled")
 
 
-def _other(image: Image.Image, factor: int) -> Image.Image:
-    """Draw circles: an image that has nothing to do with the input."""
+def spoil(image: Image.Image, defect: str, factor: int) -> Image.Image:
+    """
+    Return an output with a defect.
+
+    :param image: the right output.
+    :param defect: one of ``DEFECTS``.
+    :param factor: by which the output was enlarged.
+    """
+    from PIL import Image, ImageOps
+
+    if defect == "blank":
+        return Image.new("RGB", image.size, "white")
+    if defect == "mirrored":
+        return ImageOps.mirror(image)
+    if defect == "rotated":
+        return image.transpose(Image.Transpose.ROTATE_180)
+    if defect == "unscaled":
+        return image.reduce(factor)
     circles = Image.radial_gradient("L").resize(image.size).point(lambda value: value * 4 % 256)
     return Image.merge("RGB", (circles, ImageOps.invert(circles), circles))
-
-
-#: Name of a defect -> what it makes of the right output, and of the factor by which that was enlarged.
-DEFECTS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
-    "other": _other,
-    "blank": lambda image, factor: Image.new("RGB", image.size, "white"),
-    "mirrored": lambda image, factor: ImageOps.mirror(image),
-    "rotated": lambda image, factor: image.transpose(Image.Transpose.ROTATE_180),
-    "unscaled": lambda image, factor: image.reduce(factor),
-}

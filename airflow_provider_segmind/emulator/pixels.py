@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .defects import DEFECTS
+from .defects import spoil
 
 CONTENT_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 MAX_INPUT_BYTES = 64 * 1024 * 1024
@@ -46,7 +46,7 @@ class Upscale:
     accept_base64: bool = False
     """Whether a source without a scheme is base64 (only some models accept it)."""
     defect: str = ""
-    """What is wrong with the output: a name in ``DEFECTS``, or empty."""
+    """What is wrong with the output: one of ``DEFECTS``, or empty."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def upscale(data: bytes, work: Upscale) -> Product:
     image = image.resize(size, Image.Resampling.LANCZOS)
     image.info.clear()  # as an upscaler does: no profile of the input gets into the output
     if work.defect:
-        image = DEFECTS[work.defect](image, work.factor)
+        image = spoil(image, work.defect, work.factor)
     buffer = io.BytesIO()
     if jpeg:
         image.save(buffer, "JPEG", quality=work.quality)

@@ -59,23 +59,29 @@ class Prepared:
             source=source,
         )
 
+    @property
+    def _is_from_storage(self) -> bool:
+        """True if the input was read from storage."""
+        return "sha256" in self.source and "uri" in self.source
+
     def fingerprint(self, model: str, gateway: str) -> str:
         """Return what identifies this request."""
         return fingerprint(model, self.identity, gateway)
 
     def want(self, model: str, gateway: str) -> Want:
         """Return the want."""
-        read = dict(self.source) if "sha256" in self.source and "uri" in self.source else None
+        read = dict(self.source) if self._is_from_storage else None
         record = RequestRecord(key=key_of(model, self.identity, gateway), input=read)
         return Want(self.body, record, upload=self.upload)
 
     def request_info(self, model: str, gateway: str, submitted_at: float | None) -> dict[str, Any]:
         """Return what a sidecar states of the request before its result is known, as JSON."""
         when = None if submitted_at is None else datetime.fromtimestamp(submitted_at, UTC).isoformat(timespec="seconds")
+        hidden = ("image",) if self._is_from_storage else ()  # that is the address of an upload, or base64
         return {
             "fingerprint": self.fingerprint(model, gateway),
             "input": dict(self.source),
-            "parameters": redacted(self.body),
+            "parameters": redacted({name: value for name, value in self.body.items() if name not in hidden}),
             "submitted_at": when,
         }
 

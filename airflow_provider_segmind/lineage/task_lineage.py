@@ -15,7 +15,7 @@ from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.urls import canonical_uri
 
 #: Details that belong to the object itself, not to its request.
-_OBJECT_FIELDS = ("uri", "bytes", "sha256", "content_type", "width", "height", "name")
+_OBJECT_FIELDS = ("uri", "bytes", "sha256", "content_type", "width", "height", "name", "similarity", "metadata")
 
 
 @dataclass(frozen=True)

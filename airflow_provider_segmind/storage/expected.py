@@ -14,7 +14,7 @@ from airflow_provider_segmind.protocol.models import MODELS, scale_of
 from airflow_provider_segmind.storage.limits import KeepMetadata, Verify
 
 if TYPE_CHECKING:
-    from airflow_provider_segmind.storage.comparison import Comparison
+    from airflow_provider_segmind.storage.comparison import Comparison, Reduced
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +64,7 @@ class Expected:
 
         :raises SegmindOutputError: ``verify="same"`` was asked for, and they cannot be read.
         """
-        compares = self.verify in (None, "same")
-        if self.same_above is None or not (compares or self.keep_metadata != "none"):
+        if self.same_above is None or not (self.compares or self.keep_metadata != "none"):
             return None
         try:
             content = self.read_input()
@@ -91,20 +90,27 @@ class Expected:
                 f"it has {width} x {height} pixels; its input has {before}, and {scaled}", next_step=_ACCEPT
             )
 
-    def compared(self, output: BinaryIO) -> Comparison | None:
-        """Compare a whole output with its input; return None if there is nothing to compare, or no need to."""
+    @property
+    def compares(self) -> bool:
+        """True if the output has to be the same image as its input, as far as that is at hand."""
+        return self.same_above is not None and self.verify in (None, "same")
+
+    def compared(self, output: BinaryIO | Reduced) -> Comparison | None:
+        """
+        Compare a whole output with its input; return None if there is nothing to compare, or no need to.
+
+        :param output: the output, or a small copy of it.
+        """
         from airflow_provider_segmind.storage.comparison import compare
         from airflow_provider_segmind.storage.verification import orientation
 
-        if self.verify not in (None, "same") and self.keep_metadata == "none":
-            return None
-        if self.source is None or self.same_above is None:
+        if self.source is None:
             return None
         source = io.BytesIO(self.source)
-        if self.verify not in (None, "same") and orientation(source) == 1:
+        if not self.compares and orientation(source) == 1:
             return None
         try:
-            return compare(source, output)  # also to know whether the output has to be turned
+            return compare(source, output)  # metadata needs to know whether the output is turned
         except SegmindOutputError as error:
             if self.verify == "same":
                 raise _not_compared(error.detail, retryable=error.retryable) from error
@@ -113,9 +119,7 @@ class Expected:
 
     def is_another(self, compared: Comparison | None) -> bool:
         """Return whether an output is definitely not the same image as its input."""
-        if compared is None or self.same_above is None or self.verify not in (None, "same"):
-            return False
-        return compared.score < self.same_above
+        return self.compares and compared is not None and compared.score < (self.same_above or 0)
 
 
 def _not_compared(why: str, *, retryable: bool) -> SegmindOutputError:

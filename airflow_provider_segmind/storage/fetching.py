@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from tenacity import Retrying
@@ -15,9 +15,12 @@ from tenacity import Retrying
 from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindError, SegmindOutputError
 from airflow_provider_segmind.protocol.content_types import HEAD, content_type, is_image, is_not_announced
 from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
-from airflow_provider_segmind.storage.verification import image_size
+from airflow_provider_segmind.storage.comparison import Reduced, reduced
+from airflow_provider_segmind.storage.verification import image_errors, image_size, orientation
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.outputs import OutputSource
     from airflow_provider_segmind.storage.expected import Expected
@@ -39,6 +42,7 @@ class Fetched:
     :param sha256: of its content, as hex digits.
     :param content_type: by its content, not by what its host states.
     :param pixels: upright width and height; None if it is not an image that was decoded.
+    :param copy: a small copy to be compared, if the verification has decoded the image for Pillow.
     """
 
     file: BinaryIO
@@ -46,6 +50,7 @@ class Fetched:
     sha256: str
     content_type: str
     pixels: tuple[int, int] | None
+    copy: Reduced | None = field(default=None, repr=False)
 
 
 def fetch(
@@ -73,8 +78,8 @@ def fetch(
         file.seek(0)
         file.truncate()
         size, sha256, claimed = _write(hook, source.content, file, max_bytes)
-        kind, pixels = _verify(file, source, claimed, must_be_image=must_be_image, expected=expected)
-        return Fetched(file, size, sha256, kind, pixels)
+        kind, pixels, copy = _verify(file, source, claimed, must_be_image=must_be_image, expected=expected)
+        return Fetched(file, size, sha256, kind, pixels, copy)
 
     options = retry_options(_is_broken, _FETCHES, "output", time.time)
     return Retrying(**options)(attempt)
@@ -98,22 +103,32 @@ def _write(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: in
 
 def _verify(
     file: BinaryIO, source: OutputSource, claimed: str | None, *, must_be_image: bool, expected: Expected
-) -> tuple[str, tuple[int, int] | None]:
-    """Return the actual content type and the size in pixels."""
+) -> tuple[str, tuple[int, int] | None, Reduced | None]:
+    """Return the actual content type, the size in pixels and a small copy."""
     if source.text:
-        return source.text, None
+        return source.text, None, None
     file.seek(0)
     head = file.read(HEAD)
-    pixels = None
+    pixels, copies, turn = None, list[Reduced](), orientation(file) if is_image(head) else 1
+
+    def keep(image: Image.Image) -> None:
+        with suppress(SegmindOutputError), image_errors():  # what cannot be scaled down is whole all the same
+            copies.append(reduced(image, turn))
+
     with _unless_off(expected):
         if is_image(head):
-            pixels = _size(file, whole=expected.verify != "off", is_downloaded=isinstance(source.content, str))
+            pixels = _size(
+                file,
+                keep if expected.compares else lambda image: None,
+                whole=expected.verify != "off",
+                is_downloaded=isinstance(source.content, str),
+            )
         else:
             _check_other(head, source.announced or claimed, claimed, must_be_image=must_be_image)
     if pixels is not None:
         with _unless_off(expected):
             expected.check_size(*pixels)
-    return content_type(head) or claimed or _BINARY, pixels
+    return content_type(head) or claimed or _BINARY, pixels, copies[0] if copies else None
 
 
 @contextmanager
@@ -135,9 +150,11 @@ def _check_other(head: bytes, announced: str | None, claimed: str | None, *, mus
         raise SegmindOutputError(f"it is not {announced}: {claimed}, beginning with {head[:60]!r}")
 
 
-def _size(file: BinaryIO, *, whole: bool, is_downloaded: bool) -> tuple[int, int]:
+def _size(
+    file: BinaryIO, decoded: Callable[[Image.Image], None], *, whole: bool, is_downloaded: bool
+) -> tuple[int, int]:
     try:
-        return image_size(file, whole=whole)
+        return image_size(file, whole=whole, decoded=decoded)
     except SegmindOutputError as error:
         error.retryable = is_downloaded  # the host may send all of it next time; an inline output stays as it is
         raise

@@ -181,7 +181,7 @@ def _about(request_id: str) -> Iterator[None]:
 
 def _compared(output: Fetched, path: ObjectStoragePath, expected: Expected) -> Comparison | None:
     """Compare an image with its input, and put another image into ``.quarantine`` instead of its name."""
-    compared = expected.compared(output.file) if output.pixels else None
+    compared = expected.compared(output.copy or output.file) if output.pixels else None
     if compared is None or not expected.is_another(compared):
         return compared
     kept = path.parent / QUARANTINE / path.name

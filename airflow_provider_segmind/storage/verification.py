@@ -6,7 +6,7 @@ import io
 import itertools
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -37,7 +37,13 @@ _CONVERSIONS = {
 _PILLOW = threading.Lock()
 
 
-def image_size(file: BinaryIO, *, whole: bool = False, formats: Sequence[str] = OUTPUT_FORMATS) -> tuple[int, int]:
+def image_size(
+    file: BinaryIO,
+    *,
+    whole: bool = False,
+    formats: Sequence[str] = OUTPUT_FORMATS,
+    decoded: Callable[[Image.Image], None] = lambda image: None,
+) -> tuple[int, int]:
     """
     Return the width and height of an image in pixels, as it is shown: turned by its EXIF orientation.
 
@@ -45,6 +51,7 @@ def image_size(file: BinaryIO, *, whole: bool = False, formats: Sequence[str] = 
     :param whole: also verify that all of it is there and decodes. Of a very large image, JPEG and PNG are verified
         without holding the pixels; the structure of the others is.
     :param formats: Pillow's names of the accepted formats; default: JPEG, PNG, WebP, GIF, BMP and TIFF.
+    :param decoded: called with the image, or its first frame, if the verification has decoded its pixels.
     :raises SegmindOutputError: it is not an image of these formats, or it is truncated or damaged.
     """
     with image_errors():
@@ -53,7 +60,7 @@ def image_size(file: BinaryIO, *, whole: bool = False, formats: Sequence[str] = 
             if not width or not height:
                 raise ValueError("it has no pixels")
             if whole:
-                _verify(file, image)
+                _verify(file, image, decoded)
         return (height, width) if orientation(file) >= exif.TRANSPOSED else (width, height)
 
 
@@ -123,7 +130,7 @@ def data_uri_size(model: str, image: Any, *, whole: bool = True) -> tuple[int, i
         raise SegmindConfigError(f"image: {error.detail}") from None
 
 
-def _verify(file: BinaryIO, image: Image.Image) -> None:
+def _verify(file: BinaryIO, image: Image.Image, decoded: Callable[[Image.Image], None]) -> None:
     """Verify all of an image as far as bounded memory allows; raise anything if it is damaged."""
     kind = image.format or ""
     if kind == "JPEG":
@@ -141,6 +148,8 @@ def _verify(file: BinaryIO, image: Image.Image) -> None:
         if left < 0:
             return
         image.load()
+        if frame == 0:
+            decoded(image)
 
 
 def _format_of(file: BinaryIO) -> str | None:

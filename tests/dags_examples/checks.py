@@ -53,7 +53,7 @@ def check_stored(stored: dict[str, Any], *, size: tuple[int, int], kind: str) ->
 
 def check_content(content: bytes, stored: dict[str, Any], *, size: tuple[int, int], kind: str) -> None:
     """Check the bytes of a stored image against its XCom, its size and its content type."""
-    assert set(stored) == {"uri", "bytes", "sha256", "content_type", "width", "height"}
+    assert set(stored) - {"similarity", "metadata"} == {"uri", "bytes", "sha256", "content_type", "width", "height"}
     assert stored["bytes"] == len(content)
     assert stored["sha256"] == hashlib.sha256(content).hexdigest()
     assert stored["content_type"] == kind

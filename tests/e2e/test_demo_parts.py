@@ -37,7 +37,7 @@ def outcome(image: Path, model: str, **more) -> report.Outcome:
     factor = {"esrgan": 2, "nomos": 4, "bria": 2}[model]
     after = (before[0] * factor, before[1] * factor)
     uri = (PROJECT / "upscaled" / model / "0.png").as_uri()
-    made = report.Outcome(image, model, factor, before, after, uri, f"{image.name}-{model}", 0.01, 1.5)
+    made = report.Outcome(image, model, factor, before, after, uri, 0.98, f"{image.name}-{model}", 0.01, 1.5)
     return replace(made, **more)
 
 

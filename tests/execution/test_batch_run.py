@@ -14,6 +14,7 @@ from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Defer
 from airflow_provider_segmind.execution.claim import Claims
 from airflow_provider_segmind.execution.folder import FolderStorage
 from airflow_provider_segmind.execution.manifest import BatchFolder, read_manifest, write_manifest
+from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.store import STORE_KEY
 from airflow_provider_segmind.execution.waves import BatchEvent, Limits
 from airflow_provider_segmind.protocol.events import event_for
@@ -30,7 +31,9 @@ def batch(task, folder):
         there = folder(task_id, run_id=run_id, is_working=lambda owner: works)
         rules = BatchRules("esrgan", "d r t", Limits(None, 100), timeout=600.0, **rules)
         by_key = {want.record.key: want for want in wants}
-        outputs = storage or FolderStorage(there._files, task.hook, by_key, max_bytes=10**6)
+        outputs = storage or FolderStorage(
+            there._files, task.hook, by_key, StorageOptions(there._files.destination, max_bytes=10**6)
+        )
         return BatchRun(task.engine(batch=True), there, outputs, rules, wants).run(event)
 
     return run

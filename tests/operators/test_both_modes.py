@@ -168,7 +168,8 @@ def check_result(value: dict[str, Any], case: Case, emulator: Any) -> None:
         assert value["output"].startswith(emulator.url)
         assert value["outputs"][0]["url"] == value["output"]
     [stored] = value["stored"]
-    assert set(stored) == {"uri", "bytes", "sha256", "content_type", "width", "height"}
+    assert set(stored) - {"similarity", "metadata"} == {"uri", "bytes", "sha256", "content_type", "width", "height"}
+    assert ("similarity" in stored) is ("input_path" in case.arguments)
     path = Path(stored["uri"].removeprefix("file://"))
     content = path.read_bytes()
     assert (len(content), hashlib.sha256(content).hexdigest()) == (stored["bytes"], stored["sha256"])

@@ -219,7 +219,7 @@ def test_a_lost_response_is_found_with_another_signature(segmind_emulator, image
 
 
 def test_a_truncated_output_is_downloaded_again(upscale, segmind_emulator, tmp_path):
-    segmind_emulator.faults.add("output", "cut", times=1)
+    segmind_emulator.faults.add("output", "cut", times=4)  # each try downloads three times
     run = upscale(destination=f"file://{tmp_path}/out.jpg", retries=1)
     assert run.state == "success"
     assert run.task("t").try_number == 2
