@@ -92,7 +92,7 @@ def show(home: Home, api: Api, state: str, target: Path, sheet: Path) -> list[st
     if stats is not None:
         submits, cost = stats["submits_accepted"], stats["credits_spent"]
         console.print(
-            f"The emulator accepted {submits} submits and {stats['polls']} polls, and billed {cost:g} credits"
+            f"The emulator accepted {submits} submits and {stats['polls']} polls, and billed {cost:g} USD"
         )
     if outcomes:
         caption = "Every loupe shows the same detail. " + (

@@ -134,7 +134,7 @@ def table(outcomes: Sequence[Outcome], destination: Path) -> Table:
         shown.add_row(
             name if first else "",
             outcome.model,
-            f"{_text(outcome.before)} → {_text(outcome.after)}",
+            f"{_text(outcome.before)}→{_text(outcome.after)}",
             outcome.uri.removeprefix(f"{destination.as_uri()}/"),
             "" if outcome.similarity is None else f"{outcome.similarity:.2f}",
             "" if outcome.cost is None else f"{outcome.cost:g}",

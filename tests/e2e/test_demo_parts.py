@@ -101,7 +101,7 @@ def test_table_fits_80_columns(outcomes):
         console.print(report.table(outcomes, PROJECT / "upscaled"))
     text = capture.get()
     assert "portrait-alpha.png" in text
-    assert "400x348 → 1600x1392" in text
+    assert "400x348→1600x1392" in text
     assert "nomos/0.png" in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
