@@ -91,9 +91,7 @@ def show(home: Home, api: Api, state: str, target: Path, sheet: Path) -> list[st
         found.insert(0, f"the DAG run ended in state {state}")
     if stats is not None:
         submits, cost = stats["submits_accepted"], stats["credits_spent"]
-        console.print(
-            f"The emulator accepted {submits} submits and {stats['polls']} polls, and billed {cost:g} USD"
-        )
+        console.print(f"The emulator accepted {submits} submits and {stats['polls']} polls, and billed {cost:g} USD")
     if outcomes:
         caption = "Every loupe shows the same detail. " + (
             "Made by the emulator, which only resamples (Lanczos); the real models add detail."
