@@ -1,4 +1,4 @@
-"""Outputs that are whole images, but not the ones that were asked for: for the fault ``wrong_image``."""
+"""Whole images that are not the output that was requested: for the fault ``wrong_image``."""
 
 from __future__ import annotations
 

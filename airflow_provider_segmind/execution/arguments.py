@@ -204,7 +204,8 @@ def check_compared(model: str, storage: StorageOptions, *, is_workflow: bool = F
         return
     for argument in (name for name, asked in storage.needs_input.items() if asked):
         raise SegmindConfigError(
-            f"{argument}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}"
+            f"{argument}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}",
+            next_step=f"Leave {argument.partition('=')[0]} out.",
         )
 
 

@@ -101,7 +101,7 @@ class Destination:
 
     def check(self) -> None:
         """
-        Check what can be checked without writing, on every try.
+        Check the destination on every try, before anything else is done.
 
         :raises SegmindConfigError: a placeholder or the URI is wrong, or another mapped task has the same target.
         """
@@ -121,15 +121,15 @@ class Destination:
 
     def check_extension(self) -> None:
         """
-        Check the extension of an output that exists already, whose format is what it is.
+        Check the extension for an output that exists already: its format cannot be selected any more.
 
-        :raises SegmindConfigError: the model cannot have written this extension.
+        :raises SegmindConfigError: the model cannot have written a format of this extension.
         """
         with_format(self.model, {}, self._target.uri(ext="_"))
 
     def check_not_input(self, source: ObjectStoragePath | None, fingerprint: str, body: Mapping[str, Any]) -> None:
         """
-        Check that nothing that is written replaces the input: the next try would take the output for its input.
+        Check that nothing that is written replaces the input: the next try would read the output as its input.
 
         :param source: the input, where it is read from storage; the URLs among the parameters are inputs, too.
         :param fingerprint: of the request.

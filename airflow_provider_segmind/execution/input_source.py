@@ -39,9 +39,10 @@ def path_of(arguments: RequestArguments) -> ObjectStoragePath | None:
 
 def content_of(arguments: RequestArguments, hook: SegmindHook) -> bytes | None:
     """
-    Return the input's bytes once more, for its preview and to be compared with the output.
+    Return the input's bytes again: for its preview, to be compared with the output, and for its metadata.
 
-    :param hook: downloads a URL, by the rules for outputs; only where the arguments ask for it, else it is None.
+    :param hook: downloads an input that is a URL, by the rules for outputs.
+    :return: None if the input is a URL and no argument needs its content, or if there is no input.
     """
     if arguments.input is not None and (path := path_of(arguments)) is not None:
         return read_input(path, arguments.input.max_input_bytes)
@@ -55,7 +56,14 @@ def content_of(arguments: RequestArguments, hook: SegmindHook) -> bytes | None:
 
 
 def download_input(hook: SegmindHook, url: str, max_bytes: int = InputOptions.max_input_bytes) -> bytes:
-    """Return the content of an input that is a URL (at most ``max_bytes``)."""
+    """
+    Return the content of an input that is a URL.
+
+    :param hook: downloads it, by the rules for outputs.
+    :param url: the input.
+    :param max_bytes: refuse a larger input (bytes; default 64 MiB).
+    :raises SegmindOutputError: it is too large, or the download failed.
+    """
     file = io.BytesIO()
     hook.download(url, file, max_bytes=max_bytes)
     return file.getvalue()

@@ -224,14 +224,14 @@ class StorageOptions(Options):
         with the same target: the second one fails before it submits.
     :param destination_conn_id: Airflow connection of that storage. (templated)
     :param max_bytes: refuse to store a larger output (bytes; default 2 GiB).
-    :param verify: what the output has to be before it is stored (docs/how-to/verify.md): ``whole``, a whole image with
-        at least the pixels of its input times the scale; ``same``, also the same image as its input: another image goes
-        to ``.quarantine/`` beside the destination, and the task fails with the score; ``off``, anything: what is wrong
-        is logged. Default: ``same`` for the upscalers where the input is in storage or in the arguments, else
-        ``whole``. With ``same`` an input that is a URL is downloaded.
+    :param verify: what the output has to be before it is stored (docs/how-to/verify.md): ``whole``, a whole image, and
+        with an input in storage or in the arguments at least its pixels times the scale; ``same``, also the same image
+        as its input: another image goes to ``.quarantine/`` beside the destination, and the task fails with the score;
+        ``off``, anything: what is wrong is logged. Default: ``same`` for the upscalers where the input is in storage or
+        in the arguments, else ``whole``. With ``same`` an input that is a URL is downloaded.
     :param keep_metadata: which metadata of its input an upscaler's stored object keeps: ``icc`` (default), the colour
-        profile; ``all``, also EXIF with GPS, and XMP; ``none``. Pixels do not change. An input that is a URL is
-        downloaded for ``all`` and for ``verify="same"`` only, else there is nothing to keep.
+        profile; ``all``, also EXIF with GPS, XMP, IPTC and texts; ``none``. Pixels do not change. An input that is a
+        URL is downloaded for ``all`` and for ``verify="same"`` only; otherwise none of its metadata is kept.
     :param if_exists: what to do with an object that exists before a submit: ``overwrite`` (default), ``fail``
         (before anything is billed; and again right before it would be replaced), or ``skip``. ``fail`` and ``skip``
         consider every extension that the output may have.
@@ -276,13 +276,13 @@ class StorageOptions(Options):
 
     @property
     def given_without_destination(self) -> list[str]:
-        """The names of the arguments that are not at their defaults, and mean nothing without a destination."""
+        """The names of the arguments that were given and have no effect without a destination."""
         names = ("sidecar", "skip_existing", "if_exists", "verify", "keep_metadata")
         return [one.name for one in fields(self) if one.name in names and getattr(self, one.name) != one.default]
 
     @property
     def needs_input(self) -> dict[str, bool]:
-        """Whether each of two arguments asks for the content of the input, even if that is a URL to download."""
+        """Argument -> whether it needs the content of the input, which is downloaded if it is a URL."""
         return {"verify='same'": self.verify == "same", "keep_metadata='all'": self.keep_metadata == "all"}
 
     @property

@@ -52,7 +52,7 @@ class SegmindBatchOperator(BaseOperator):
     or is paid for is fetched, what failed (which was free) is submitted again. Rows are identified by model, parameters
     and gateway, without the signatures of URLs, and every manifest in the folder is read: items may be reordered or
     signed again, and the task may be renamed. Items with the same parameters are one request. Outputs are named
-    ``<stem>-<first 8 characters of the key>``.
+    ``<stem>-<first 8 characters of the key>``; where two names would be alike in a store, with the whole key.
 
     Returns a JSON object (XCom) of under 4 KB: ``model``, ``manifest`` (URI), ``total``, ``stored``, ``reused`` (those
     of them that existed before), ``failed``, ``errors`` (how often each class), ``metrics`` (``cost`` of this run in

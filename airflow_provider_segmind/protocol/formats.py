@@ -42,11 +42,12 @@ def with_format(slug: str, parameters: Mapping[str, Any], uri: str | None) -> di
     """
     Return the parameters with the format that the extension of the destination selects.
 
-    A format that is None is not given. Without an extension it is left out, so that the model's default applies.
+    A format that is None counts as missing. If the destination has no extension of an image either, it is left out, and
+    the model's default applies.
 
-    :param slug: the model; a model that is not in the table has no rule.
+    :param slug: the model; the parameters of one that is not in the table are returned as they are.
     :param parameters: as given.
-    :param uri: the destination; None for none.
+    :param uri: the destination; None if it is not set.
     :raises SegmindConfigError: the model cannot write this extension, or the given format contradicts it.
     """
     model = MODELS.get(slug)

@@ -135,7 +135,7 @@ MODELS: dict[str, type[ModelParameters]] = {
 
 
 def scale_of(slug: str, parameters: Mapping[str, Any]) -> int:
-    """Return by how much width and height grow, as the parameters state it; 1 where the model's page states nothing."""
+    """Return the factor by which width and height grow; 1 if the model's page, or the parameters, state none."""
     name = model.scale_parameter if (model := MODELS.get(slug)) else None
     return int(parameters.get(name) or 1) if name else 1
 

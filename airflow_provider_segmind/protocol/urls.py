@@ -52,7 +52,7 @@ def is_url(value: Any) -> bool:
 
 
 def url_of(value: Any) -> str | None:
-    """Return the http(s) URL in a value of a response, without white space around it; None if there is none."""
+    """Return the http(s) URL that a value of a response is, without white space around it; None if it is not one."""
     if not isinstance(value, str) or len(value) > 2 * _MAX_URL:
         return None
     url = value.strip()

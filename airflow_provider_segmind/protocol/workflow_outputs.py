@@ -46,7 +46,7 @@ def free_name(name: str, taken: Collection[str], *, folds: bool = False) -> str:
 
     :param name: the name.
     :param taken: the names that are taken.
-    :param folds: names that differ only in case count as one: some stores take them for one (default False).
+    :param folds: treat names that differ only in case as the same, as some stores do (default False).
     """
     fold = str.casefold if folds else str
     used = {fold(one) for one in taken}

@@ -69,10 +69,11 @@ def claim_target(context: Context, path: ObjectStoragePath) -> None:
     Make sure that no two mapped instances of a task, in one run, write to the same target.
 
     Each pushes its claim, and then reads who else claims the target: an XCom whose key is made from the target, so
-    reading is one call and finds the targets only that are spelled alike. The second one fails, before it submits; of
-    two at the same moment both may. The claim stays for the run, so the order in which they finish does not matter. It
-    is pushed with ``do_xcom_push=False``, too: it is not a result. Where the whole mapped task was cleared, the claim
-    of an instance that has not started again does not count: it may get another target.
+    reading is one call and finds only targets that are equal, or differ in case or Unicode form; of the latter, the
+    store decides whether they are the same. The second one fails, before it submits; of two at the same moment both
+    may. The claim stays for the run, so the order in which they finish does not matter. It is pushed with
+    ``do_xcom_push=False``, too: it is not a result. Where the whole mapped task was cleared, the claim of an instance
+    that has not started again does not count: it may get another target.
 
     :param context: of a mapped task.
     :param path: the target.

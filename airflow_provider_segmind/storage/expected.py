@@ -78,7 +78,7 @@ class Expected:
         return content
 
     def check_size(self, width: int, height: int) -> None:
-        """Raise SegmindOutputError for fewer pixels than input and scale make; an upright image may lie on its side."""
+        """Raise SegmindOutputError for fewer pixels than input times scale; width and height may be swapped."""
         if self.input_size is None:
             return
         least = [max(side, int(side * self.scale * _UNCROPPED)) for side in sorted(self.input_size)]
@@ -97,7 +97,7 @@ class Expected:
 
     def compared(self, output: BinaryIO | Reduced) -> Comparison | None:
         """
-        Compare a whole output with its input; return None if there is nothing to compare, or no need to.
+        Compare a whole output with its input; return None if the input is missing, or the comparison is not needed.
 
         :param output: the output, or a small copy of it.
         """

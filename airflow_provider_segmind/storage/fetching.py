@@ -42,7 +42,7 @@ class Fetched:
     :param sha256: of its content, as hex digits.
     :param content_type: by its content, not by what its host states.
     :param pixels: upright width and height; None if it is not an image that was decoded.
-    :param copy: a small copy to be compared, if the verification has decoded the image for Pillow.
+    :param copy: a small copy to be compared, if Pillow decoded the image for the verification.
     """
 
     file: BinaryIO
@@ -86,7 +86,7 @@ def fetch(
 
 
 def _is_broken(error: SegmindError) -> bool:
-    """Return whether an output may be whole at the next download; a refused download was repeated already."""
+    """Return whether another download may be whole; a download that was refused has been repeated by the client."""
     return error.retryable and not isinstance(error, SegmindDownloadError)
 
 

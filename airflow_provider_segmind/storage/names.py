@@ -71,16 +71,16 @@ def cut(text: str, size: int) -> str:
 
 def keyed(stem: str, key: str) -> str:
     """
-    Return a name of at most 80 bytes of the input's name, and the key of the request.
+    Return the name of an output: the input's name, cut after 80 bytes, and the key of the request.
 
-    :param stem: the input's name.
-    :param key: as many digits of it as the name is to have.
+    :param stem: the input's name, without its extension.
+    :param key: the key, or its first digits.
     """
     return f"{cut(stem, _LONGEST_STEM)}-{key}"
 
 
 def folded(name: str) -> str:
-    """Return a name in the form in which two names compare that a store may take for one: case, Unicode form."""
+    """Return a form that is equal for names that differ in case or Unicode form: some stores treat them as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 

@@ -46,7 +46,7 @@ class StoredObject:
     One object in storage.
 
     ``width`` and ``height`` (pixels) are None if it is not an image, ``name`` if it is not an output of a workflow,
-    ``similarity`` (0 to 1) if it was not compared with its input, ``metadata`` if none of the input is kept,
+    ``similarity`` (0 to 1) if it was not compared with its input, ``metadata`` if none was copied or corrected,
     ``preview`` if no preview was written.
     """
 
@@ -196,7 +196,7 @@ def with_metadata(
     output: Fetched, target: BinaryIO, expected: Expected, compared: Comparison | None
 ) -> tuple[Fetched, list[str]]:
     """
-    Return an output with the metadata of its input, and what was kept of it; the pixels stay as they are.
+    Return an output with the metadata of its input, and the parts that were written; the pixels do not change.
 
     :param output: the output.
     :param target: an empty file.

@@ -1,4 +1,4 @@
-"""Whether two paths, or a URL and a path, name the same object: the spellings that a store takes for one name."""
+"""Whether two paths, or a URL and a path, name the same object, whatever their spelling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
     What makes an object the same one, whatever its connection is called.
 
     :param scheme: canonical.
-    :param endpoint: host and port of the store; empty for the service of AWS or Google, and where there is none.
+    :param endpoint: host and port of the store; empty for the service of AWS or Google, and if it is missing.
     :param name: its path; of a local file without links.
     """
 
@@ -68,7 +68,7 @@ def is_same(one: ObjectStoragePath, other: ObjectStoragePath) -> bool:
 
 
 def _spelled(path: ObjectStoragePath, name: str) -> str:
-    """Return a name in the spelling that the store of a path compares."""
+    """Return a name in the form by which the store of a path distinguishes names."""
     with probed(path.parent / "\u00e9") as written:
         folds_case = _exists(written.with_name(written.name.replace(".probe", ".PROBE")))
         folds_form = _exists(written.with_name(unicodedata.normalize("NFD", written.name)))

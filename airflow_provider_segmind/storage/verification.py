@@ -51,7 +51,7 @@ def image_size(
     :param whole: also verify that all of it is there and decodes. Of a very large image, JPEG and PNG are verified
         without holding the pixels; the structure of the others is.
     :param formats: Pillow's names of the accepted formats; default: JPEG, PNG, WebP, GIF, BMP and TIFF.
-    :param decoded: called with the image, or its first frame, if the verification has decoded its pixels.
+    :param decoded: called with the image, or its first frame, if Pillow decoded its pixels for the verification.
     :raises SegmindOutputError: it is not an image of these formats, or it is truncated or damaged.
     """
     with image_errors():
@@ -108,7 +108,7 @@ def image_errors() -> Iterator[None]:
     except MemoryError as error:
         raise SegmindOutputError("this worker has too little memory to decode it", retryable=True) from error
     except Exception as error:
-        raise SegmindOutputError(f"it is not a whole image: {_words_of(error)}") from error
+        raise SegmindOutputError(f"it is not a whole image: {_reason_of(error)}") from error
 
 
 def data_uri_size(model: str, image: Any, *, whole: bool = True) -> tuple[int, int] | None:
@@ -178,8 +178,8 @@ def _pixels_of(file: BinaryIO, kind: str) -> BinaryIO:
     return file
 
 
-def _words_of(error: Exception) -> str:
-    """Return what a DAG author needs of a decoder's error: its text, unless it is about Python's objects."""
+def _reason_of(error: Exception) -> str:
+    """Return the part of a decoder's error that helps a DAG author: its text, unless that is about Python's objects."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):

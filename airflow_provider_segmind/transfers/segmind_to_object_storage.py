@@ -42,6 +42,7 @@ class SegmindToObjectStorageOperator(BaseOperator):
         output's own name), ``{request_id}``, ``{map_index}`` and ``{ext}`` are filled in. Two mapped tasks with the
         same target: the second one fails before it writes. (templated)
     :param destination_conn_id: Airflow connection of the storage. (templated)
+    :param verify: ``whole`` (default) or ``off``; ``same`` is refused, because a transfer does not have the input.
     :param segmind_conn_id: Airflow connection (default ``segmind_default``); None for the key in ``SEGMIND_API_KEY``.
         (templated)
     """
