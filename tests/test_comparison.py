@@ -251,14 +251,14 @@ COST = """
     import sys, time
     from pathlib import Path
     from airflow_provider_segmind.storage.comparison import compare, reduced
-    from airflow_provider_segmind.storage.verification import image_size
+    from airflow_provider_segmind.storage.verification import verified_size
 
     photo, source, output = (open(path, "rb") for path in sys.argv[1:])
     compare(photo, photo)  # imports
     start = time.process_time()
-    image_size(output, whole=True)
+    verified_size(output, whole=True)
     verification, start, copies = time.process_time() - start, time.process_time(), []
-    image_size(output, whole=True, decoded=lambda image: copies.append(reduced(image)))
+    verified_size(output, whole=True, decoded=lambda image: copies.append(reduced(image)))
     compare(source, copies[0] if copies else output)
     seconds = time.process_time() - start - verification
     # Not getrusage: it counts the memory of the process that started this one, too.

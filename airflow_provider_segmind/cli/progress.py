@@ -83,7 +83,7 @@ def deliver(
     destination: str,
     *,
     stem: str,
-    expected: Expected = Expected(),  # noqa: B008  it is frozen
+    expected: Expected,
     as_json: bool = False,
 ) -> None:
     """
@@ -93,7 +93,7 @@ def deliver(
     :param result: the result.
     :param destination: URI of a file or folder.
     :param stem: name of the input.
-    :param expected: what the outputs have to be; default: whole.
+    :param expected: what the outputs have to be.
     :param as_json: print JSON (default: text).
     """
     stored = store_result(hook, result, destination, name=stem, names={"stem": stem}, expected=expected)

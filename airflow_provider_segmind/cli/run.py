@@ -22,7 +22,7 @@ from airflow_provider_segmind.exceptions import (
     SegmindUnknownModelError,
 )
 from airflow_provider_segmind.execution.arguments import check_compared
-from airflow_provider_segmind.execution.input_source import download_input
+from airflow_provider_segmind.execution.input_source import content_of_image
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.lineage import urls_in
 from airflow_provider_segmind.polling.loop import Watch
@@ -34,12 +34,14 @@ from airflow_provider_segmind.protocol.models import (
     check_slug,
     request_body,
 )
+from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.inputs import InputImage, goes_inside, load_image
 from airflow_provider_segmind.storage.names import fill, stem_of
 from airflow_provider_segmind.storage.paths import probe
 from airflow_provider_segmind.storage.target import Target
+from airflow_provider_segmind.storage.verification import data_uri_size
 
 if TYPE_CHECKING:
     import argparse
@@ -94,7 +96,7 @@ class Plan:
             shown = str(self.input_image.path).removeprefix("file://")
             yield f"image        {shown} ({size}, {len(self.input_image.content)} bytes), by {self.transport}"
         elif self.image is not None:
-            yield f"image        {self.image}"
+            yield f"image        {redacted(self.image)}"
         named = ", ".join(f"{name}={value}" for name, value in self.parameters.items())
         yield f"model        {self.model}" + (f" with {named}" if named else "")
         yield f"output       {self.output}"
@@ -124,8 +126,10 @@ def run(args: argparse.Namespace) -> None:
                 deliver(hook, result, plan.destination, stem=plan.stem, expected=expected, as_json=args.json)
             except (SegmindRequestFailedError, SegmindRequestExpiredError):
                 raise
-            except SegmindError:
+            except SegmindError as error:
                 report(f"Fetch the output of this request without a second bill: {fetch}", to=ERR)
+                if "verify=" in error.next_step:  # an argument of the operators
+                    error.next_step = "The request was billed. With --verify off the command above stores its output."
                 raise
 
 
@@ -133,20 +137,14 @@ def _expected(hook: SegmindHook, plan: Plan, args: argparse.Namespace) -> Expect
     """Return what the output has to be."""
     storage = StorageOptions(verify=args.verify, keep_metadata=args.keep_metadata)
     sent = plan.input_image
-
-    def read() -> bytes | None:
-        if sent is not None:
-            return sent.content
-        return download_input(hook, plan.image) if plan.image and any(storage.needs_input.values()) else None
-
     return Expected.of(
         plan.model,
         plan.parameters,
         verify=storage.verify,
         keep_metadata=storage.keep_metadata,
-        input_size=sent.size if sent is not None and plan.model in MODELS else None,
-        input_name=str(plan.image if sent is None else sent.path),
-        read_input=read,
+        input_size=sent.size if sent and plan.model in MODELS else data_uri_size(plan.model, plan.image, whole=False),
+        input_name=str(sent.path if sent else redacted(plan.image)),
+        read_input=lambda: sent.content if sent else content_of_image(hook, plan.image, storage),
     )
 
 
@@ -221,6 +219,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         body = request_body(model, {**parameters, "image": image or PENDING_IMAGE})
         parameters = {name: value for name, value in body.items() if name != "image"}
         image = image and body["image"]
+        data_uri_size(model, image)
     input_image = load_image(uri_of(args.image), None) if is_sent else None
     plan = Plan(model, parameters, input_image, image, target.destination, stem)
     _check_target(target, plan, overwrite_input=args.overwrite_input)

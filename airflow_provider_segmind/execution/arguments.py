@@ -200,12 +200,12 @@ class RequestArguments:
 
 def check_compared(model: str, storage: StorageOptions, *, is_workflow: bool = False) -> None:
     """Refuse to compare, or to copy metadata, for a model whose outputs are not enlarged inputs."""
-    if model in MODELS and not is_workflow:
-        return
-    for argument in (name for name, asked in storage.needs_input.items() if asked):
+    refused = storage.needing_input if is_workflow or model not in MODELS else []
+    if refused:
+        given = ", ".join(f"{name}={getattr(storage, name)!r}" for name in refused)
         raise SegmindConfigError(
-            f"{argument}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}",
-            next_step=f"Leave {argument.partition('=')[0]} out.",
+            f"{given}: only the upscalers ({', '.join(MODELS)}) enlarge their input, not {model}",
+            next_step=f"Leave {' and '.join(refused)} out.",
         )
 
 

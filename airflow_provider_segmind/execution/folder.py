@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindStorageError
-from airflow_provider_segmind.execution.input_source import download_input
+from airflow_provider_segmind.execution.input_source import content_of_image
 from airflow_provider_segmind.execution.options import StorageOptions
 from airflow_provider_segmind.execution.ports import Stored
 from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.lineage import urls_in
-from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.lifetimes import AT_ONCE
 from airflow_provider_segmind.protocol.redaction import redacted
-from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.protocol.wire import Result
 from airflow_provider_segmind.storage import object_path, publish_text, read_bytes, remove, sizes_in, store_result
 from airflow_provider_segmind.storage.expected import Expected
@@ -152,13 +150,8 @@ class FolderStorage:
             keep_metadata=self.options.keep_metadata,
             input_size=data_uri_size(model, image, whole=False),
             input_name=str(redacted(image)),
-            read_input=lambda: self._read(image),
+            read_input=lambda: content_of_image(self.hook, image, self.options),
         )
-
-    def _read(self, image: Any) -> bytes | None:
-        if is_url(image):
-            return download_input(self.hook, image) if any(self.options.needs_input.values()) else None
-        return decode_base64(image) if isinstance(image, str) else None
 
     def has(self, stored: Sequence[Mapping[str, Any]]) -> bool:
         """Return True: :meth:`.BatchFolder.mark_missing` compares all objects with one listing."""

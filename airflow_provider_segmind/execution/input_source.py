@@ -6,11 +6,11 @@ import io
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.execution.arguments import RequestArguments
-from airflow_provider_segmind.execution.options import InputOptions
+from airflow_provider_segmind.execution.options import InputOptions, StorageOptions
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Prepared, submitted_before
 from airflow_provider_segmind.protocol.data_uris import data_uri, decode_base64
@@ -46,26 +46,28 @@ def content_of(arguments: RequestArguments, hook: SegmindHook) -> bytes | None:
     """
     if arguments.input is not None and (path := path_of(arguments)) is not None:
         return read_input(path, arguments.input.max_input_bytes)
-    source = arguments.source()
-    if source is None or not is_url(source):
-        return None if source is None else decode_base64(source)
-    if not any(arguments.storage.needs_input.values()):
-        return None
     limit = InputOptions.max_input_bytes if arguments.input is None else arguments.input.max_input_bytes
-    return download_input(hook, source, limit)
+    return content_of_image(hook, arguments.source(), arguments.storage, max_bytes=limit)
 
 
-def download_input(hook: SegmindHook, url: str, max_bytes: int = InputOptions.max_input_bytes) -> bytes:
+def content_of_image(
+    hook: SegmindHook, image: Any, storage: StorageOptions, *, max_bytes: int = InputOptions.max_input_bytes
+) -> bytes | None:
     """
-    Return the content of an input that is a URL.
+    Return the bytes of an input that is in the parameters.
 
-    :param hook: downloads it, by the rules for outputs.
-    :param url: the input.
+    :param hook: downloads a URL, by the rules for outputs.
+    :param image: a URL or base64.
+    :param storage: a URL is downloaded only if one of its arguments needs the input; else None is returned.
     :param max_bytes: refuse a larger input (bytes; default 64 MiB).
     :raises SegmindOutputError: it is too large, or the download failed.
     """
+    if not is_url(image):
+        return decode_base64(image) if isinstance(image, str) else None
+    if not storage.needing_input:
+        return None
     file = io.BytesIO()
-    hook.download(url, file, max_bytes=max_bytes)
+    hook.download(image, file, max_bytes=max_bytes)
     return file.getvalue()
 
 

@@ -281,9 +281,10 @@ class StorageOptions(Options):
         return [one.name for one in fields(self) if one.name in names and getattr(self, one.name) != one.default]
 
     @property
-    def needs_input(self) -> dict[str, bool]:
-        """Argument -> whether it needs the content of the input, which is downloaded if it is a URL."""
-        return {"verify='same'": self.verify == "same", "keep_metadata='all'": self.keep_metadata == "all"}
+    def needing_input(self) -> list[str]:
+        """The arguments that need the content of the input, even if that is a URL and has to be downloaded."""
+        given = {"verify": self.verify == "same", "keep_metadata": self.keep_metadata == "all"}
+        return [name for name, is_given in given.items() if is_given]
 
     @property
     def keeps_sidecar(self) -> bool:

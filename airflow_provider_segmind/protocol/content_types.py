@@ -31,6 +31,8 @@ EXTENSIONS = {
     "text/plain": ".txt",
     "application/json": ".json",
 }
+#: Other extensions of these formats -> the usual one.
+SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff", ".heif": ".heic"}
 #: Content types of images that are verified to be whole -> Pillow's names of their formats. Nothing else is decoded.
 IMAGES = {
     "image/jpeg": "JPEG",
@@ -128,4 +130,4 @@ def is_not_announced(head: bytes, announced: str | None) -> bool:
 def type_of_name(name: str) -> str | None:
     """Return the content type that the extension of a file name or of a URL's path names, or None."""
     suffix = "." + name.partition("?")[0].partition("#")[0].rpartition(".")[2].lower()
-    return next((kind for kind, extension in EXTENSIONS.items() if extension == suffix.replace("jpeg", "jpg")), None)
+    return next((kind for kind, extension in EXTENSIONS.items() if extension == SPELLINGS.get(suffix, suffix)), None)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from airflow_provider_segmind.exceptions import SegmindConfigError
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS, is_media
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS, SPELLINGS, is_media
 from airflow_provider_segmind.protocol.models import MODELS, ModelParameters
 
 #: Further extensions of images -> the usual extension of the format, or itself.
-_SPELLINGS = {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tif": ".tiff", ".heif": ".heic"} | {
+_SPELLINGS = SPELLINGS | {
     extension: extension for extension in (".ico", ".jp2", ".jxl", ".psd", ".dds", ".ppm", ".tga", ".pdf", ".eps")
 }
 _MEDIA = {extension: extension for kind, extension in EXTENSIONS.items() if is_media(kind)} | _SPELLINGS

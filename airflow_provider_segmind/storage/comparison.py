@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, BinaryIO
 
+from airflow_provider_segmind.storage.limits import UNCROPPED
 from airflow_provider_segmind.storage.scaling import averaged, check_pixels, has_alpha, upright
 from airflow_provider_segmind.storage.verification import image_errors, opened, orientation
 
@@ -44,8 +45,6 @@ _SATURATION = (0.6, 1.6)
 _COLOUR_SCALE, _LUMA_SHARE = 6.7, 1 / 8
 #: An alpha from which on a pixel counts as opaque.
 _OPAQUE = 250
-#: Share of a side that an output keeps if it was cropped to a multiple of 8, 16 or 64 pixels.
-_KEPT = 0.92
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def _parts(source: tuple[int, int], output: tuple[int, int]) -> Iterator[tuple[f
     ratios = output[0] / source[0], output[1] / source[1]
     for scale in {float(round(max(ratios))), max(ratios)} - {0.0}:
         kept = [min(1.0, ratio / scale) for ratio in ratios]
-        if min(kept) < 1 and min(kept) >= _KEPT:
+        if min(kept) < 1 and min(kept) >= UNCROPPED:
             starts = [(0.0, (1 - share) / 2, 1 - share) if share < 1 else (0.0,) for share in kept]
             for left, top in product(*starts):
                 yield (left, top, left + kept[0], top + kept[1])

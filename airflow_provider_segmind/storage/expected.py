@@ -7,19 +7,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindOutputError
 from airflow_provider_segmind.protocol.models import MODELS, scale_of
-from airflow_provider_segmind.storage.limits import KeepMetadata, Verify
-
-if TYPE_CHECKING:
-    from airflow_provider_segmind.storage.comparison import Comparison, Reduced
+from airflow_provider_segmind.storage.comparison import Comparison, Reduced, compare
+from airflow_provider_segmind.storage.limits import UNCROPPED, KeepMetadata, Verify
+from airflow_provider_segmind.storage.verification import image_size, orientation
 
 log = logging.getLogger(__name__)
 
-#: Part of the scaled input's width and height that an output has at least: models crop to multiples of 8 or 16 pixels.
-_UNCROPPED = 0.95
 _ACCEPT = (
     "The request was billed. To store this output as it is, set verify='off' and clear the task: it takes the same "
     "output, and nothing is billed again."
@@ -51,11 +48,32 @@ class Expected:
     read_input: Callable[[], bytes | None] = lambda: None
 
     @classmethod
-    def of(cls, model: str, parameters: Mapping[str, Any], **arguments: Any) -> Expected:
-        """Return what a model's output has to be: the upscalers' outputs are the same images as their inputs."""
+    def of(
+        cls,
+        model: str,
+        parameters: Mapping[str, Any],
+        *,
+        verify: Verify | None,
+        keep_metadata: KeepMetadata,
+        input_size: tuple[int, int] | None,
+        input_name: str,
+        read_input: Callable[[], bytes | None],
+    ) -> Expected:
+        """Return what an output of a model has to be: those of the upscalers are their inputs, enlarged."""
         typed = MODELS.get(model)
         same_above = typed.same_above if typed else None
-        return cls(same_above=same_above, scale=scale_of(model, parameters), **arguments)
+        scale = scale_of(model, parameters)
+        return cls(verify, keep_metadata, same_above, scale, input_size, input_name, read_input)
+
+    @property
+    def is_upscale(self) -> bool:
+        """True if the output is the enlarged input; that of any other model may be anything."""
+        return self.same_above is not None
+
+    @property
+    def compares(self) -> bool:
+        """True if the output has to be the same image as its input, as far as that is at hand."""
+        return self.is_upscale and self.verify in (None, "same")
 
     @cached_property
     def source(self) -> bytes | None:
@@ -64,7 +82,7 @@ class Expected:
 
         :raises SegmindOutputError: ``verify="same"`` was asked for, and they cannot be read.
         """
-        if self.same_above is None or not (self.compares or self.keep_metadata != "none"):
+        if not self.compares and (not self.is_upscale or self.keep_metadata == "none"):
             return None
         try:
             content = self.read_input()
@@ -79,21 +97,27 @@ class Expected:
 
     def check_size(self, width: int, height: int) -> None:
         """Raise SegmindOutputError for fewer pixels than input times scale; width and height may be swapped."""
-        if self.input_size is None:
+        if (size := self._size) is None:
             return
-        least = [max(side, int(side * self.scale * _UNCROPPED)) for side in sorted(self.input_size)]
+        least = [max(side, int(side * self.scale * UNCROPPED)) for side in sorted(size)]
         if any(side < required for side, required in zip(sorted((width, height)), least, strict=True)):
-            before = "{} x {}".format(*self.input_size)
-            after = "{} x {}".format(*(side * self.scale for side in self.input_size))
+            before = "{} x {}".format(*size)
+            after = "{} x {}".format(*(side * self.scale for side in size))
             scaled = f"scaled by {self.scale} it has {after}" if self.scale > 1 else "no side may become shorter"
             raise SegmindOutputError(
                 f"it has {width} x {height} pixels; its input has {before}, and {scaled}", next_step=_ACCEPT
             )
 
-    @property
-    def compares(self) -> bool:
-        """True if the output has to be the same image as its input, as far as that is at hand."""
-        return self.same_above is not None and self.verify in (None, "same")
+    @cached_property
+    def _size(self) -> tuple[int, int] | None:
+        """The upright size of the input in pixels, as far as the input is at hand."""
+        if self.input_size is not None or self.source is None:
+            return self.input_size
+        try:
+            return image_size(io.BytesIO(self.source))
+        except SegmindOutputError as error:
+            log.warning("The size of the input is not known: %s", error.detail)
+            return None
 
     def compared(self, output: BinaryIO | Reduced) -> Comparison | None:
         """
@@ -101,9 +125,6 @@ class Expected:
 
         :param output: the output, or a small copy of it.
         """
-        from airflow_provider_segmind.storage.comparison import compare
-        from airflow_provider_segmind.storage.verification import orientation
-
         if self.source is None:
             return None
         source = io.BytesIO(self.source)
@@ -117,9 +138,9 @@ class Expected:
             log.warning("The output is not compared with its input: %s", error.detail)
             return None
 
-    def is_another(self, compared: Comparison | None) -> bool:
+    def is_another(self, compared: Comparison) -> bool:
         """Return whether an output is definitely not the same image as its input."""
-        return self.compares and compared is not None and compared.score < (self.same_above or 0)
+        return self.compares and self.same_above is not None and compared.score < self.same_above
 
 
 def _not_compared(why: str, *, retryable: bool) -> SegmindOutputError:

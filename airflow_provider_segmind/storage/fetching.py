@@ -16,7 +16,7 @@ from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindErr
 from airflow_provider_segmind.protocol.content_types import HEAD, content_type, is_image, is_not_announced
 from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 from airflow_provider_segmind.storage.comparison import Reduced, reduced
-from airflow_provider_segmind.storage.verification import image_errors, image_size, orientation
+from airflow_provider_segmind.storage.verification import image_errors, orientation, verified_size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -154,7 +154,7 @@ def _size(
     file: BinaryIO, decoded: Callable[[Image.Image], None], *, whole: bool, is_downloaded: bool
 ) -> tuple[int, int]:
     try:
-        return image_size(file, whole=whole, decoded=decoded)
+        return verified_size(file, whole=whole, decoded=decoded)
     except SegmindOutputError as error:
         error.retryable = is_downloaded  # the host may send all of it next time; an inline output stays as it is
         raise

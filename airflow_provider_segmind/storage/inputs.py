@@ -18,7 +18,7 @@ from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.limits import MAX_INPUT_BYTES
 from airflow_provider_segmind.storage.names import QUARANTINE
 from airflow_provider_segmind.storage.paths import object_path, refused_early, uncached_fs
-from airflow_provider_segmind.storage.verification import INPUT_FORMATS, image_size
+from airflow_provider_segmind.storage.verification import INPUT_FORMATS, verified_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -92,7 +92,7 @@ def load_image(uri: str, conn_id: str | None, *, max_bytes: int = MAX_INPUT_BYTE
     path = object_path(uri, conn_id)
     content = read_input(path, max_bytes)
     try:
-        return InputImage(path, content, image_size(io.BytesIO(content), whole=True, formats=INPUT_FORMATS))
+        return InputImage(path, content, verified_size(io.BytesIO(content), whole=True, formats=INPUT_FORMATS))
     except SegmindOutputError as error:
         raise SegmindConfigError(
             f"input {path}: {error.detail}"

@@ -9,6 +9,8 @@ Verify = Literal["off", "whole", "same"]
 #: Which metadata of the input the stored object keeps.
 KeepMetadata = Literal["none", "icc", "all"]
 
+#: Part of each side that an output has at least: models crop to multiples of 8, 16 or 64 pixels.
+UNCROPPED = 0.92
 #: Bytes of an input. An input is held in memory, and base64 makes it a third larger in the request.
 MAX_INPUT_BYTES = 64 * 1024**2
 #: Bytes of an output.

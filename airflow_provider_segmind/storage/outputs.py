@@ -23,7 +23,7 @@ from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.fetching import Fetched, fetch
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.metadata import copy_metadata
-from airflow_provider_segmind.storage.names import QUARANTINE, fill
+from airflow_provider_segmind.storage.names import QUARANTINE, fill, safe
 from airflow_provider_segmind.storage.paths import object_path, storage_errors
 from airflow_provider_segmind.storage.publication import attributes_of, publish, publish_text, remove
 from airflow_provider_segmind.storage.sidecar import sidecar_of, sidecars
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.storage.sidecar import About
 
 log = logging.getLogger(__name__)
+
+#: Parts of the metadata that are the input's when they were written.
+_COPIED = {"none": (), "icc": ("icc", "orientation"), "all": ("icc", "orientation", "exif", "xmp", "iptc", "text")}
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,8 @@ def store_result(
                 hook, source, _file(files), max_bytes=max_bytes, must_be_image=must_be_image, expected=expected
             )
             path = target.path_of(fetched.content_type, source.suffix, alone=len(sources) == 1)
-            compared = _compared(fetched, path, expected)
-            final, kept = with_metadata(fetched, _file(files), expected, compared)
+            compared = _compared(fetched, path, result, expected)
+            final, kept = _with_metadata(fetched, _file(files), expected, compared)
             if about is not None and if_exists == "overwrite":
                 remove(sidecar_of(path))  # it may describe the object that is replaced
             _publish(final, path, result, if_exists=if_exists)
@@ -179,24 +182,26 @@ def _about(request_id: str) -> Iterator[None]:
         raise
 
 
-def _compared(output: Fetched, path: ObjectStoragePath, expected: Expected) -> Comparison | None:
+def _compared(output: Fetched, path: ObjectStoragePath, result: Result, expected: Expected) -> Comparison | None:
     """Compare an image with its input, and put another image into ``.quarantine`` instead of its name."""
     compared = expected.compared(output.copy or output.file) if output.pixels else None
     if compared is None or not expected.is_another(compared):
         return compared
-    kept = path.parent / QUARANTINE / path.name
-    publish(output.file, kept, size=output.bytes, sha256=output.sha256)
+    kept = path.parent / QUARANTINE / safe(result.request_id) / path.name
+    _publish(output, kept, result)
     raise SegmindImageMismatchError(
         f"score {compared.score:.2f}, at least {expected.same_above:.2f} is required ({compared.explanation}). "
         f"Output: {kept}. Input: {expected.input_name}"
     )
 
 
-def with_metadata(
+def _with_metadata(
     output: Fetched, target: BinaryIO, expected: Expected, compared: Comparison | None
 ) -> tuple[Fetched, list[str]]:
     """
-    Return an output with the metadata of its input, and the parts that were written; the pixels do not change.
+    Return an output with the metadata of its input, and the parts of it that are kept; the pixels do not change.
+
+    What the output itself has is corrected, too: an orientation by which it would be turned twice, a position on Earth.
 
     :param output: the output.
     :param target: an empty file.
@@ -204,21 +209,23 @@ def with_metadata(
     :param compared: whether the output is upright; None if it is not known to be turned.
     """
     keep, source = expected.keep_metadata, expected.source
-    if output.pixels is None or expected.same_above is None or (source is None and keep == "all"):
+    if output.pixels is None or not expected.is_upscale or (source is None and keep == "all"):
         return output, []
-    if source is None:  # nothing to copy; only the position on Earth that the output itself states is removed
-        kept = copy_metadata(io.BytesIO(), output.file, target, keep="none", upright=False)
+    if source is None:  # whether the output is turned is not known
+        keep, upright = "none", False
     else:
         upright = compared is None or compared.upright
-        kept = copy_metadata(io.BytesIO(source), output.file, target, keep=keep, upright=upright)
-    if not kept:
+    written = copy_metadata(io.BytesIO(source or b""), output.file, target, keep=keep, upright=upright)
+    if not written:
         return output, []
     target.seek(0)
     sha256 = hashlib.file_digest(cast("io.BufferedRandom", target), "sha256").hexdigest()
-    return replace(output, file=target, bytes=target.tell(), sha256=sha256), list(kept)
+    return replace(output, file=target, bytes=target.tell(), sha256=sha256), [
+        part for part in written if part in _COPIED[keep]
+    ]
 
 
-def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exists: str) -> None:
+def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exists: str = "overwrite") -> None:
     attributes = attributes_of(path, output.content_type, _metadata(result, output.sha256))
     publish(output.file, path, size=output.bytes, sha256=output.sha256, attributes=attributes, if_exists=if_exists)
 

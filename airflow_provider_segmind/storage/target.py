@@ -99,7 +99,7 @@ class Target:
         if self.is_folder:
             path = path / f"{name}.{LONGEST_VALUES['ext']}"
         path = path.with_name(f"{path.stem}{self._longest_suffix}{path.suffix}")
-        quarantined = path.parent / QUARANTINE / path.name
+        quarantined = path.parent / QUARANTINE / LONGEST_VALUES["request_id"] / path.name
         for written in (path, *self._beside(path), temporary(path, "probe"), temporary(quarantined, "probe")):
             check_name(written)
 

@@ -37,22 +37,34 @@ _CONVERSIONS = {
 _PILLOW = threading.Lock()
 
 
-def image_size(
+def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
+    """
+    Return the width and height of an image in pixels, as it is shown: turned by its EXIF orientation.
+
+    :param file: a JPEG, PNG, WebP, GIF, BMP or TIFF.
+    :param whole: also verify that all of it is there and decodes.
+    :raises SegmindOutputError: it is not an image of these formats, or it is truncated or damaged.
+    """
+    return verified_size(file, whole=whole)
+
+
+def verified_size(
     file: BinaryIO,
     *,
-    whole: bool = False,
+    whole: bool,
     formats: Sequence[str] = OUTPUT_FORMATS,
     decoded: Callable[[Image.Image], None] = lambda image: None,
 ) -> tuple[int, int]:
     """
-    Return the width and height of an image in pixels, as it is shown: turned by its EXIF orientation.
+    Return what :func:`image_size` does, for images of some formats.
+
+    Of a very large image, JPEG and PNG are verified without holding the pixels; the structure of the others is.
 
     :param file: the image.
-    :param whole: also verify that all of it is there and decodes. Of a very large image, JPEG and PNG are verified
-        without holding the pixels; the structure of the others is.
-    :param formats: Pillow's names of the accepted formats; default: JPEG, PNG, WebP, GIF, BMP and TIFF.
-    :param decoded: called with the image, or its first frame, if Pillow decoded its pixels for the verification.
-    :raises SegmindOutputError: it is not an image of these formats, or it is truncated or damaged.
+    :param whole: see there.
+    :param formats: Pillow's names of the accepted formats.
+    :param decoded: called with the image, or its first frame, if the verification has decoded its pixels.
+    :raises SegmindOutputError: see there.
     """
     with image_errors():
         with opened(file, formats) as image:
@@ -125,7 +137,7 @@ def data_uri_size(model: str, image: Any, *, whole: bool = True) -> tuple[int, i
     if content is None:
         return None
     try:
-        return image_size(io.BytesIO(content), whole=whole, formats=INPUT_FORMATS)
+        return verified_size(io.BytesIO(content), whole=whole, formats=INPUT_FORMATS)
     except SegmindOutputError as error:
         raise SegmindConfigError(f"image: {error.detail}") from None
 

@@ -114,14 +114,14 @@ def test_another_image_goes_to_quarantine(
     assert run.state == "failed"
     assert "The output is not the same image as its input: score 0." in run.log
     shown = folder.replace(f"{CONN}@", "")
-    assert f"Output: {shown}/.quarantine/cat.png. Input: file://{photos}/cat.jpg" in run.log.replace(f"{CONN}@", "")
+    [request] = segmind_emulator.requests
+    kept = f".quarantine/{request.request_id}/cat.png"
+    assert f"Output: {shown}/{kept}. Input: file://{photos}/cat.jpg" in run.log.replace(f"{CONN}@", "")
     assert run.task("t").try_number == 1, "the error is permanent"
     if in_bucket:
-        assert [one["Key"] for one in bucket.client.list_objects_v2(Bucket=BUCKET)["Contents"]] == [
-            "out/.quarantine/cat.png"
-        ]
+        assert [one["Key"] for one in bucket.client.list_objects_v2(Bucket=BUCKET)["Contents"]] == [f"out/{kept}"]
     else:
-        assert files(tmp_path) == ["out/.quarantine/cat.png"]
+        assert files(tmp_path) == [f"out/{kept}"]
 
 
 @needs_task_state_store
@@ -132,8 +132,10 @@ def test_a_clear_with_verify_whole_takes_the_same_output(upscale, tmp_path, segm
     run.dag.task_dict["t"].verify = "whole"
     again = run.again("t")
     assert again.state == "success"
-    assert files(tmp_path) == [".quarantine/cat.png", "cat.png"]
-    assert (tmp_path / "cat.png").read_bytes() == (tmp_path / ".quarantine/cat.png").read_bytes()
+    [request] = segmind_emulator.requests
+    kept = f".quarantine/{request.request_id}/cat.png"
+    assert files(tmp_path) == [kept, "cat.png"]
+    assert (tmp_path / "cat.png").read_bytes() == (tmp_path / kept).read_bytes()
     assert segmind_emulator.stats.submits_attempted == 1
 
 
@@ -171,9 +173,7 @@ def test_an_input_that_changed_is_not_compared(upscale, photos, tmp_path, verify
         assert "set verify='whole' and clear the task" in run.log
 
 
-def test_a_batch_compares_the_images_that_it_has(
-    segmind_emulator, airflow_db, photos, tmp_path, quick_polls, deferrable
-):
+def test_a_batch_compares_the_images_that_it_has(segmind_emulator, airflow_db, photos, tmp_path, quick_polls):
     segmind_emulator.faults.add("submit", "wrong_image:other", times=1)
     items = [data_uri((photos / name).read_bytes()) for name in ("cat.jpg", "astronaut.png")]
     with DAG("batch", schedule=None) as dag:
