@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import io
 import itertools
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
-from airflow_provider_segmind.protocol.content_types import HEAD, IMAGES, content_type, format_name
+from airflow_provider_segmind.protocol.content_types import HEAD, IMAGES, format_name
 from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.urls import is_url
-from airflow_provider_segmind.storage.containers import exif, jpeg, png, webp
+from airflow_provider_segmind.storage.containers import format_of, jpeg, png, webp
 from airflow_provider_segmind.storage.containers.spans import Spans
+from airflow_provider_segmind.storage.metadata import reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INPUT_FORMATS = ("JPEG", "PNG", "WEBP")
 OUTPUT_FORMATS = tuple(IMAGES.values())
 
+#: From this orientation on, width and height are swapped.
+_TRANSPOSED = 5
 _CONTAINERS = {"JPEG": jpeg, "PNG": png, "WEBP": webp}
 #: Pixels, of all frames together, up to which Pillow decodes an image: that takes about 250 MiB of memory. Pillow holds
 #: WebP and the frames of GIF four times.
@@ -35,6 +37,8 @@ _CONVERSIONS = {
     "AVIF": "; convert it first, for example with `magick in.avif out.jpg`",
 }
 _PILLOW = threading.Lock()
+
+orientation = reading.orientation
 
 
 def image_size(file: BinaryIO, *, whole: bool = False) -> tuple[int, int]:
@@ -73,7 +77,7 @@ def verified_size(
                 raise ValueError("it has no pixels")
             if whole:
                 _verify(file, image, decoded)
-        return (height, width) if orientation(file) >= exif.TRANSPOSED else (width, height)
+        return (height, width) if orientation(file) >= _TRANSPOSED else (width, height)
 
 
 def opened(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
@@ -89,7 +93,7 @@ def opened(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
     from PIL import Image
 
     accepted = OUTPUT_FORMATS if formats is None else tuple(formats)
-    kind = _format_of(file)
+    kind = format_of(file)
     if kind is None or kind not in accepted:
         raise SegmindOutputError(_unsupported(file, accepted))
     with image_errors(), _PILLOW:  # an 8x upscale exceeds Pillow's limit, which is global
@@ -99,15 +103,6 @@ def opened(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
             return Image.open(source, formats=(kind,))
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def orientation(file: BinaryIO) -> int:
-    """Return the EXIF orientation of a JPEG, PNG or WebP, from 1 (upright) to 8; 1 if it is missing or unreadable."""
-    container = _CONTAINERS.get(_format_of(file) or "")
-    try:
-        return exif.orientation(container.exif(file, exif.LIMIT)) if container else 1
-    except (ValueError, struct.error, IndexError):
-        return 1
 
 
 @contextmanager
@@ -162,11 +157,6 @@ def _verify(file: BinaryIO, image: Image.Image, decoded: Callable[[Image.Image],
         image.load()
         if frame == 0:
             decoded(image)
-
-
-def _format_of(file: BinaryIO) -> str | None:
-    """Return Pillow's name of the format that the first bytes show; None if it is not accepted anywhere."""
-    return IMAGES.get(content_type(_head(file)) or "")
 
 
 def _head(file: BinaryIO) -> bytes:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import BinaryIO, NamedTuple
 
+from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part, Spans
 
-_SOI, _EOI, _SOS, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_APP = range(0xE0, 0xF0)
-_EXIF = 0xE1
-#: Application segments that decide about the colors: JFIF and Adobe.
-_COLOR = (0xE0, 0xEE)
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+SOI = b"\xff\xd8"
+#: Kinds of segments.
+APP0, SOS = b"\xe0", b"\xda"
+FRAMES = {bytes((marker,)) for marker in {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}}
+LARGEST = 0xFFFF - 2  # content of a segment
+_START, _EOI = b"\xd8", b"\xd9"
+#: Application segments and comments. Of the former, JFIF and Adobe decide about the colors.
+_METADATA = {bytes((marker,)) for marker in (*range(0xE0, 0xF0), 0xFE)}
+_COLOR = (APP0, b"\xee")
 #: Baseline, extended and progressive frames with Huffman codes; with 8 bits, libjpeg verifies them.
-_COMMON_FRAMES = (0xC0, 0xC1, 0xC2)
+_COMMON_FRAMES = (b"\xc0", b"\xc1", b"\xc2")
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _SMALL_BLOCK, _BLOCK = 64, 1024**2
 _MOST_SEGMENTS = 100_000
@@ -27,29 +33,16 @@ _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before mark
 _HARMLESS_EXTRANEOUS = 16
 
 
-class Segment(NamedTuple):
-    """A segment: its marker, where the marker starts, and where the segment ends."""
+class Frame(NamedTuple):
+    """What a frame states: bits of a sample, size in pixels, and the sampling factors of each component in one byte."""
 
-    marker: int
-    start: int
-    end: int
-
-
-class Structure(NamedTuple):
-    """
-    What the segments of an image state.
-
-    :param parts: the parts of the file that decide about the structure of the pixels, up to the end of the image.
-    :param decodable: libjpeg verifies images of this kind.
-    :param memory: bytes that libjpeg needs at least to decode it.
-    """
-
-    parts: list[Part]
-    decodable: bool
-    memory: int
+    precision: int
+    height: int
+    width: int
+    factors: bytes
 
 
-def segments(file: BinaryIO) -> Iterator[Segment]:
+def segments(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the segments up to the end of the (first) image; the data of a scan is skipped."""
     position = 2
     for _ in range(_MOST_SEGMENTS):
@@ -58,13 +51,29 @@ def segments(file: BinaryIO) -> Iterator[Segment]:
             return
         file.seek(start + 1)
         head = file.read(3)
-        if head[0] == _EOI:
-            yield Segment(_EOI, start, start + 2)
-        if head[0] in (_SOI, _EOI) or len(head) < 3:
+        kind = head[:1]
+        if kind == _EOI:
+            yield Chunk(_EOI, start, start + 2, 0, start + 2)
+        if kind in (_START, _EOI) or len(head) < 3:
             return
-        position = start + 2 + int.from_bytes(head[1:])
-        yield Segment(head[0], start, position)
-    raise ValueError(f"it has more than {_MOST_SEGMENTS} segments")
+        length = max(0, int.from_bytes(head[1:]) - 2)
+        position = start + 4 + length
+        yield Chunk(kind, start, start + 4, length, position)
+    raise MalformedError(f"it has more than {_MOST_SEGMENTS} segments")
+
+
+def header(file: BinaryIO) -> Iterator[Chunk]:
+    """Yield the segments before the first scan: those with metadata, and the frame."""
+    return takewhile(lambda segment: segment.kind != SOS, segments(file))
+
+
+def frame_of(file: BinaryIO, segment: Chunk) -> Frame:
+    """Return what a frame's segment states."""
+    content = segment.read(file, LARGEST)
+    if len(content) < 6:
+        raise MalformedError("its frame is truncated")
+    precision, height, width, count = struct.unpack(">BHHB", content[:6])
+    return Frame(precision, height, width, content[7 : 6 + 3 * count : 3])
 
 
 def _next_marker(file: BinaryIO, position: int) -> int | None:
@@ -87,28 +96,15 @@ def pixel_parts(file: BinaryIO) -> Iterator[Part]:
 
     They have no index of further images: a file with several images, as phones write, is a JPEG of its first one.
     """
-    yield 0, 2
-    seen: set[int] = set()
-    for marker, start, end in segments(file):
-        if marker == _SOS:
+    yield SOI
+    seen: set[bytes] = set()
+    for kind, start, _, _, end in segments(file):
+        if kind == SOS:
             yield start, file.seek(0, 2)
             return
-        if (marker not in _APP and marker != _COMMENT) or (marker in _COLOR and marker not in seen):
+        if kind not in _METADATA or (kind in _COLOR and kind not in seen):
             yield start, end
-        seen.add(marker)
-
-
-def exif(file: BinaryIO, limit: int) -> bytes:
-    """Return the first bytes of the EXIF data; empty if it has none."""
-    for marker, start, end in segments(file):
-        if marker == _SOS:
-            break
-        if marker == _EXIF:
-            file.seek(start + 4)
-            content = file.read(min(end - start - 4, limit))
-            if content.startswith(b"Exif\0\0"):
-                return content
-    return b""
+        seen.add(kind)
 
 
 def verify(file: BinaryIO) -> bool:
@@ -118,58 +114,52 @@ def verify(file: BinaryIO) -> bool:
     libjpeg decodes all of it, to an eighth of its size.
 
     :return: False if libjpeg did not decode it, because its kind is rare or it needs too much memory.
-    :raises ValueError: something is missing or damaged.
+    :raises MalformedError: something is missing or damaged.
     """
-    structure = structure_of(file)
-    if not structure.decodable or structure.memory > _MEMORY:
+    parts, frames, scans = _structure(file)
+    frame = frame_of(file, frames[0])
+    common = frames[0].kind in _COMMON_FRAMES and frame.precision == 8
+    if not common or (scans > 1 and _memory_of(frame) > _MEMORY):
         return False
-    content = Spans(file, structure.parts).readall() or b""
+    content = Spans(file, parts).readall() or b""
     warning = _warning(content)
     if (extraneous := _EXTRANEOUS.match(warning)) and _is_padding(content, int(extraneous[1])):
         warning = _warning(content[: -2 - int(extraneous[1])] + content[-2:])  # libjpeg reports its last warning only
     if warning.startswith(("Corrupt JPEG data", "Premature end")):
-        raise ValueError(f"libjpeg reports: {warning}")
+        raise MalformedError(f"libjpeg reports: {warning}")
     return not warning
 
 
-def structure_of(file: BinaryIO) -> Structure:
+def _structure(file: BinaryIO) -> tuple[list[Part], list[Chunk], int]:
     """
-    Return what the segments state.
+    Return the parts of the file that decide about the structure of the pixels, the frames, and the number of scans.
 
-    :raises ValueError: the end of the image is missing.
+    :raises MalformedError: the end of the image is missing.
     """
-    parts: list[Part] = [(0, 2)]
-    frame: Segment | None = None
-    last = Segment(_SOI, 0, 2)
-    scans = 0
+    parts: list[Part] = [SOI]
+    frames: list[Chunk] = []
+    scans, last = 0, Chunk(_START, 0, 2, 0, 2)
     for segment in segments(file):
-        if last.marker == _SOS:
+        if last.kind == SOS:
             parts.append((last.end, segment.start))  # the data of the scan
-        if segment.marker not in _APP and segment.marker != _COMMENT:
+        if segment.kind not in _METADATA:
             parts.append((segment.start, segment.end))
-        if segment.marker in _FRAMES and frame is None:
-            frame = segment
-        scans += segment.marker == _SOS
+        if segment.kind in FRAMES:
+            frames.append(segment)
+        scans += segment.kind == SOS
         last = segment
-    if last.marker != _EOI or not scans or frame is None:
-        raise ValueError("the end of the image is missing")
+    if last.kind != _EOI or not scans or not frames:
+        raise MalformedError("the end of the image is missing")
     if scans > _MOST_SCANS:
-        raise ValueError(f"it has more than {_MOST_SCANS} scans")
-    return _structure(file, frame, scans, parts)
+        raise MalformedError(f"it has more than {_MOST_SCANS} scans")
+    return parts, frames, scans
 
 
-def _structure(file: BinaryIO, frame: Segment, scans: int, parts: list[Part]) -> Structure:
-    file.seek(frame.start + 4)
-    head = file.read(6)
-    components = file.read(3 * head[5]) if len(head) == 6 else b""
-    height, width = int.from_bytes(head[1:3]), int.from_bytes(head[3:5])
-    across = [factors >> 4 for factors in components[1::3]]
-    down = [factors & 15 for factors in components[1::3]]
-    samples = sum(a * d for a, d in zip(across, down, strict=True)) / max(
-        1, max(across, default=1) * max(down, default=1)
-    )
-    memory = int(2 * width * height * samples) if scans > 1 else 0
-    return Structure(parts, frame.marker in _COMMON_FRAMES and head[:1] == b"\x08", memory)
+def _memory_of(frame: Frame) -> int:
+    """Return the bytes that libjpeg needs at least for an image of several scans."""
+    across, down = [factors >> 4 for factors in frame.factors], [factors & 15 for factors in frame.factors]
+    samples = sum(map(int.__mul__, across, down))
+    return 2 * frame.width * frame.height * samples // max(1, max(across, default=1) * max(down, default=1))
 
 
 def _warning(content: bytes) -> str:

@@ -16,16 +16,22 @@ class Spans(io.RawIOBase):
     Read parts of a file as one file, without copying them.
 
     :param file: the other file; its position changes.
-    :param parts: in the order in which they are read. What lies beyond the end of the file is read as missing.
+    :param parts: in the order in which they are read; adjacent ones become one. What lies beyond the end of the file is
+        read as missing.
     """
 
     def __init__(self, file: BinaryIO, parts: Iterable[Part]) -> None:
         self._file = file
         self._parts: list[Part] = []
         self._ends: list[int] = []  # in this file
-        for part in _merged(parts):
+        for part in parts:
+            last = self._parts[-1] if self._parts else b""
+            if isinstance(part, tuple) and isinstance(last, tuple) and last[1] == part[0]:
+                self._parts[-1] = last[0], part[1]
+                self._ends[-1] += part[1] - part[0]
+                continue
+            length = part[1] - part[0] if isinstance(part, tuple) else len(part)
             self._parts.append(part)
-            length = len(part) if isinstance(part, bytes) else part[1] - part[0]
             self._ends.append(length + (self._ends[-1] if self._ends else 0))
         self._position = 0
 
@@ -59,21 +65,3 @@ class Spans(io.RawIOBase):
         view[: len(content)] = content
         self._position += len(content)
         return len(content)
-
-
-def _merged(parts: Iterable[Part]) -> Iterable[Part]:
-    """Yield the parts, adjacent ones as one."""
-    last: tuple[int, int] | None = None
-    for part in parts:
-        if last is not None and isinstance(part, tuple) and last[1] == part[0]:
-            last = (last[0], part[1])
-            continue
-        if last is not None:
-            yield last
-            last = None
-        if isinstance(part, bytes):
-            yield part
-        else:
-            last = part
-    if last is not None:
-        yield last

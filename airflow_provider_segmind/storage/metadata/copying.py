@@ -7,15 +7,22 @@ Pillow's EXIF move what a maker's note points to, and the bindings of Exiv2 are 
 
 from __future__ import annotations
 
+import io
 import logging
+import shutil
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
+from airflow_provider_segmind.storage.containers.chunks import MalformedError
+from airflow_provider_segmind.storage.containers.spans import Spans
 from airflow_provider_segmind.storage.limits import KeepMetadata
-from airflow_provider_segmind.storage.metadata import exif, icc, jpeg, png, webp, xmp
-from airflow_provider_segmind.storage.metadata.parts import Changes, Container, MalformedError, Parts
+from airflow_provider_segmind.storage.metadata import exif, icc, png, xmp
+from airflow_provider_segmind.storage.metadata.parts import MOST_COPIED, Changes, Format, Parts
+from airflow_provider_segmind.storage.metadata.reading import read, stated_orientation
 
 log = logging.getLogger(__name__)
+
+_BLOCK = 1024**2
 
 
 def copy_metadata(
@@ -47,16 +54,16 @@ def copy_metadata(
     :return: the parts written, of ``icc``, ``exif``, ``orientation`` (an EXIF block with nothing else, or none),
         ``xmp``, ``iptc`` and ``text``.
     """
-    container = _container_of(output)
-    own = _read(output, "output")
-    if container is None or own is None:
+    of_output = _read(output, "output")
+    if of_output is None:
         return ()
-    of_input = (_read(source, "input") if keep != "none" else None) or Parts()
-    plan = _Plan(of_input, own, container, keep, upright=upright)
+    form, own = of_output
+    of_input = _read(source, "input") if keep != "none" else None
+    plan = _Plan(of_input[1] if of_input else Parts(), own, form, keep, upright=upright)
     plan.make()
     if plan.written:
         try:
-            container.write(output, target, plan.changes)
+            _write(output, target, form, plan.changes)
         except MalformedError as error:
             log.warning("No metadata was copied: the output cannot be written again: %s", error)
             target.seek(0)
@@ -65,27 +72,23 @@ def copy_metadata(
     return tuple(plan.written)
 
 
-def _container_of(file: BinaryIO) -> Container | None:
-    """Return the format of a file; None if it is another one."""
-    file.seek(0)
-    head = file.read(12)
-    if head.startswith(jpeg.SIGNATURE):
-        return jpeg
-    if head.startswith(png.SIGNATURE):
-        return png
-    return webp if webp.is_webp(head) else None
-
-
-def _read(file: BinaryIO, which: str) -> Parts | None:
-    """Return the metadata of a file; None if it cannot be read."""
-    container = _container_of(file)
+def _read(file: BinaryIO, which: str) -> tuple[Format, Parts] | None:
+    """Return the format and the metadata of a file; None if it cannot be read."""
     try:
-        if container is None:
-            raise MalformedError("it is not a JPEG, PNG or WebP")
-        return container.read(file)
+        return read(file)
     except MalformedError as error:
         log.warning("The metadata of the %s was not read: %s", which, error)
         return None
+
+
+def _write(file: BinaryIO, target: BinaryIO, form: Format, changes: Changes) -> None:
+    """Write a file with changed metadata; raise MalformedError if its structure is damaged."""
+    result = Spans(file, form.rewritten(file, changes))
+    length = result.seek(0, io.SEEK_END)
+    result.seek(0)
+    shutil.copyfileobj(io.BufferedReader(result, _BLOCK), target, _BLOCK)
+    if target.tell() != length:
+        raise MalformedError("the file is truncated")
 
 
 @dataclass
@@ -94,7 +97,7 @@ class _Plan:
 
     source: Parts
     own: Parts
-    container: Container
+    form: Format
     keep: KeepMetadata
     upright: bool
     changes: Changes = field(default_factory=Changes)
@@ -109,92 +112,98 @@ class _Plan:
         self.xmp(copies=copies)
         if copies:
             self.iptc_and_text()
-        for part, reason in self.source.dropped:
-            self.drop(part, reason)
+        for part, reason in self.source.dropped.items():
+            _dropped(part, reason)
 
     @property
     def orientation(self) -> int:
         """Return the orientation that the stored image has to state."""
         if self.upright:
             return 1
-        return _orientation(self.own if self.keep == "none" else self.source) or 1
+        return stated_orientation(self.own if self.keep == "none" else self.source) or 1
 
     def colours(self) -> None:
         """Copy the colour space, unless the output states its own."""
-        if self.own.icc or self.own.colour:
+        if self.own.content.get("icc") or self.own.colour:
             return
-        if self.container is png:
+        if self.form is png:
             self.changes.chunks += self.source.colour.items()
         try:
             profile = self.profile()
             if profile and self.fits("icc", profile):
-                self.changes.icc = profile
+                self.changes.content["icc"] = profile
         except MalformedError as error:
-            self.drop("icc", str(error))
-        if self.changes.icc or self.changes.chunks:
+            _dropped("icc", str(error))
+        if self.changes.content or self.changes.chunks:
             self.written.append("icc")
 
     def profile(self) -> bytes | None:
         """Return the profile that the output needs beside the chunks of a PNG, or instead of them."""
         colour, space = self.source.colour, self.own.space
-        if b"cICP" in colour and self.container is not png:
+        if b"cICP" in colour and self.form is not png:
             try:
                 return icc.of_cicp(colour[b"cICP"], space)
             except MalformedError as error:
-                self.drop("cICP", str(error))
-        if self.source.icc:
-            fitting = icc.for_space(self.source.icc, space)
+                _dropped("cICP", str(error))
+        if profile := self.source.content.get("icc"):
+            fitting = icc.for_space(profile, space)
             if fitting is None:
-                self.drop("icc", f"it describes {icc.space_of(self.source.icc)!r} pixels, and the output has {space!r}")
+                _dropped("icc", f"it describes {icc.space_of(profile)!r} pixels, and the output has {space!r}")
             return fitting
-        return icc.of_png(colour, space) if self.container is not png else None
+        return icc.of_png(colour, space) if self.form is not png else None
 
     def exif(self, *, copies: bool) -> None:
         """Copy EXIF, or correct that of the output, or state the orientation alone."""
-        if copies and self.source.exif and self.adjust("exif", self.source.exif):
+        if copies and self.adjust("exif", self.source):
             return
-        own = self.own.exif
+        own = self.own.content.get("exif")
         stated = exif.orientation_of(own) or (self.orientation if self.keep == "none" else 1)
         if stated == self.orientation and (copies or not exif.has_gps(own)):
             return
-        if own and self.adjust("exif", own):
+        if self.adjust("exif", self.own):
             return
         if own:
-            self.changes.exif = b""
+            self.changes.content["exif"] = b""
         if self.orientation != 1:
-            self.changes.exif = exif.minimal(self.orientation)
+            self.changes.content["exif"] = exif.minimal(self.orientation)
         self.written.append("orientation")
 
     def xmp(self, *, copies: bool) -> None:
         """Copy XMP, or correct that of the output."""
-        if copies and self.source.xmp and self.adjust("xmp", self.source.xmp):
+        if copies and self.adjust("xmp", self.source):
             return
-        own = self.own.xmp
+        own = self.own.content.get("xmp")
         stated = xmp.orientation_of(own) or self.orientation
         if own is None or (stated == self.orientation and (copies or not xmp.has_gps(own))):
             return
-        if not self.adjust("xmp", own):
-            self.changes.xmp = b""
+        if not self.adjust("xmp", self.own):
+            self.changes.content["xmp"] = b""
             self.written.append("xmp")
 
-    def adjust(self, part: Literal["exif", "xmp"], content: bytes) -> bool:
-        """Write EXIF or XMP as it fits the output; return whether it could be read and fits."""
+    def adjust(self, part: Literal["exif", "xmp"], of: Parts) -> bool:
+        """Write EXIF or XMP as it fits the output; return whether there is one that can be read and fits."""
+        content = of.content.get(part)
+        if not content:
+            return False
         adjusted = exif.adjusted if part == "exif" else xmp.adjusted
         try:
+            if len(content) > MOST_COPIED[part]:
+                raise MalformedError(f"it has more than {MOST_COPIED[part]} bytes")
             content = adjusted(content, orientation=self.orientation, size=self.own.size, gps=self.keep == "all")
         except MalformedError as error:
-            self.drop(part, str(error))
+            _dropped(part, str(error))
             return False
         if not self.fits(part, content):
             return False
-        setattr(self.changes, part, content)
+        self.changes.content[part] = content
         self.written.append(part)
         return True
 
     def iptc_and_text(self) -> None:
         """Copy what only one format has."""
-        if self.source.iptc and self.fits("iptc", self.source.iptc):
-            self.changes.iptc = self.source.iptc
+        iptc = self.source.content.get("iptc")
+        if iptc and self.fits("iptc", iptc):
+            self.changes.content["iptc"] = iptc
             self.written.append("iptc")
         own = {_keyword(content) for _, content in self.own.text}
         texts = [(name, content) for name, content in self.source.text if _keyword(content) not in own]
@@ -204,21 +213,15 @@ class _Plan:
 
     def fits(self, part: str, content: bytes) -> bool:
         """Return whether a part can be written into the output."""
-        most = self.container.LIMITS.get(part)
+        most = self.form.LIMITS.get(part)
         if most is None or len(content) > most:
-            self.drop(
-                part, "the format of the output has no place for it" if most is None else f"its limit is {most} bytes"
-            )
+            _dropped(part, f"its limit is {most} bytes" if most else "the format of the output has no place for it")
             return False
         return True
 
-    def drop(self, part: str, reason: str) -> None:
-        log.warning("Metadata was not copied (%s): %s", part, reason)
 
-
-def _orientation(parts: Parts) -> int | None:
-    """Return the orientation that an image states: readers use that in XMP where EXIF states none."""
-    return exif.orientation_of(parts.exif) or xmp.orientation_of(parts.xmp)
+def _dropped(part: str, reason: str) -> None:
+    log.warning("Metadata was not copied (%s): %s", part, reason)
 
 
 def _keyword(content: bytes) -> bytes:

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from airflow_provider_segmind.storage.metadata.parts import MalformedError
+from airflow_provider_segmind.storage.containers.chunks import MalformedError
 
 _ORIENTATION, _EXIF, _GPS, _INTEROP = 0x0112, 0x8769, 0x8825, 0xA005
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202

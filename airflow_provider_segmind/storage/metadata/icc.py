@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 
-from airflow_provider_segmind.storage.metadata.parts import MalformedError
+from airflow_provider_segmind.storage.containers.chunks import MalformedError
 
 Vector = tuple[float, float, float]
 Matrix = tuple[Vector, Vector, Vector]

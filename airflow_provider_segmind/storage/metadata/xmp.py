@@ -11,7 +11,7 @@ import io
 import re
 from xml.parsers import expat
 
-from airflow_provider_segmind.storage.metadata.parts import MalformedError
+from airflow_provider_segmind.storage.containers.chunks import MalformedError
 
 _ORIENTATION = rb"tiff:Orientation"
 _WIDTH, _HEIGHT = rb"(?:exif:PixelXDimension|tiff:ImageWidth)", rb"(?:exif:PixelYDimension|tiff:ImageLength)"
