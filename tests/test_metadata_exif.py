@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import struct
 import time
+import tracemalloc
 
 import pytest
 from PIL import Image, ImageOps, PngImagePlugin
@@ -239,6 +240,22 @@ def test_exif_as_imagemagick_wrote_it_into_png():
     assert copied(source, encoded(photo(), "JPEG"), upright=False)[0] == ("orientation",)
     _, stored = copied(encoded(photo(), "JPEG"), source, "none")  # as an output
     assert shown(stored).size == (60, 40)
+
+
+def test_a_block_whose_values_overlap_takes_no_memory():
+    """Thousands of entries, each with almost all of the block as its value."""
+    count = 40_000
+    rows = b"".join(struct.pack("<HHII", number, 1, 500_000, 480_100) for number in range(count))
+    block = (b"II*\0\x08\0\0\0" + struct.pack("<H", count) + rows).ljust(1_000_000, b"\x01")
+    started = time.process_time()
+    tracemalloc.start()
+    try:
+        with pytest.raises(exif.MalformedError, match="overlap"):
+            exif.adjusted(block, orientation=1, size=(1, 1), gps=False)
+        assert tracemalloc.get_traced_memory()[1] < 30 * 1024**2
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - started < 5
 
 
 # --- XMP --------------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from airflow_provider_segmind.storage.metadata import copy_metadata
 from airflow_provider_segmind.storage.preview_writer import make_preview
 from airflow_provider_segmind.storage.verification import image_size, opened, orientation
+from tests.image_metadata import xmp_packet
 from tests.images.samples import chunk, encoded, with_jpeg_segments, with_png_chunks
 from tests.source_tree import ROOT
 
@@ -115,6 +117,39 @@ def test_the_size_is_that_of_the_upright_image(kind, number):
     expected = SIZE[::-1] if number >= 5 else SIZE
     assert image_size(file) == image_size(file, whole=True) == expected
     assert make_preview(file, b"")[1] == expected
+
+
+TURNED = struct.pack(">4sIHHHIHHI", b"MM\0*", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+IMAGEMAGICK = b"\nexif\n%8d\n%s\n" % (6 + len(TURNED), (b"Exif\0\0" + TURNED).hex().encode())
+XMP = xmp_packet(attributes='tiff:Orientation="6"')
+STATED = {
+    "ImageMagick's text in a PNG": with_png_chunks(
+        encoded("png"), chunk(b"tEXt", b"Raw profile type exif\0" + IMAGEMAGICK)
+    ),
+    "ImageMagick's compressed text in a PNG": with_png_chunks(
+        encoded("png"), chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(IMAGEMAGICK))
+    ),
+    "EXIF behind the pixels of a PNG": with_png_chunks(encoded("png"), chunk(b"eXIf", TURNED), before=b"IEND"),
+    "XMP in a PNG": with_png_chunks(encoded("png"), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)),
+    "XMP in a JPEG": with_jpeg_segments(encoded("jpeg"), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)),
+    "XMP in a WebP": encoded("webp", xmp=XMP),
+    "EXIF without an end in a WebP": encoded("webp", exif=TURNED[:9] + b"\x09" + TURNED[10:22]),
+}
+
+
+@pytest.mark.parametrize("content", STATED.values(), ids=STATED)
+def test_one_orientation_for_the_size_the_preview_and_the_copy(content):
+    file = io.BytesIO(content)
+    assert orientation(file) == 6
+    assert image_size(file, whole=True) == make_preview(file, b"")[1] == SIZE[::-1]
+    for form in ("jpeg", "png", "webp"):
+        for keep in ("icc", "all"):
+            target = io.BytesIO()
+            copy_metadata(file, io.BytesIO(encoded(form)), target, keep=keep, upright=False)
+            assert orientation(target) == 6
+        target = io.BytesIO()
+        copy_metadata(io.BytesIO(encoded(form)), file, target, keep=keep, upright=True)
+        assert orientation(target) == 1
 
 
 def test_the_orientation_of_big_endian_exif_and_of_a_long():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
-from itertools import takewhile
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import BinaryIO
 
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part, Spans
@@ -33,15 +33,6 @@ _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before mark
 _HARMLESS_EXTRANEOUS = 16
 
 
-class Frame(NamedTuple):
-    """What a frame states: bits of a sample, size in pixels, and the sampling factors of each component in one byte."""
-
-    precision: int
-    height: int
-    width: int
-    factors: bytes
-
-
 def segments(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the segments up to the end of the (first) image; the data of a scan is skipped."""
     position = 2
@@ -62,18 +53,13 @@ def segments(file: BinaryIO) -> Iterator[Chunk]:
     raise MalformedError(f"it has more than {_MOST_SEGMENTS} segments")
 
 
-def header(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the segments before the first scan: those with metadata, and the frame."""
-    return takewhile(lambda segment: segment.kind != SOS, segments(file))
-
-
-def frame_of(file: BinaryIO, segment: Chunk) -> Frame:
-    """Return what a frame's segment states."""
+def frame_of(file: BinaryIO, segment: Chunk) -> tuple[tuple[int, int], int, bytes]:
+    """Return size in pixels, bits of a sample, and the sampling factors of each component in one byte."""
     content = segment.read(file, LARGEST)
     if len(content) < 6:
         raise MalformedError("its frame is truncated")
     precision, height, width, count = struct.unpack(">BHHB", content[:6])
-    return Frame(precision, height, width, content[7 : 6 + 3 * count : 3])
+    return (width, height), precision, content[7 : 6 + 3 * count : 3]
 
 
 def _next_marker(file: BinaryIO, position: int) -> int | None:
@@ -116,12 +102,18 @@ def verify(file: BinaryIO) -> bool:
     :return: False if libjpeg did not decode it, because its kind is rare or it needs too much memory.
     :raises MalformedError: something is missing or damaged.
     """
-    parts, frames, scans = _structure(file)
-    frame = frame_of(file, frames[0])
-    common = frames[0].kind in _COMMON_FRAMES and frame.precision == 8
-    if not common or (scans > 1 and _memory_of(frame) > _MEMORY):
+    found = list(segments(file))
+    frames = [segment for segment in found if segment.kind in FRAMES]
+    scans = sum(segment.kind == SOS for segment in found)
+    if not frames or not scans or found[-1].kind != _EOI:
+        raise MalformedError("the end of the image is missing")
+    if scans > _MOST_SCANS:
+        raise MalformedError(f"it has more than {_MOST_SCANS} scans")
+    size, precision, factors = frame_of(file, frames[0])
+    memory = _memory_of(size, factors) if scans > 1 else 0
+    if frames[0].kind not in _COMMON_FRAMES or precision != 8 or memory > _MEMORY:
         return False
-    content = Spans(file, parts).readall() or b""
+    content = Spans(file, _structure(found)).readall() or b""
     warning = _warning(content)
     if (extraneous := _EXTRANEOUS.match(warning)) and _is_padding(content, int(extraneous[1])):
         warning = _warning(content[: -2 - int(extraneous[1])] + content[-2:])  # libjpeg reports its last warning only
@@ -130,36 +122,21 @@ def verify(file: BinaryIO) -> bool:
     return not warning
 
 
-def _structure(file: BinaryIO) -> tuple[list[Part], list[Chunk], int]:
-    """
-    Return the parts of the file that decide about the structure of the pixels, the frames, and the number of scans.
-
-    :raises MalformedError: the end of the image is missing.
-    """
-    parts: list[Part] = [SOI]
-    frames: list[Chunk] = []
-    scans, last = 0, Chunk(_START, 0, 2, 0, 2)
-    for segment in segments(file):
-        if last.kind == SOS:
-            parts.append((last.end, segment.start))  # the data of the scan
+def _structure(found: Sequence[Chunk]) -> Iterator[Part]:
+    """Yield the parts of the file that decide about the structure of the pixels, up to the end of the image."""
+    yield SOI
+    for segment, following in pairwise(found):
         if segment.kind not in _METADATA:
-            parts.append((segment.start, segment.end))
-        if segment.kind in FRAMES:
-            frames.append(segment)
-        scans += segment.kind == SOS
-        last = segment
-    if last.kind != _EOI or not scans or not frames:
-        raise MalformedError("the end of the image is missing")
-    if scans > _MOST_SCANS:
-        raise MalformedError(f"it has more than {_MOST_SCANS} scans")
-    return parts, frames, scans
+            yield segment.start, following.start if segment.kind == SOS else segment.end
+    yield b"\xff" + _EOI
 
 
-def _memory_of(frame: Frame) -> int:
+def _memory_of(size: tuple[int, int], factors: bytes) -> int:
     """Return the bytes that libjpeg needs at least for an image of several scans."""
-    across, down = [factors >> 4 for factors in frame.factors], [factors & 15 for factors in frame.factors]
-    samples = sum(map(int.__mul__, across, down))
-    return 2 * frame.width * frame.height * samples // max(1, max(across, default=1) * max(down, default=1))
+    sampling = [(byte >> 4, byte & 15) for byte in factors] or [(1, 1)]
+    samples = sum(across * down for across, down in sampling)
+    largest = max(across for across, _ in sampling) * max(down for _, down in sampling)
+    return 2 * size[0] * size[1] * samples // max(1, largest)
 
 
 def _warning(content: bytes) -> str:

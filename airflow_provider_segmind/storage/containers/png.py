@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
@@ -18,18 +18,6 @@ _BLOCK = 1024**2
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 #: Adam7: step and first pixel of each pass, horizontally and vertically.
 _PASSES = ((8, 8, 0, 0), (8, 8, 4, 0), (4, 8, 0, 4), (4, 4, 2, 0), (2, 4, 0, 2), (2, 2, 1, 0), (1, 2, 0, 1))
-
-
-class Header(NamedTuple):
-    """The chunk ``IHDR``."""
-
-    width: int
-    height: int
-    depth: int
-    color: int
-    compression: int
-    filtering: int
-    interlace: int
 
 
 def chunks(file: BinaryIO) -> Iterator[Chunk]:
@@ -48,12 +36,12 @@ def chunks(file: BinaryIO) -> Iterator[Chunk]:
     raise MalformedError(f"it has more than {_MOST_CHUNKS} chunks")
 
 
-def header_of(file: BinaryIO, chunk: Chunk) -> Header:
-    """Return what the chunk ``IHDR`` states."""
+def header_of(file: BinaryIO, chunk: Chunk) -> tuple[int, ...]:
+    """Return what the chunk ``IHDR`` states: width, height, depth, color type, compression, filter, interlacing."""
     content = chunk.head(file, 13)
     if len(content) < 13:
         raise MalformedError("it is cut inside its header (IHDR)")
-    return Header(*struct.unpack(">IIBBBBB", content))
+    return struct.unpack(">IIBBBBB", content)
 
 
 def pixel_parts(file: BinaryIO) -> Iterator[Part]:
@@ -72,24 +60,32 @@ def verify(file: BinaryIO) -> None:
 
     :raises MalformedError: something is missing or damaged.
     """
-    pixels: _Pixels | None = None
+    header = next((chunk for chunk in chunks(file) if chunk.kind == b"IHDR"), None)
+    if header is None:
+        raise MalformedError("its header (IHDR) is missing")
+    expected = _expected_bytes(header_of(file, header))
+    try:
+        found = _inflated_bytes(_compressed_pixels(file), expected)
+    except zlib.error as error:
+        raise MalformedError("its compressed pixels (IDAT) are damaged") from error
+    if found < expected:
+        raise MalformedError(f"only {found} of {expected} bytes of its pixels are there")
+
+
+def _compressed_pixels(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the content of IDAT in blocks; verify all chunks that decide about pixels, and that IEND is the last."""
     kind = b""
     for chunk in chunks(file):
         kind = chunk.kind
-        if kind == b"IHDR":
-            pixels = _Pixels(_expected_bytes(header_of(file, chunk)))
-        if kind not in _PIXELS:
-            continue
-        if pixels is None:
-            raise MalformedError("its header (IHDR) is missing")
-        _verify_chunk(file, chunk, pixels)
-    if pixels is None or kind != b"IEND":
+        if kind in _PIXELS:
+            blocks = _verified(file, chunk)
+            yield from (block for block in blocks if kind == b"IDAT")
+    if kind != b"IEND":
         raise MalformedError("its end (IEND) is missing")
-    pixels.finish()
 
 
-def _verify_chunk(file: BinaryIO, chunk: Chunk, pixels: _Pixels) -> None:
-    """Verify the checksum of one chunk; decompress it if it is IDAT."""
+def _verified(file: BinaryIO, chunk: Chunk) -> Iterator[bytes]:
+    """Yield the content of a chunk in blocks; raise MalformedError if its checksum is wrong."""
     file.seek(chunk.content)
     checksum, left = zlib.crc32(chunk.kind), chunk.length
     while left:
@@ -97,59 +93,30 @@ def _verify_chunk(file: BinaryIO, chunk: Chunk, pixels: _Pixels) -> None:
         if not block:
             raise MalformedError(f"it is cut inside its chunk {chunk.kind.decode()}")
         checksum, left = zlib.crc32(block, checksum), left - len(block)
-        if chunk.kind == b"IDAT":
-            pixels.feed(block)
+        yield block
     if file.read(4) != checksum.to_bytes(4):
         raise MalformedError(f"the checksum of its chunk {chunk.kind.decode()} is wrong")
 
 
-class _Pixels:
-    """
-    The rows of an image as they are decompressed; only their bytes are counted.
-
-    :param expected: bytes of all rows.
-    """
-
-    def __init__(self, expected: int) -> None:
-        self._expected = expected
-        self._found = 0
-        self._inflate = zlib.decompressobj()
-
-    def feed(self, block: bytes) -> None:
-        """Decompress a block of IDAT."""
-        while block and self._found <= self._expected and not self._inflate.eof:
-            self._count(block)
-            block = self._inflate.unconsumed_tail
-
-    def finish(self) -> None:
-        """Raise MalformedError if rows are missing."""
-        while self._found < self._expected and self._count(b""):
-            pass
-        if self._found < self._expected:
-            raise MalformedError(f"only {self._found} of {self._expected} bytes of its pixels are there")
-
-    def _count(self, block: bytes) -> int:
-        try:
-            found = len(self._inflate.decompress(block, _BLOCK))
-        except zlib.error as error:
-            raise MalformedError("its compressed pixels (IDAT) are damaged") from error
-        self._found += found
-        return found
+def _inflated_bytes(blocks: Iterator[bytes], most: int) -> int:
+    """Return how many bytes these blocks have once inflated; what follows the first ``most`` is not inflated."""
+    inflate, found = zlib.decompressobj(), 0
+    for block in blocks:
+        left = block
+        while left and found <= most and not inflate.eof:
+            found += len(inflate.decompress(left, _BLOCK))
+            left = inflate.unconsumed_tail
+    while found < most and (more := inflate.decompress(b"", _BLOCK)):
+        found += len(more)
+    return found
 
 
-def _expected_bytes(header: Header) -> int:
+def _expected_bytes(header: tuple[int, ...]) -> int:
     """Return the number of bytes of all rows, each with its filter type."""
-    width, height = header.width, header.height
-    if header.color not in _CHANNELS or header.interlace > 1:
+    width, height, depth, color, _, _, interlace = header
+    if color not in _CHANNELS or interlace > 1:
         raise MalformedError("its header (IHDR) is damaged")
-    bits = header.depth * _CHANNELS[header.color]
-    if not header.interlace:
-        return _bytes_of(width, height, bits)
-    return sum(
-        _bytes_of(-(-max(0, width - left) // across), -(-max(0, height - top) // down), bits)
-        for across, down, left, top in _PASSES
-    )
-
-
-def _bytes_of(width: int, height: int, bits: int) -> int:
-    return height * (1 + (width * bits + 7) // 8) if width else 0
+    bits = depth * _CHANNELS[color]
+    passes = _PASSES if interlace else ((1, 1, 0, 0),)
+    sizes = ((-((left - width) // across), -((top - height) // down)) for across, down, left, top in passes)
+    return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns > 0 and rows > 0)

@@ -22,17 +22,16 @@ class Spans(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, parts: Iterable[Part]) -> None:
         self._file = file
-        self._parts: list[Part] = []
-        self._ends: list[int] = []  # in this file
+        self._parts: list[Part] = [b""]
+        self._ends = [0]  # in this file
         for part in parts:
-            last = self._parts[-1] if self._parts else b""
+            last = self._parts[-1]
             if isinstance(part, tuple) and isinstance(last, tuple) and last[1] == part[0]:
                 self._parts[-1] = last[0], part[1]
                 self._ends[-1] += part[1] - part[0]
-                continue
-            length = part[1] - part[0] if isinstance(part, tuple) else len(part)
-            self._parts.append(part)
-            self._ends.append(length + (self._ends[-1] if self._ends else 0))
+            else:
+                self._parts.append(part)
+                self._ends.append(self._ends[-1] + (part[1] - part[0] if isinstance(part, tuple) else len(part)))
         self._position = 0
 
     def readable(self) -> bool:
@@ -45,7 +44,7 @@ class Spans(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Change the position and return it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ends[-1] if self._ends else 0}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ends[-1]}[whence]
         self._position = max(0, base + offset)
         return self._position
 

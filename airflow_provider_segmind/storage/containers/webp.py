@@ -64,10 +64,11 @@ def rewritten(file: BinaryIO, new: Mapping[str, bytes]) -> list[Part]:
     kept = [(chunk.start, chunk.end) for chunk in found if chunk.kind not in replaced]
     before = b""
     if any(new.values()) or any(chunk.kind == b"VP8X" for chunk in found):
-        flags, (width, height) = header_of(file)
+        flags, size = header_of(file)
         for part, content in new.items():
             flags = flags | METADATA[part][1] if content else flags & ~METADATA[part][1]
-        before = _chunk(b"VP8X", struct.pack("<I", flags) + _three(width - 1) + _three(height - 1))
+        sides = ((side - 1).to_bytes(3, "little") for side in size)
+        before = _chunk(b"VP8X", struct.pack("<I", flags) + b"".join(sides))
     added = {part: _chunk(METADATA[part][0], content) for part, content in new.items() if content}
     before += added.pop("icc", b"")
     after = b"".join(added.values())
@@ -104,7 +105,3 @@ def _stated_size(file: BinaryIO) -> int:
 
 def _chunk(name: bytes, content: bytes) -> bytes:
     return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
-
-
-def _three(number: int) -> bytes:
-    return number.to_bytes(3, "little")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
@@ -17,12 +18,14 @@ from airflow_provider_segmind.storage.containers.chunks import MalformedError
 from airflow_provider_segmind.storage.containers.spans import Spans
 from airflow_provider_segmind.storage.limits import KeepMetadata
 from airflow_provider_segmind.storage.metadata import exif, icc, png, xmp
-from airflow_provider_segmind.storage.metadata.parts import MOST_COPIED, Changes, Format, Parts
+from airflow_provider_segmind.storage.metadata.parts import MOST_COPIED, Format, Parts
 from airflow_provider_segmind.storage.metadata.reading import read, stated_orientation
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 1024**2
+_NO_PLACE = "the format of the output has no place for it"
+_DESCRIPTIONS = {"exif": exif, "xmp": xmp}
 
 
 def copy_metadata(
@@ -31,9 +34,8 @@ def copy_metadata(
     """
     Write an output with the metadata of its input, and return which parts were written; the pixels are not touched.
 
-    Returns ``()`` and writes nothing if there is nothing to change; the output is then the object to store. JPEG, PNG
-    and WebP are supported, in any pair. Damaged, too large or unsuitable metadata is not copied, and is logged; it is
-    not an error.
+    Writes nothing if there is nothing to change; the output is then the object to store. JPEG, PNG and WebP are
+    supported, in any pair. Damaged, too large or unsuitable metadata is not copied, and is logged; it is not an error.
 
     - ``none``: nothing of the input is copied.
     - ``icc``: the colours: its ICC profile, or the chunks of a PNG that state a colour space. An output that states its
@@ -81,7 +83,7 @@ def _read(file: BinaryIO, which: str) -> tuple[Format, Parts] | None:
         return None
 
 
-def _write(file: BinaryIO, target: BinaryIO, form: Format, changes: Changes) -> None:
+def _write(file: BinaryIO, target: BinaryIO, form: Format, changes: Parts) -> None:
     """Write a file with changed metadata; raise MalformedError if its structure is damaged."""
     result = Spans(file, form.rewritten(file, changes))
     length = result.seek(0, io.SEEK_END)
@@ -100,18 +102,18 @@ class _Plan:
     form: Format
     keep: KeepMetadata
     upright: bool
-    changes: Changes = field(default_factory=Changes)
+    changes: Parts = field(default_factory=Parts)
     written: list[str] = field(default_factory=list)
 
     def make(self) -> None:
         """Decide about each part."""
         if self.keep != "none":
             self.colours()
-        copies = self.keep == "all"
-        self.exif(copies=copies)
-        self.xmp(copies=copies)
-        if copies:
-            self.iptc_and_text()
+        self.described("exif")
+        self.described("xmp")
+        if self.keep == "all":
+            self.put("iptc", lambda: self.source.content.get("iptc"))
+            self.text()
         for part, reason in self.source.dropped.items():
             _dropped(part, reason)
 
@@ -122,19 +124,28 @@ class _Plan:
             return 1
         return stated_orientation(self.own if self.keep == "none" else self.source) or 1
 
+    def put(self, part: str, make: Callable[[], bytes | None]) -> bool:
+        """Write a part; return whether there is one, and it can be read, and it fits the format of the output."""
+        try:
+            content = make() or b""
+            most = self.form.LIMITS.get(part, 0)
+            if len(content) > most:
+                raise MalformedError(f"its limit is {most} bytes" if most else _NO_PLACE)
+        except MalformedError as error:
+            _dropped(part, str(error))
+            return False
+        if content:
+            self.changes.content[part] = content
+            self.written.append(part)
+        return bool(content)
+
     def colours(self) -> None:
         """Copy the colour space, unless the output states its own."""
         if self.own.content.get("icc") or self.own.colour:
             return
         if self.form is png:
-            self.changes.chunks += self.source.colour.items()
-        try:
-            profile = self.profile()
-            if profile and self.fits("icc", profile):
-                self.changes.content["icc"] = profile
-        except MalformedError as error:
-            _dropped("icc", str(error))
-        if self.changes.content or self.changes.chunks:
+            self.changes.colour = self.source.colour
+        if not self.put("icc", self.profile) and self.changes.colour:
             self.written.append("icc")
 
     def profile(self) -> bytes | None:
@@ -146,78 +157,40 @@ class _Plan:
             except MalformedError as error:
                 _dropped("cICP", str(error))
         if profile := self.source.content.get("icc"):
-            fitting = icc.for_space(profile, space)
-            if fitting is None:
-                _dropped("icc", f"it describes {icc.space_of(profile)!r} pixels, and the output has {space!r}")
-            return fitting
+            return icc.for_space(profile, space)
         return icc.of_png(colour, space) if self.form is not png else None
 
-    def exif(self, *, copies: bool) -> None:
-        """Copy EXIF, or correct that of the output, or state the orientation alone."""
-        if copies and self.adjust("exif", self.source):
+    def described(self, part: Literal["exif", "xmp"]) -> None:
+        """Copy EXIF or XMP, or correct that of the output, or state the orientation alone."""
+        if self.keep == "all" and self.put(part, lambda: self.adjusted(part, self.source)):
             return
-        own = self.own.content.get("exif")
-        stated = exif.orientation_of(own) or (self.orientation if self.keep == "none" else 1)
-        if stated == self.orientation and (copies or not exif.has_gps(own)):
+        own, module = self.own.content.get(part), _DESCRIPTIONS[part]
+        implied = 1 if part == "exif" and self.keep != "none" else self.orientation
+        stated = module.orientation_of(own) or implied
+        if stated == self.orientation and (self.keep == "all" or not module.has_gps(own)):
             return
-        if self.adjust("exif", self.own):
-            return
-        if own:
-            self.changes.content["exif"] = b""
-        if self.orientation != 1:
-            self.changes.content["exif"] = exif.minimal(self.orientation)
-        self.written.append("orientation")
+        if not self.put(part, lambda: self.adjusted(part, self.own)):
+            alone = part == "exif" and self.orientation != 1
+            self.changes.content[part] = exif.minimal(self.orientation) if alone else b""
+            self.written.append("orientation" if part == "exif" else part)
 
-    def xmp(self, *, copies: bool) -> None:
-        """Copy XMP, or correct that of the output."""
-        if copies and self.adjust("xmp", self.source):
-            return
-        own = self.own.content.get("xmp")
-        stated = xmp.orientation_of(own) or self.orientation
-        if own is None or (stated == self.orientation and (copies or not xmp.has_gps(own))):
-            return
-        if not self.adjust("xmp", self.own):
-            self.changes.content["xmp"] = b""
-            self.written.append("xmp")
-
-    def adjust(self, part: Literal["exif", "xmp"], of: Parts) -> bool:
-        """Write EXIF or XMP as it fits the output; return whether there is one that can be read and fits."""
+    def adjusted(self, part: Literal["exif", "xmp"], of: Parts) -> bytes | None:
+        """Return EXIF or XMP as it fits the output."""
         content = of.content.get(part)
-        if not content:
-            return False
-        adjusted = exif.adjusted if part == "exif" else xmp.adjusted
-        try:
-            if len(content) > MOST_COPIED[part]:
-                raise MalformedError(f"it has more than {MOST_COPIED[part]} bytes")
-            content = adjusted(content, orientation=self.orientation, size=self.own.size, gps=self.keep == "all")
-        except MalformedError as error:
-            _dropped(part, str(error))
-            return False
-        if not self.fits(part, content):
-            return False
-        self.changes.content[part] = content
-        self.written.append(part)
-        return True
+        if content and len(content) > MOST_COPIED[part]:
+            raise MalformedError(f"it has more than {MOST_COPIED[part]} bytes")
+        adjusted = _DESCRIPTIONS[part].adjusted
+        return content and adjusted(content, orientation=self.orientation, size=self.own.size, gps=self.keep == "all")
 
-    def iptc_and_text(self) -> None:
-        """Copy what only one format has."""
-        iptc = self.source.content.get("iptc")
-        if iptc and self.fits("iptc", iptc):
-            self.changes.content["iptc"] = iptc
-            self.written.append("iptc")
+    def text(self) -> None:
+        """Copy the texts whose names the output does not have."""
         own = {_keyword(content) for _, content in self.own.text}
         texts = [(name, content) for name, content in self.source.text if _keyword(content) not in own]
-        if texts and self.fits("text", b""):
-            self.changes.chunks += texts
+        if texts and self.form is not png:
+            _dropped("text", _NO_PLACE)
+        elif texts:
+            self.changes.text = texts
             self.written.append("text")
-
-    def fits(self, part: str, content: bytes) -> bool:
-        """Return whether a part can be written into the output."""
-        most = self.form.LIMITS.get(part)
-        if most is None or len(content) > most:
-            _dropped(part, f"its limit is {most} bytes" if most else "the format of the output has no place for it")
-            return False
-        return True
 
 
 def _dropped(part: str, reason: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from airflow_provider_segmind.storage.containers.chunks import MalformedError
 
-Vector = tuple[float, float, float]
-Matrix = tuple[Vector, Vector, Vector]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 #: x and y of white, red, green and blue.
 Primaries = tuple[float, float, float, float, float, float, float, float]
 
@@ -18,57 +22,47 @@ ADOBE_RGB: Primaries = (*_WHITE, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 DISPLAY_P3: Primaries = (*_WHITE, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 BT2020: Primaries = (*_WHITE, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046)
 
-_D50: Vector = (0.9642, 1.0, 0.8249)
-_BRADFORD: Matrix = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
+_D50 = (0.9642, 1.0, 0.8249)
+_BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 _CLASSES = {b"mntr", b"scnr", b"prtr", b"spac"}
 _CURVES = (b"rTRC", b"gTRC", b"bTRC")
 
 
-def check(profile: bytes) -> None:
-    """Raise MalformedError if it is not a whole profile of an image's colours."""
+def _tags(profile: bytes) -> dict[bytes, memoryview]:
+    """Return the tags by name; raise MalformedError if it is not a whole profile of an image's colours."""
     if len(profile) < 132 or profile[36:40] != b"acsp":
         raise MalformedError("it does not begin like a profile")
-    if int.from_bytes(profile[:4], "big") > len(profile):
+    if int.from_bytes(profile[:4]) > len(profile):
         raise MalformedError("it is truncated")
     if profile[12:16] not in _CLASSES:
         raise MalformedError(f"it is a profile of the class {profile[12:16]!r}, which does not describe an image")
-    tags(profile)
-
-
-def space_of(profile: bytes) -> bytes:
-    """Return ICC's signature of the colour space of the pixels that a profile describes."""
-    return profile[16:20]
-
-
-def tags(profile: bytes) -> dict[bytes, bytes]:
-    """Return the tags of a profile by name."""
-    count = int.from_bytes(profile[128:132], "big")
+    count = int.from_bytes(profile[128:132])
     if 132 + 12 * count > len(profile):
         raise MalformedError("its table of tags is truncated")
     found = {}
-    for position in range(132, 132 + 12 * min(count, 1000), 12):
-        name, start, length = struct.unpack_from(">4sII", profile, position)
+    for name, start, length in struct.iter_unpack(">4sII", profile[132 : 132 + 12 * min(count, 1000)]):
         if start + length > len(profile):
             raise MalformedError("a tag of it is truncated")
-        found[name] = profile[start : start + length]
+        found[name] = memoryview(profile)[start : start + length]  # tags may share their bytes
     return found
 
 
-def for_space(profile: bytes, space: bytes) -> bytes | None:
+def for_space(profile: bytes, space: bytes) -> bytes:
     """
-    Return a profile that describes the same colours for pixels of another colour space; None if there is none.
+    Return a profile that describes the same colours for pixels of another colour space.
 
     Grey pixels that became RGB, or RGB that became grey, are neutral colours: only the curve of brightness matters.
+
+    :raises MalformedError: it is damaged, or there is no such profile.
     """
-    check(profile)
-    if space_of(profile) == space:
+    found, own_space = _tags(profile), profile[16:20]
+    if own_space == space:
         return profile
-    found = tags(profile)
     curves = {found.get(name) for name in ((b"kTRC",) if space == b"RGB " else _CURVES)}
     curve = curves.pop()
-    if curves or curve is None or profile[20:24] != b"XYZ " or {space_of(profile), space} != {b"RGB ", b"GRAY"}:
-        return None
-    return made(space, SRGB, curve)
+    if curves or curve is None or profile[20:24] != b"XYZ " or {own_space, space} != {b"RGB ", b"GRAY"}:
+        raise MalformedError(f"it describes {own_space!r} pixels, and the output has {space!r}")
+    return made(space, SRGB, bytes(curve))
 
 
 def gamma(exponent: float) -> bytes:
@@ -93,9 +87,9 @@ def made(space: bytes, primaries: Primaries, curve: bytes) -> bytes:
     """
     found = {b"desc": _text("RGB" if space == b"RGB " else "Grey"), b"cprt": _text("CC0"), b"wtpt": _xyz(_D50)}
     if space == b"RGB ":
-        columns = zip(*_matrix(primaries), strict=True)
-        found |= {name: _xyz(column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), columns, strict=True)}
-        found |= {b"chad": b"sf32\0\0\0\0" + _numbers(n for row in _adaptation(primaries) for n in row)}
+        matrix, adaptation = _matrices(primaries)
+        found |= dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), map(_xyz, matrix.T), strict=True))
+        found |= {b"chad": b"sf32\0\0\0\0" + _numbers(adaptation.flat)}
     found |= dict.fromkeys(_CURVES if space == b"RGB " else (b"kTRC",), curve)
     return _packed(space, found)
 
@@ -112,12 +106,11 @@ def of_png(colour: Mapping[bytes, bytes], space: bytes) -> bytes | None:
         return None
     primaries = SRGB
     if b"cHRM" in colour:
-        numbers = _unpacked(">8I", colour[b"cHRM"])
-        primaries = tuple(number / 100_000 for number in numbers)  # type: ignore[assignment]
+        primaries = tuple(n / 100_000 for n in _unpacked(">8I", colour[b"cHRM"]))  # type: ignore[assignment]
     exponent = _unpacked(">I", colour[b"gAMA"])[0] / 100_000
     if not 0.1 <= exponent <= 10:
         raise MalformedError(f"its gamma of {exponent} is not plausible")
-    like_srgb = abs(exponent - 0.45455) < 0.001 and max(map(_distance, primaries, SRGB)) < 0.001
+    like_srgb = abs(exponent - 0.45455) < 0.001 and math.dist(primaries, SRGB) < 0.001
     return None if like_srgb else made(space, primaries, gamma(1 / exponent))
 
 
@@ -135,10 +128,6 @@ def of_cicp(content: bytes, space: bytes) -> bytes:
     return made(space, known_primaries[primaries], known_curves[curve])
 
 
-def _distance(one: float, other: float) -> float:
-    return abs(one - other)
-
-
 def _unpacked(code: str, content: bytes) -> tuple[int, ...]:
     try:
         return struct.unpack(code, content)
@@ -146,54 +135,20 @@ def _unpacked(code: str, content: bytes) -> tuple[int, ...]:
         raise MalformedError("a chunk of colours has an impossible length") from error
 
 
-def _matrix(primaries: Primaries) -> Matrix:
-    """Return the matrix from linear RGB to XYZ under D50."""
-    columns = [_of_xy(*primaries[start : start + 2]) for start in (2, 4, 6)]
-    unscaled: Matrix = tuple(zip(*columns, strict=True))  # type: ignore[assignment]
-    scale = _times(_inverse(unscaled), _of_xy(*primaries[:2]))
-    scaled: Matrix = tuple(tuple(map(float.__mul__, row, scale)) for row in unscaled)  # type: ignore[assignment]
-    return _product(_adaptation(primaries), scaled)
+def _matrices(primaries: Primaries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the matrix from linear RGB to XYZ under D50, and that from their white to D50, after Bradford."""
+    import numpy as np
 
-
-def _adaptation(primaries: Primaries) -> Matrix:
-    """Return the matrix that adapts colours from their white to D50, after Bradford."""
-    white = _times(_BRADFORD, _of_xy(*primaries[:2]))
-    target = _times(_BRADFORD, _D50)
-    if min(white) <= 0:
-        raise MalformedError("its white is not a colour")
-    scaled: Matrix = tuple(  # type: ignore[assignment]
-        tuple(target[row] / white[row] * number for number in _BRADFORD[row]) for row in range(3)
-    )
-    return _product(_inverse(_BRADFORD), scaled)
-
-
-def _of_xy(x: float, y: float) -> Vector:
-    if y <= 0:
+    if min(primaries[1::2]) <= 0:
         raise MalformedError("its primaries are not colours")
-    return x / y, 1.0, (1 - x - y) / y
-
-
-def _times(matrix: Matrix, vector: Vector) -> Vector:
-    first, second, third = (sum(map(float.__mul__, row, vector)) for row in matrix)
-    return first, second, third
-
-
-def _product(one: Matrix, other: Matrix) -> Matrix:
-    columns: Matrix = tuple(zip(*other, strict=True))  # type: ignore[assignment]
-    return tuple(_times(columns, row) for row in one)  # type: ignore[return-value]
-
-
-def _inverse(matrix: Matrix) -> Matrix:
-    (a, b, c), (d, e, f), (g, h, i) = matrix
-    minors = (
-        (e * i - f * h, c * h - b * i, b * f - c * e),
-        (f * g - d * i, a * i - c * g, c * d - a * f),
-        (d * h - e * g, b * g - a * h, a * e - b * d),
-    )
-    determinant = a * minors[0][0] + b * minors[1][0] + c * minors[2][0]
-    if abs(determinant) < 1e-6:
+    white, *rgb = (np.array((x / y, 1, (1 - x - y) / y)) for x, y in zip(primaries[::2], primaries[1::2], strict=True))
+    columns, bradford = np.transpose(rgb), np.array(_BRADFORD)
+    if min(bradford @ white) <= 0:
+        raise MalformedError("its white is not a colour")
+    if abs(np.linalg.det(columns)) < 1e-6:
         raise MalformedError("its primaries do not span a colour space")
-    return tuple(tuple(number / determinant for number in row) for row in minors)  # type: ignore[return-value]
+    adaptation = np.linalg.inv(bradford) @ np.diag(bradford @ _D50 / (bradford @ white)) @ bradford
+    return adaptation @ columns @ np.diag(np.linalg.solve(columns, white)), adaptation
 
 
 def _fixed(number: float) -> int:

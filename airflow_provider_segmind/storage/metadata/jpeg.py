@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from itertools import takewhile
 from typing import BinaryIO
 
 from airflow_provider_segmind.storage.containers import jpeg
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
-from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, Changes, Parts
+from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, Parts
 
 _EXIF = b"\xe1Exif\0\0"
 _XMP = b"\xe1http://ns.adobe.com/xap/1.0/\0"
@@ -21,7 +22,7 @@ _PHOTOSHOP = b"\xedPhotoshop 3.0\0"
 _PARTS = {_EXIF: "exif", _XMP: "xmp", _XMP_EXTENSION: "xmp", _ICC: "icc", _PHOTOSHOP: "iptc"}
 _IPTC = b"8BIM\x04\x04\0\0"  # a resource with the number of IPTC records and an empty name; then a length of four bytes
 _ICC_PIECE = jpeg.LARGEST - len(_ICC) - 1
-LIMITS = {
+LIMITS: Mapping[str, int] = {
     "icc": min(MOST, 255 * _ICC_PIECE),
     "exif": jpeg.LARGEST - len(_EXIF) + 1,
     "xmp": jpeg.LARGEST - len(_XMP) + 1,
@@ -34,10 +35,10 @@ _SPACES = {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}
 def read(file: BinaryIO, wanted: Collection[str] = ALL) -> Parts:
     """Return the metadata of a JPEG; for an MPO file that of its first image."""
     parts, pieces = Parts(), list[bytes]()
-    for segment in jpeg.header(file):
+    for segment in takewhile(lambda segment: segment.kind != jpeg.SOS, jpeg.segments(file)):
         if segment.kind in jpeg.FRAMES:
-            frame = jpeg.frame_of(file, segment)
-            parts.size, parts.space = (frame.width, frame.height), _SPACES.get(len(frame.factors), b"")
+            parts.size, _, factors = jpeg.frame_of(file, segment)
+            parts.space = _SPACES.get(len(factors), b"")
         prefix = _prefix(file, segment)
         part = _PARTS.get(prefix, "")
         if part not in wanted:
@@ -51,14 +52,13 @@ def read(file: BinaryIO, wanted: Collection[str] = ALL) -> Parts:
         elif content := _iptc(content) if part == "iptc" else content:
             parts.content.setdefault(part, content)
     try:
-        if pieces:
-            parts.content["icc"] = _joined(pieces)
+        parts.content["icc"] = _joined(pieces)
     except MalformedError as error:
         parts.dropped["icc"] = str(error)
     return parts
 
 
-def rewritten(file: BinaryIO, changes: Changes) -> Iterator[Part]:
+def rewritten(file: BinaryIO, changes: Parts) -> Iterator[Part]:
     """Return a JPEG with changed metadata: after the JFIF segments, and before all others."""
     yield jpeg.SOI
     new = b"".join(_new_segments(changes))
@@ -81,7 +81,7 @@ def _prefix(file: BinaryIO, segment: Chunk) -> bytes:
 
 
 def _joined(pieces: list[bytes]) -> bytes:
-    """Return the profile that these pieces form."""
+    """Return the profile that these pieces form; empty if there are none."""
     if any(len(piece) < 2 for piece in pieces):
         raise MalformedError("a piece of it is truncated")
     pieces = sorted(pieces, key=lambda piece: piece[0])
@@ -104,13 +104,10 @@ def _iptc(resources: bytes) -> bytes:
     return b""
 
 
-def _new_segments(changes: Changes) -> Iterator[bytes]:
+def _new_segments(changes: Parts) -> Iterator[bytes]:
     """Yield the segments to write."""
     new = changes.content
-    if exif := new.get("exif"):
-        yield _segment(_EXIF, exif)
-    if xmp := new.get("xmp"):
-        yield _segment(_XMP, xmp)
+    yield from (_segment(prefix, new[part]) for prefix, part in ((_EXIF, "exif"), (_XMP, "xmp")) if new.get(part))
     if iptc := new.get("iptc"):
         yield _segment(_PHOTOSHOP, _IPTC + struct.pack(">I", len(iptc)) + iptc + bytes(len(iptc) % 2))
     icc = new.get("icc", b"")

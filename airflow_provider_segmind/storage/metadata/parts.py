@@ -23,7 +23,9 @@ ALL = (*ORIENTATION, "icc", "iptc", "colour", "text")
 @dataclass
 class Parts:
     """
-    The metadata of an image file.
+    The metadata of an image file, or what is written instead of it.
+
+    In the latter, a part that ``content`` lacks stays as it is, and an empty one is removed; the chunks are added.
 
     :param size: width and height in pixels, as stored.
     :param space: ICC's signature of the colour space of the pixels.
@@ -50,34 +52,17 @@ class Parts:
         self.text.append((kind, content))
 
 
-@dataclass
-class Changes:
-    """
-    What is written instead of a file's own metadata.
-
-    :param content: as in :class:`Parts`; a part that is missing stays as it is, an empty one is removed.
-    :param chunks: further chunks of a PNG, name and content.
-    """
-
-    content: dict[str, bytes] = field(default_factory=dict)
-    chunks: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-
 class Format(Protocol):
     """The metadata of a format of image files; each is a module. All raise MalformedError for a damaged file."""
 
-    @property
-    def LIMITS(self) -> Mapping[str, int]:  # noqa: N802  # a constant of the module
-        """Bytes that a part may have in this format; the parts that it does not have are missing."""
-        ...
+    #: Bytes that a part may have in this format; the parts that it does not have are missing.
+    LIMITS: Mapping[str, int]
 
     def read(self, file: BinaryIO, wanted: Collection[str]) -> Parts:
         """Return these parts of the metadata of a file."""
-        ...
 
-    def rewritten(self, file: BinaryIO, changes: Changes) -> Iterable[Part]:
+    def rewritten(self, file: BinaryIO, changes: Parts) -> Iterable[Part]:
         """Return the file with changed metadata."""
-        ...
 
 
 def inflate(content: bytes) -> bytes:

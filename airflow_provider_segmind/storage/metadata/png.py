@@ -5,17 +5,17 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import BinaryIO
 
 from airflow_provider_segmind.storage.containers import png
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
-from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, MOST_COPIED, Changes, Parts, inflate
+from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, MOST_COPIED, Parts, inflate
 
 #: Bytes; Pillow does not open a PNG with a larger profile, or with a larger text that is compressed.
 _READABLE = 1024**2
-LIMITS = {"icc": _READABLE, "text": MOST, **MOST_COPIED}
+LIMITS: Mapping[str, int] = {"icc": _READABLE, "text": MOST, **MOST_COPIED}
 #: Chunks that state the colour space, besides ``iCCP``; a viewer uses the first that it knows, ``iCCP`` after ``cICP``.
 _COLOUR_CHUNKS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
@@ -30,9 +30,8 @@ def read(file: BinaryIO, wanted: Collection[str] = ALL) -> Parts:
     parts = Parts()
     for chunk in png.chunks(file):
         if chunk.kind == b"IHDR":
-            header = png.header_of(file, chunk)
-            parts.size = header.width, header.height
-            parts.space = b"GRAY" if header.color in _GREYSCALE else b"RGB "
+            width, height, _, color, *_ = png.header_of(file, chunk)
+            parts.size, parts.space = (width, height), b"GRAY" if color in _GREYSCALE else b"RGB "
         part = _part_of(file, chunk)
         try:
             if part in wanted:
@@ -42,7 +41,7 @@ def read(file: BinaryIO, wanted: Collection[str] = ALL) -> Parts:
     return parts
 
 
-def rewritten(file: BinaryIO, changes: Changes) -> Iterator[Part]:
+def rewritten(file: BinaryIO, changes: Parts) -> Iterator[Part]:
     """Return a PNG with changed metadata, all of it right after the header."""
     new = b"".join(_new_chunks(changes))
     yield png.SIGNATURE
@@ -86,48 +85,44 @@ def _add(parts: Parts, part: str, kind: bytes, content: bytes) -> None:
     elif kind == b"eXIf":
         parts.content["exif"] = content.removeprefix(b"Exif\0\0")
     else:
-        text = _text(kind, content)
+        _, text = _unpacked(kind, content)
         parts.content.setdefault(part, _raw_profile(text) if part == "exif" else text)
 
 
 def _readable(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
     """Return a text chunk, not compressed if it is long: Pillow opens no image with a long compressed text."""
-    text = _text(kind, content)
-    if len(text) <= _READABLE or kind == b"tEXt":
+    before, text = _unpacked(kind, content)
+    if len(text) <= _READABLE:
         return kind, content
+    return b"tEXt" if kind == b"zTXt" else kind, before + text
+
+
+def _unpacked(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
+    """Return what precedes the text in a chunk without compression, and the text."""
     keyword, _, rest = content.partition(b"\0")
-    if kind == b"zTXt":
-        return b"tEXt", keyword + b"\0" + text
-    languages = rest[2:].split(b"\0", 2)[:2]
-    return kind, b"\0".join((keyword, b"\0", *languages, text))
-
-
-def _text(kind: bytes, content: bytes) -> bytes:
-    """Return the unpacked text of a text chunk."""
-    rest = content.partition(b"\0")[2]
-    if kind == b"tEXt":
-        return rest
-    if kind == b"zTXt":
-        return inflate(rest[1:])
-    text = rest[2:].split(b"\0", 2)[-1]  # after the flags: a language, and the keyword in that language
-    return inflate(text) if rest[:1] == b"\1" else text
+    if kind != b"iTXt":
+        return keyword + b"\0", rest if kind == b"tEXt" else inflate(rest[1:])
+    language, _, more = rest[2:].partition(b"\0")
+    translated, _, text = more.partition(b"\0")
+    before = b"\0".join((keyword, b"\0", language, translated, b""))
+    return before, inflate(text) if rest[:1] == b"\1" else text
 
 
 def _raw_profile(text: bytes) -> bytes:
     """Return the block in ImageMagick's form: a line with its name, one with its length, and lines of hexadecimals."""
     try:
-        block = bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+        block = bytes.fromhex(b"".join(text.split(None, 2)[2:]).decode("ascii"))
     except ValueError as error:
         raise MalformedError("its hexadecimals are damaged") from error
     return block.removeprefix(b"Exif\0\0")
 
 
-def _new_chunks(changes: Changes) -> Iterator[bytes]:
+def _new_chunks(changes: Parts) -> Iterator[bytes]:
     """Yield the chunks to write."""
     new = changes.content
     if icc := new.get("icc"):
         yield _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    yield from (_chunk(kind, content) for kind, content in changes.chunks)
+    yield from (_chunk(kind, content) for kind, content in (*changes.colour.items(), *changes.text))
     if exif := new.get("exif"):
         yield _chunk(b"eXIf", exif)
     if xmp := new.get("xmp"):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import BinaryIO
 
 from airflow_provider_segmind.storage.containers import webp
 from airflow_provider_segmind.storage.containers.chunks import MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
-from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, MOST_COPIED, Changes, Parts
+from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, MOST_COPIED, Parts
 
-LIMITS = {"icc": MOST, **MOST_COPIED}
+LIMITS: Mapping[str, int] = {"icc": MOST, **MOST_COPIED}
 _PARTS = {name: part for part, (name, _) in webp.METADATA.items()}
 
 
@@ -29,6 +29,6 @@ def read(file: BinaryIO, wanted: Collection[str] = ALL) -> Parts:
     return parts
 
 
-def rewritten(file: BinaryIO, changes: Changes) -> list[Part]:
+def rewritten(file: BinaryIO, changes: Parts) -> list[Part]:
     """Return a WebP with changed metadata: the profile before the pixels, the rest at the end."""
     return webp.rewritten(file, changes.content)
