@@ -63,15 +63,7 @@ def copy_metadata(
     of_input = _read(source, "input") if keep != "none" else None
     plan = _Plan(of_input[1] if of_input else Parts(), own, form, keep, upright=upright)
     plan.make()
-    if plan.written:
-        try:
-            _write(output, target, form, plan.changes)
-        except MalformedError as error:
-            log.warning("No metadata was copied: the output cannot be written again: %s", error)
-            target.seek(0)
-            target.truncate()
-            return ()
-    return tuple(plan.written)
+    return tuple(plan.written) if plan.written and _write(output, target, form, plan.changes) else ()
 
 
 def _read(file: BinaryIO, which: str) -> tuple[Format, Parts] | None:
@@ -83,14 +75,21 @@ def _read(file: BinaryIO, which: str) -> tuple[Format, Parts] | None:
         return None
 
 
-def _write(file: BinaryIO, target: BinaryIO, form: Format, changes: Parts) -> None:
-    """Write a file with changed metadata; raise MalformedError if its structure is damaged."""
-    result = Spans(file, form.rewritten(file, changes))
-    length = result.seek(0, io.SEEK_END)
-    result.seek(0)
-    shutil.copyfileobj(io.BufferedReader(result, _BLOCK), target, _BLOCK)
-    if target.tell() != length:
-        raise MalformedError("the file is truncated")
+def _write(file: BinaryIO, target: BinaryIO, form: Format, changes: Parts) -> bool:
+    """Write a file with changed metadata; return False and write nothing if its structure is damaged."""
+    try:
+        result = Spans(file, form.rewritten(file, changes))
+        length = result.seek(0, io.SEEK_END)
+        result.seek(0)
+        shutil.copyfileobj(io.BufferedReader(result, _BLOCK), target, _BLOCK)
+        if target.tell() != length:
+            raise MalformedError("the file is truncated")
+    except MalformedError as error:
+        log.warning("No metadata was copied: the output cannot be written again: %s", error)
+        target.seek(0)
+        target.truncate()
+        return False
+    return True
 
 
 @dataclass
