@@ -37,11 +37,14 @@ STORED = {
     "content_type": "image/jpeg",
     "width": 2400,
     "height": 1600,
+    "similarity": 0.987,
+    "metadata": ["icc"],
 }
 REQUEST_INFO = {
     "key": "cd" * 10,
     "fingerprint": "cd" * 32,
     "input": {"uri": IMAGE},
+    "parameters": BODY,
     "submitted_at": "2026-09-21T14:13:20+00:00",
 }
 
@@ -199,9 +202,7 @@ def batch() -> dict[str, Any]:
 def sidecar() -> dict[str, Any]:
     """Return the sidecar of a stored object."""
     there = need("storage.sidecar")
-    about = there.About(
-        parameters=BODY, task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(REQUEST_INFO, "key")
-    )
+    about = there.About(task={"dag_id": "d", "run_id": "r", "task_id": "t"}, **without(REQUEST_INFO, "key"))
     [found] = there.sidecars(result(), [STORED], about)
     return dict(json.loads(found.model_dump_json()))
 

@@ -27,6 +27,7 @@ from airflow_provider_segmind.storage.names import QUARANTINE, fill, safe
 from airflow_provider_segmind.storage.paths import object_path, storage_errors
 from airflow_provider_segmind.storage.publication import attributes_of, publish, publish_text, remove
 from airflow_provider_segmind.storage.sidecar import sidecar_of, sidecars
+from airflow_provider_segmind.storage.verification import image_size
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -220,9 +221,8 @@ def _with_metadata(
         return output, []
     target.seek(0)
     sha256 = hashlib.file_digest(cast("io.BufferedRandom", target), "sha256").hexdigest()
-    return replace(output, file=target, bytes=target.tell(), sha256=sha256), [
-        part for part in written if part in _COPIED[keep]
-    ]
+    final = replace(output, file=target, bytes=target.tell(), sha256=sha256, pixels=image_size(target))
+    return final, [part for part in written if part in _COPIED[keep]]
 
 
 def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exists: str = "overwrite") -> None:

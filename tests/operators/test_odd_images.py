@@ -23,6 +23,7 @@ SOUND = {
     "exif_orient8.png": (36, 80),
     "exif_orient5.webp": (36, 80),
     "xmp_orient6.jpg": (360, 800),
+    "magick_orient8.png": (36, 80),
     "phone.mpo.jpg": (1280, 960),
     "icc_1.2MB.png": (128, 96),
     "comfy_workflow_ztxt.png": (128, 96),

@@ -80,6 +80,15 @@ def test_an_output_that_was_not_scaled_names_both_sizes(
     assert files(tmp_path) == []
 
 
+def test_the_size_of_an_input_behind_a_url_counts_if_it_is_compared(upscale, photos, tmp_path, segmind_emulator):
+    segmind_emulator.faults.add("submit", "wrong_image:unscaled")
+    arguments = {"image": segmind_emulator.add_image(photos / "cat.jpg"), "destination": f"file://{tmp_path}/out/"}
+    assert upscale(**arguments).state == "success"
+    run = upscale(**arguments, verify="same")
+    assert run.state == "failed"
+    assert "it has 300 x 200 pixels; its input has 300 x 200, and scaled by 2 it has 600 x 400" in run.log
+
+
 def test_verify_off_stores_it_with_a_warning(upscale, tmp_path, segmind_emulator, deferrable):
     segmind_emulator.faults.add("submit", "wrong_image:unscaled")
     run = upscale(destination=f"file://{tmp_path}/out/", verify="off", deferrable=deferrable)
@@ -139,6 +148,14 @@ def test_a_clear_with_verify_whole_takes_the_same_output(upscale, tmp_path, segm
     assert segmind_emulator.stats.submits_attempted == 1
 
 
+def test_each_mismatch_of_a_name_is_kept(upscale, tmp_path, segmind_emulator):
+    segmind_emulator.faults.add("submit", "wrong_image:other")
+    for _ in range(2):
+        assert upscale(destination=f"file://{tmp_path}/cat.png").state == "failed"
+    requests = sorted(request.request_id for request in segmind_emulator.requests)
+    assert files(tmp_path) == [f".quarantine/{request_id}/cat.png" for request_id in requests]
+
+
 def test_an_input_behind_a_url_is_compared_only_if_asked(upscale, photos, tmp_path, segmind_emulator, deferrable):
     url = segmind_emulator.add_image(photos / "cat.jpg")
     arguments = {"image": url, "destination": f"file://{tmp_path}/cat.jpg", "deferrable": deferrable}
@@ -192,6 +209,24 @@ def test_a_batch_compares_the_images_that_it_has(segmind_emulator, airflow_db, p
     [stored] = [row["stored"][0] for row in rows if row.get("stored")]
     assert stored["similarity"] > 0.9
     assert len(list((tmp_path / "out/.quarantine").iterdir())) == 1
+
+
+def test_a_batch_of_urls_is_compared_only_if_asked(segmind_emulator, airflow_db, photos, tmp_path, quick_polls):
+    with DAG("batch", schedule=None) as dag:
+        for verify in (None, "same"):
+            SegmindBatchOperator(
+                task_id=f"verify_{verify}",
+                model="esrgan",
+                items=[segmind_emulator.add_image(photos / "cat.jpg")],
+                destination=f"file://{tmp_path}/{verify}",
+                verify=verify,
+                poll_interval=0.25,
+            )
+    run = run_tasks(dag)
+    assert run.state == "success", run.log
+    for verify in (None, "same"):
+        [row] = (tmp_path / f"{verify}/verify_{verify}.manifest.jsonl").read_text().splitlines()
+        assert ("similarity" in json.loads(row)["stored"][0]) is (verify == "same")
 
 
 @pytest.mark.parametrize(

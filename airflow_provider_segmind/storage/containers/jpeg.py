@@ -29,6 +29,8 @@ _MOST_SEGMENTS = 100_000
 _MOST_SCANS = 100
 #: Bytes of memory for an image of several scans, which libjpeg keeps whole.
 _MEMORY = 256 * 1024**2
+#: Bytes of compressed data, which are held twice.
+_MOST_BYTES = 96 * 1024**2
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _HARMLESS_EXTRANEOUS = 16
 
@@ -112,6 +114,8 @@ def verify(file: BinaryIO) -> bool:
     size, precision, factors = frame_of(file, frames[0])
     memory = _memory_of(size, factors) if scans > 1 else 0
     if frames[0].kind not in _COMMON_FRAMES or precision != 8 or memory > _MEMORY:
+        return False
+    if found[-1].end > _MOST_BYTES:
         return False
     content = Spans(file, _structure(found)).readall() or b""
     warning = _warning(content)
