@@ -49,9 +49,9 @@ class SegmindOutputError(SegmindError):
 
     what = "The output cannot be stored"
     advice = (
-        "The request was billed and Segmind keeps its output for a while: inspect it by its request id. "
-        "To submit again, which is billed again, set durable=False and clear the task; in a batch, remove its line "
-        "from the manifest."
+        "The request was billed. Segmind keeps its output for a while, and a clear of the task takes it again: with a "
+        "larger max_bytes, or with verify='off', if one of them refused it. To submit again, which is billed again, "
+        "set durable=False and clear the task; in a batch, remove its line from the manifest."
     )
 
 
@@ -61,7 +61,7 @@ class SegmindImageMismatchError(SegmindOutputError):
     what = "The output is not the same image as its input"
     advice = (
         "The request was billed. Compare both images. To store this output, set verify='whole' and clear the task: it "
-        "takes the same output, and nothing is billed again."
+        "takes the same output and submits nothing, unless durable=False."
     )
 
 

@@ -10,6 +10,7 @@ from airflow_provider_segmind import telemetry
 from airflow_provider_segmind.execution.batch import BatchRules, BatchRun, Deferred
 from airflow_provider_segmind.execution.folder import FolderStorage, StorageFolder
 from airflow_provider_segmind.execution.gateway import SegmindModel
+from airflow_provider_segmind.execution.input_source import check_download
 from airflow_provider_segmind.execution.items import batch_lineage, wants_of
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.execution.options import BatchOptions, StorageOptions, SubmitOptions, WaitOptions
@@ -81,6 +82,8 @@ class BatchTask:
             gateway=hook.settings.gateway,
             verify_images=event is None,
         )
+        for want in wants:
+            check_download(hook, want.body.get("image"), storage)
         self.inline = any(want.body.get("base64") is True for want in wants)
         files = StorageFolder(str(storage.destination), conn_id=storage.destination_conn_id, model=arguments.model)
         folder = BatchFolder(files, environment.instance, environment.is_working)

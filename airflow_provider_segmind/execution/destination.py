@@ -154,7 +154,8 @@ class Destination:
             return None
         for path in self._target.objects(self._name(fingerprint), requested_extension(body)):
             if self.options.on_existing == "skip":
-                if (value := find_done(path, fingerprint)) is not None:
+                value = find_done(path, fingerprint)
+                if value is not None and (self.options.verify != "same" or _is_compared(value)):
                     same = "made from the same input with the same parameters"
                     why = f"{path} exists already, {same}. Nothing is submitted, nothing is billed"
                     telemetry.skipped(self.model, value, why)
@@ -241,3 +242,8 @@ class Destination:
         if content is not None and sha256 and hashlib.sha256(content).hexdigest() != sha256:
             raise SegmindOutputError("the input has changed since it was submitted")
         return content
+
+
+def _is_compared(value: Mapping[str, Any]) -> bool:
+    """Return whether each object of a skipped result was compared with its input when it was stored."""
+    return all("similarity" in item for item in value["stored"])

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_segmind.exceptions import SegmindError
+from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindForbiddenHostError
 from airflow_provider_segmind.execution.arguments import RequestArguments
 from airflow_provider_segmind.execution.options import InputOptions, StorageOptions
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Prepared, submitted_before
 from airflow_provider_segmind.protocol.data_uris import data_uri, decode_base64
+from airflow_provider_segmind.protocol.hosts import check_name
 from airflow_provider_segmind.protocol.lifetimes import RECORD_LIVES
 from airflow_provider_segmind.protocol.urls import is_url
 from airflow_provider_segmind.storage.inputs import goes_inside, load_image, read_input
@@ -48,6 +49,24 @@ def content_of(arguments: RequestArguments, hook: SegmindHook) -> bytes | None:
         return read_input(path, arguments.input.max_input_bytes)
     limit = InputOptions.max_input_bytes if arguments.input is None else arguments.input.max_input_bytes
     return content_of_image(hook, arguments.source(), arguments.storage, max_bytes=limit)
+
+
+def check_download(hook: SegmindHook, image: Any, storage: StorageOptions) -> None:
+    """
+    Check before a submit that an input which will be downloaded may be downloaded.
+
+    :raises SegmindConfigError: the rules for downloads refuse its address.
+    """
+    if not storage.needing_input or not is_url(image):
+        return
+    try:
+        check_name(image, hook.settings)
+    except SegmindForbiddenHostError as error:
+        needed = " and ".join(storage.needing_input)
+        raise SegmindConfigError(
+            f"image: {needed} needs a download of the input, which is refused: {error.detail}",
+            next_step=f"Nothing was submitted. {error.next_step} Or leave {needed} out.",
+        ) from None
 
 
 def content_of_image(

@@ -18,7 +18,7 @@ from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindRateL
 from airflow_provider_segmind.execution.arguments import RequestArguments
 from airflow_provider_segmind.execution.destination import Destination
 from airflow_provider_segmind.execution.gateway import SegmindModel
-from airflow_provider_segmind.execution.input_source import content_of, path_of, with_input
+from airflow_provider_segmind.execution.input_source import check_download, content_of, path_of, with_input
 from airflow_provider_segmind.execution.record import RequestRecord
 from airflow_provider_segmind.execution.single import Delivered, Prepared, SingleRun, Submitted, check_target
 from airflow_provider_segmind.execution.submit import opens_at
@@ -153,6 +153,7 @@ class RequestTask:
         """Validate, and read, everything that costs nothing."""
         arguments = self._arguments
         body = arguments.validate_rendered(self._environment.instance.map_index)
+        check_download(self._hook, body.get("image"), arguments.storage)
         shown = redacted(body.get("image"))
         source = {"sha256": shown[7:]} if str(shown).startswith("sha256:") else {"uri": shown}
         prepared = Prepared(body=body, identity=body, input_size=self._input_size(body), source=source)

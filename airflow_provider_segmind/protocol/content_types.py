@@ -103,6 +103,13 @@ def content_type(head: bytes) -> str | None:
     return next((kind for magic, kind in _MAGIC if magic.match(head)), None)
 
 
+def actual_type(head: bytes, claimed: str | None) -> str:
+    """Return the content type of a file: by its first bytes, else the claimed one, if that is not disproved by them."""
+    if (found := content_type(head)) is not None:
+        return found
+    return claimed if claimed and claimed not in IMAGES else "application/octet-stream"
+
+
 def is_image(head: bytes) -> bool:
     """Return whether these first bytes begin an image that can be verified to be whole."""
     return content_type(head) in IMAGES

@@ -26,7 +26,7 @@ from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.output_values import outputs_in
 from airflow_provider_segmind.protocol.responses import number, parse_json, text_of, timestamp
 from airflow_provider_segmind.protocol.status import failed_class
-from airflow_provider_segmind.protocol.urls import is_url, url_of
+from airflow_provider_segmind.protocol.urls import is_url, url_of, without_signature
 from airflow_provider_segmind.protocol.workflow_outputs import read_named, without_long
 
 #: A request id is part of a URL's path, so other characters are refused. Segmind's ids are UUIDs.
@@ -237,7 +237,7 @@ def read_outputs(body: dict[str, Any]) -> tuple[list[OutputFile], list[str]]:
     for key in ("images", "video", "videos", "audio", "audios", "output"):
         for found in outputs_in(body.get(key)):
             if is_url(found["url"]):
-                files.setdefault(found["url"], OutputFile.model_validate(found))
+                files.setdefault(without_signature(found["url"]), OutputFile.model_validate(found))
             else:
                 inline[found["url"]] = None
     return list(files.values()), list(inline)

@@ -43,6 +43,8 @@ _NOISE, _CLEAR = 9.0, 6.0
 _SATURATION = (0.6, 1.6)
 #: The difference in levels of chroma at which the colour score is 0.5; a difference of luma counts for an eighth.
 _COLOUR_SCALE, _LUMA_SHARE = 6.7, 1 / 8
+#: Orientations that turn an image.
+_TURNS = range(2, 9)
 #: An alpha from which on a pixel counts as opaque.
 _OPAQUE = 250
 
@@ -53,13 +55,13 @@ class Comparison:
     How much an output shows the same image as its input.
 
     ``score`` is the lower one of ``structure`` and ``colour``: 1 for the same image, about 0 or less for another one.
-    ``upright`` is True if the output's pixels have the input's EXIF orientation applied (or it has none), and False if
-    they are as the input's pixels are stored.
+    ``upright`` is True if the output's pixels have the input's orientation applied (or it has none), False if they are
+    as the input's pixels are stored, and None if only the orientation that the output states makes it upright.
     """
 
     structure: float
     colour: float
-    upright: bool
+    upright: bool | None
 
     @property
     def score(self) -> float:
@@ -86,9 +88,12 @@ def compare(source: BinaryIO | Reduced, output: BinaryIO | Reduced) -> Compariso
     :raises SegmindOutputError: one of them is too large to be compared, or has a format that is not read.
     """
     before, after = (each if isinstance(each, Reduced) else _read(each) for each in (source, output))
-    shown = after.turned(after.orientation)
-    turns = (before.orientation, None) if before.orientation in range(2, 9) else (None,)
-    found = [_best(before.turned(turn), shown, is_upright=turn == turns[0]) for turn in turns]
+    shown, pixels = before.turned(before.orientation), after.turned(None)
+    found = [_best(shown, pixels, is_upright=True)]
+    if before.orientation in _TURNS:
+        found.append(_best(before.turned(None), pixels, is_upright=False))
+    if after.orientation in _TURNS:
+        found.append(_best(shown, after.turned(after.orientation), is_upright=None))
     return max(found, key=lambda comparison: comparison.score)
 
 
@@ -170,7 +175,7 @@ def _layer(strip: Image.Image) -> Image.Image:
     return strip if strip.mode == "RGBA" else strip.convert("RGBA")
 
 
-def _best(before: Reduced, after: Reduced, *, is_upright: bool) -> Comparison:
+def _best(before: Reduced, after: Reduced, *, is_upright: bool | None) -> Comparison:
     """Return the best score over the ways in which a model may crop the image and remove its transparency."""
     side = min(_SIDE, max(before.size), max(after.size))
     scale = side / max(before.size)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _ACCEPT = (
     "The request was billed. To store this output as it is, set verify='off' and clear the task: it takes the same "
-    "output, and nothing is billed again."
+    "output and submits nothing, unless durable=False."
 )
 
 
@@ -147,6 +147,6 @@ def _not_compared(why: str, *, retryable: bool) -> SegmindOutputError:
     return SegmindOutputError(
         f"it cannot be compared with its input, which verify='same' requires: {why}",
         next_step="The request was billed. To store its output without the comparison, set verify='whole' and clear "
-        "the task: it takes the same output, and nothing is billed again.",
+        "the task: it takes the same output and submits nothing, unless durable=False.",
         retryable=retryable,
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from tenacity import Retrying
 
 from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindError, SegmindOutputError
-from airflow_provider_segmind.protocol.content_types import HEAD, content_type, is_image, is_not_announced
+from airflow_provider_segmind.protocol.content_types import HEAD, actual_type, format_name, is_image, is_not_announced
 from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 from airflow_provider_segmind.storage.comparison import Reduced, reduced
 from airflow_provider_segmind.storage.verification import image_errors, orientation, verified_size
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Downloads of an output that is not whole: a body may be cut without an error, where its length is not stated.
 _FETCHES = RetryBudget(attempts=3, seconds=60.0)
-_BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def _verify(
     if pixels is not None:
         with _unless_off(expected):
             expected.check_size(*pixels)
-    return content_type(head) or claimed or _BINARY, pixels, copies[0] if copies else None
+    return actual_type(head, claimed), pixels, copies[0] if copies else None
 
 
 @contextmanager
@@ -145,7 +144,8 @@ def _unless_off(expected: Expected) -> Iterator[None]:
 def _check_other(head: bytes, announced: str | None, claimed: str | None, *, must_be_image: bool) -> None:
     """Raise SegmindOutputError for a content that is not an image where one is required, or was announced."""
     if must_be_image:
-        raise SegmindOutputError(f"it is not an image: {claimed or 'no content type'}, it begins with {head[:16]!r}")
+        found = format_name(head) or f"unknown (it begins with {head[:16]!r})"
+        raise SegmindOutputError(f"it is not an image of the upscalers: its format is {found}; announced as {claimed}")
     if is_not_announced(head, announced):
         raise SegmindOutputError(f"it is not {announced}: {claimed}, beginning with {head[:60]!r}")
 

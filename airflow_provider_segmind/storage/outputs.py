@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from airflow_provider_segmind.exceptions import SegmindImageMismatchError, SegmindOutputError, SegmindStorageError
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS
+from airflow_provider_segmind.protocol.content_types import EXTENSIONS, is_media, type_of_name
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.outputs import output_files
 from airflow_provider_segmind.storage.expected import Expected
@@ -115,18 +115,19 @@ def store_result(
     paths: list[ObjectStoragePath] = []
     for source in sources:
         with ExitStack() as files, _about(result.request_id):
+            wanted = expected if source is sources[0] else Expected(expected.verify)  # others may be thumbnails
             fetched = fetch(
-                hook, source, _file(files), max_bytes=max_bytes, must_be_image=must_be_image, expected=expected
+                hook, source, _file(files), max_bytes=max_bytes, must_be_image=must_be_image, expected=wanted
             )
             path = target.path_of(fetched.content_type, source.suffix, alone=len(sources) == 1)
-            compared = _compared(fetched, path, result, expected)
-            final, kept = _with_metadata(fetched, _file(files), expected, compared)
+            compared = _compared(fetched, path, result, wanted)
+            final, kept = _with_metadata(fetched, _file(files), wanted, compared)
             if about is not None and if_exists == "overwrite":
                 remove(sidecar_of(path))  # it may describe the object that is replaced
             _publish(final, path, result, if_exists=if_exists)
             preview = previews.write(path, final.file, first=not paths) if previews and final.pixels else None
         paths.append(path)
-        similarity = None if compared is None else round(compared.score, 3)
+        similarity = round(compared.score, 3) if compared and expected.compares else None
         stored.append(
             _stored(path, final, name=source.name, similarity=similarity, metadata=kept or None, preview=preview)
         )
@@ -189,10 +190,14 @@ def _compared(output: Fetched, path: ObjectStoragePath, result: Result, expected
     if compared is None or not expected.is_another(compared):
         return compared
     kept = path.parent / QUARANTINE / safe(result.request_id) / path.name
-    _publish(output, kept, result)
+    try:
+        _publish(output, kept, result)
+        where = str(kept)
+    except SegmindStorageError as error:  # the verdict is more important
+        where = f"{result.output or 'inside the response'}; it was not kept in {QUARANTINE}: {error.detail}"
     raise SegmindImageMismatchError(
         f"score {compared.score:.2f}, at least {expected.same_above:.2f} is required ({compared.explanation}). "
-        f"Output: {kept}. Input: {expected.input_name}"
+        f"Output: {where}. Input: {expected.input_name}"
     )
 
 
@@ -213,9 +218,9 @@ def _with_metadata(
     if output.pixels is None or not expected.is_upscale or (source is None and keep == "all"):
         return output, []
     if source is None:  # whether the output is turned is not known
-        keep, upright = "none", False
+        keep, upright = "none", None
     else:
-        upright = compared is None or compared.upright
+        upright = True if compared is None else compared.upright
     written = copy_metadata(io.BytesIO(source or b""), output.file, target, keep=keep, upright=upright)
     if not written:
         return output, []
@@ -232,7 +237,10 @@ def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exi
 
 def _stored(path: ObjectStoragePath, output: Fetched, **optional: Any) -> StoredObject:
     width, height = output.pixels or (None, None)
-    log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, output.bytes, output.content_type, width, height)
+    kind, promised = output.content_type, type_of_name(path.name)
+    log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, output.bytes, kind, width, height)
+    if is_media(promised) and promised != kind:
+        log.warning("%s has the extension of %s, but is %s: write {ext} as the extension", path.name, promised, kind)
     if optional["similarity"] is not None:
         log.info("It is the same image as its input: score %.3f", optional["similarity"])
     return StoredObject(str(path), output.bytes, output.sha256, output.content_type, width, height, **optional)

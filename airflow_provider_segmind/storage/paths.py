@@ -190,6 +190,9 @@ def probe(path: ObjectStoragePath) -> None:
     :raises SegmindConfigError: the destination is missing or must not be written.
     :raises SegmindStorageError: the store could not be checked; a retry may succeed.
     """
+    local = Path(path.path)
+    if _has_folders(path) and local.exists() and not (local.is_file() or local.is_dir()):
+        raise SegmindConfigError(f"destination {path} is a device or a pipe, which is not replaced")
     with probed(path):
         pass
 

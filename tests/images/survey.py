@@ -10,11 +10,11 @@ from typing import BinaryIO
 from airflow_provider_segmind.exceptions import SegmindError
 from airflow_provider_segmind.protocol.content_types import HEAD, content_type, format_name, type_of_name
 from airflow_provider_segmind.storage.preview_writer import make_preview
-from airflow_provider_segmind.storage.verification import INPUT_FORMATS, OUTPUT_FORMATS, image_size
+from airflow_provider_segmind.storage.verification import INPUT_FORMATS, OUTPUT_FORMATS, verified_size
 
 USES: dict[str, Callable[[BinaryIO], object]] = {
-    "input": lambda file: image_size(file, whole=True, formats=INPUT_FORMATS),
-    "output": lambda file: image_size(file, whole=True, formats=OUTPUT_FORMATS),
+    "input": lambda file: verified_size(file, whole=True, formats=INPUT_FORMATS),
+    "output": lambda file: verified_size(file, whole=True, formats=OUTPUT_FORMATS),
     "preview": lambda file: f"{make_preview(file, b'')[1]}",
 }
 ACCEPTED, REFUSED, RAW = "accepted", "refused", "raw error"

@@ -29,7 +29,7 @@ _DESCRIPTIONS = {"exif": exif, "xmp": xmp}
 
 
 def copy_metadata(
-    source: BinaryIO, output: BinaryIO, target: BinaryIO, *, keep: KeepMetadata, upright: bool
+    source: BinaryIO, output: BinaryIO, target: BinaryIO, *, keep: KeepMetadata, upright: bool | None
 ) -> tuple[str, ...]:
     """
     Write an output with the metadata of its input, and return which parts were written; the pixels are not touched.
@@ -52,7 +52,8 @@ def copy_metadata(
     :param output: the output, a whole image.
     :param target: an empty file, to which the output is written with its metadata.
     :param keep: what is copied.
-    :param upright: the output's pixels are turned as the input is shown, not as the input is stored.
+    :param upright: the output's pixels are turned as the input is shown (True) or as the input is stored (False); None
+        to leave the orientation that the output states.
     :return: the parts written, of ``icc``, ``exif``, ``orientation`` (an EXIF block with nothing else, or none),
         ``xmp``, ``iptc`` and ``text``.
     """
@@ -100,7 +101,7 @@ class _Plan:
     own: Parts
     form: Format
     keep: KeepMetadata
-    upright: bool
+    upright: bool | None
     changes: Parts = field(default_factory=Parts)
     written: list[str] = field(default_factory=list)
 
@@ -121,7 +122,7 @@ class _Plan:
         """Return the orientation that the stored image has to state."""
         if self.upright:
             return 1
-        return stated_orientation(self.own if self.keep == "none" else self.source) or 1
+        return stated_orientation(self.own if self.keep == "none" or self.upright is None else self.source) or 1
 
     def put(self, part: str, make: Callable[[], bytes | None]) -> bool:
         """Write a part; return whether there is one, and it can be read, and it fits the format of the output."""
