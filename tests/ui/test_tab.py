@@ -131,7 +131,7 @@ def test_the_parent_of_mapped_tasks_lists_them(open_ui: OpenUi) -> None:
 @pytest.mark.parametrize(
     ("task", "parts"),
     [
-        ("into_storage", ["file://", "SHA-256", "1600 x 1392", "nomos-upscaler"]),
+        ("into_storage", ["file://", "SHA-256", "Similarity to the input", "1600 x 1392", "nomos-upscaler"]),
         ("thumbnails", ["512 x 512", "from 256 x 256", "scale"]),
         ("only_submits", ["Submitted.", "Request id"]),
         ("not_ours", ["Nothing to show."]),
