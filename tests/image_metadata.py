@@ -47,9 +47,9 @@ def camera_exif(orientation: int | None = 6, order: str = "<", *, thumbnail: boo
     }
     places, body = {}, b""
     for name, rows in tables.items():
+        if not {"thumbnail": thumbnail, "gps": gps}.get(name, True):
+            continue
         if name == "thumbnail":
-            if not thumbnail:
-                continue
             places["jpeg"] = 8 + len(body) + 2 + 12 * len(rows) + 4
         table, values = struct.pack(order + "H", len(rows)), b""
         after = 8 + len(body) + 2 + 12 * len(rows) + 4

@@ -348,10 +348,10 @@ def test_an_mpo_gives_the_metadata_of_its_first_image():
     assert b"MPF\0" not in stored
 
 
-def test_an_mpo_as_output_keeps_its_images():
+def test_an_mpo_as_output_keeps_its_images_with_all():
     file = io.BytesIO()
     photo().save(file, "MPO", save_all=True, append_images=[photo().rotate(180)])
-    _, stored = copied(encoded(photo(), "PNG", icc_profile=P3), file.getvalue())
+    _, stored = copied(encoded(photo(), "PNG", icc_profile=P3), file.getvalue(), "all")
     before, after = opened(file.getvalue()), opened(stored)
     assert after.n_frames == 2
     for frame in range(2):

@@ -17,9 +17,10 @@ APP0, SOS = b"\xe0", b"\xda"
 FRAMES = {bytes((marker,)) for marker in {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}}
 LARGEST = 0xFFFF - 2  # content of a segment
 _START, _EOI = b"\xd8", b"\xd9"
+ENDS = (_START, _EOI)
 #: Application segments and comments. Of the former, JFIF and Adobe decide about the colors.
-_METADATA = {bytes((marker,)) for marker in (*range(0xE0, 0xF0), 0xFE)}
-_COLOR = (APP0, b"\xee")
+METADATA = {bytes((marker,)) for marker in (*range(0xE0, 0xF0), 0xFE)}
+COLOR = (APP0, b"\xee")
 #: Baseline, extended and progressive frames with Huffman codes; with 8 bits, libjpeg verifies them.
 _COMMON_FRAMES = (b"\xc0", b"\xc1", b"\xc2")
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
@@ -36,7 +37,7 @@ _HARMLESS_EXTRANEOUS = 16
 
 
 def segments(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the segments up to the end of the (first) image; the data of a scan is skipped."""
+    """Yield the segments up to the end of the (first) image or the start of another; the data of a scan is skipped."""
     position = 2
     for _ in range(_MOST_SEGMENTS):
         start = _next_marker(file, position)
@@ -45,9 +46,9 @@ def segments(file: BinaryIO) -> Iterator[Chunk]:
         file.seek(start + 1)
         head = file.read(3)
         kind = head[:1]
-        if kind == _EOI:
-            yield Chunk(_EOI, start, start + 2, 0, start + 2)
-        if kind in (_START, _EOI) or len(head) < 3:
+        if kind in ENDS:
+            yield Chunk(kind, start, start + 2, 0, start + 2)
+        if kind in ENDS or len(head) < 3:
             return
         length = max(0, int.from_bytes(head[1:]) - 2)
         position = start + 4 + length
@@ -90,7 +91,7 @@ def pixel_parts(file: BinaryIO) -> Iterator[Part]:
         if kind == SOS:
             yield start, file.seek(0, 2)
             return
-        if kind not in _METADATA or (kind in _COLOR and kind not in seen):
+        if kind not in METADATA or (kind in COLOR and kind not in seen):
             yield start, end
         seen.add(kind)
 
@@ -130,7 +131,7 @@ def _structure(found: Sequence[Chunk]) -> Iterator[Part]:
     """Yield the parts of the file that decide about the structure of the pixels, up to the end of the image."""
     yield SOI
     for segment, following in pairwise(found):
-        if segment.kind not in _METADATA:
+        if segment.kind not in METADATA:
             yield segment.start, following.start if segment.kind == SOS else segment.end
     yield b"\xff" + _EOI
 

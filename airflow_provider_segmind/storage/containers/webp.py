@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import BinaryIO
 
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
@@ -52,21 +52,24 @@ def header_of(file: BinaryIO) -> tuple[int, tuple[int, int]]:
     return 0, (width & 0x3FFF, height & 0x3FFF)
 
 
-def rewritten(file: BinaryIO, new: Mapping[str, bytes]) -> list[Part]:
+def rewritten(file: BinaryIO, new: Mapping[str, bytes], removed: Collection[int] = ()) -> list[Part]:
     """
     Return the file with changed metadata: the profile before the pixels, the rest at the end.
 
     :param new: the parts of the metadata that replace those of the file; an empty one removes it.
+    :param removed: where further chunks start that are removed.
     :raises MalformedError: its header is damaged.
     """
     found = list(chunks(file))
     replaced = {b"VP8X", *(METADATA[part][0] for part in new)}
-    kept = [(chunk.start, chunk.end) for chunk in found if chunk.kind not in replaced]
+    left = [chunk for chunk in found if chunk.kind not in replaced and chunk.start not in removed]
+    kept = [(chunk.start, chunk.end) for chunk in left]
     before = b""
     if any(new.values()) or any(chunk.kind == b"VP8X" for chunk in found):
         flags, size = header_of(file)
-        for part, content in new.items():
-            flags = flags | METADATA[part][1] if content else flags & ~METADATA[part][1]
+        names = {chunk.kind for chunk in left}
+        for part, (name, flag) in METADATA.items():
+            flags = flags | flag if new.get(part) else flags & ~(0 if name in names else flag)
         sides = ((side - 1).to_bytes(3, "little") for side in size)
         before = _chunk(b"VP8X", struct.pack("<I", flags) + b"".join(sides))
     added = {part: _chunk(METADATA[part][0], content) for part, content in new.items() if content}

@@ -45,8 +45,9 @@ def copy_metadata(
     Orientation: an upright output never states another orientation, whoever wrote it. If the output is not upright, it
     states the orientation of the input; with ``none`` it keeps what it states itself.
 
-    An output's own EXIF and XMP stay as they are, but for a wrong orientation, and for positions on Earth (GPS) unless
-    ``all``. An EXIF block that is written has the output's size and no thumbnail.
+    An output's own EXIF and XMP stay as they are, but for a wrong orientation. Unless ``all``, positions on Earth (GPS)
+    are removed, and each part of the output's metadata that cannot be shown to be free of them, with what follows the
+    end of the image. An EXIF block that is written has the output's size and no thumbnail.
 
     :param source: the input.
     :param output: the output, a whole image.
@@ -55,7 +56,7 @@ def copy_metadata(
     :param upright: the output's pixels are turned as the input is shown (True) or as the input is stored (False); None
         to leave the orientation that the output states.
     :return: the parts written, of ``icc``, ``exif``, ``orientation`` (an EXIF block with nothing else, or none),
-        ``xmp``, ``iptc`` and ``text``.
+        ``xmp``, ``iptc`` and ``text``; ``gps`` alone if nothing was written, and parts were removed.
     """
     of_output = _read(output, "output")
     if of_output is None:
@@ -64,6 +65,8 @@ def copy_metadata(
     of_input = _read(source, "input") if keep != "none" else None
     plan = _Plan(of_input[1] if of_input else Parts(), own, form, keep, upright=upright)
     plan.make()
+    if not plan.written and keep != "all" and _may_have_gps(output, form):
+        plan.written.append("gps")
     return tuple(plan.written) if plan.written and _write(output, target, form, plan.changes) else ()
 
 
@@ -74,6 +77,14 @@ def _read(file: BinaryIO, which: str) -> tuple[Format, Parts] | None:
     except MalformedError as error:
         log.warning("The metadata of the %s was not read: %s", which, error)
         return None
+
+
+def _may_have_gps(file: BinaryIO, form: Format) -> bool:
+    """Return whether the file becomes shorter without all that may state a position on Earth."""
+    try:
+        return Spans(file, form.rewritten(file, Parts(gps=False))).seek(0, io.SEEK_END) < file.seek(0, io.SEEK_END)
+    except MalformedError:
+        return False
 
 
 def _write(file: BinaryIO, target: BinaryIO, form: Format, changes: Parts) -> bool:
@@ -107,6 +118,7 @@ class _Plan:
 
     def make(self) -> None:
         """Decide about each part."""
+        self.changes.gps = self.keep == "all"
         if self.keep != "none":
             self.colours()
         self.described("exif")
@@ -167,7 +179,7 @@ class _Plan:
         own, module = self.own.content.get(part), _DESCRIPTIONS[part]
         implied = 1 if part == "exif" and self.keep != "none" else self.orientation
         stated = module.orientation_of(own) or implied
-        if stated == self.orientation and (self.keep == "all" or not module.has_gps(own)):
+        if stated == self.orientation and (self.keep == "all" or not module.may_have_gps(own)):
             return
         if not self.put(part, lambda: self.adjusted(part, self.own)):
             alone = part == "exif" and self.orientation != 1
@@ -179,8 +191,11 @@ class _Plan:
         content = of.content.get(part)
         if content and len(content) > MOST_COPIED[part]:
             raise MalformedError(f"it has more than {MOST_COPIED[part]} bytes")
-        adjusted = _DESCRIPTIONS[part].adjusted
-        return content and adjusted(content, orientation=self.orientation, size=self.own.size, gps=self.keep == "all")
+        module, gps = _DESCRIPTIONS[part], self.keep == "all"
+        content = content and module.adjusted(content, orientation=self.orientation, size=self.own.size, gps=gps)
+        if not gps and module.may_have_gps(content):
+            raise MalformedError("it may state a position on Earth")
+        return content
 
     def text(self) -> None:
         """Copy the texts whose names the output does not have."""

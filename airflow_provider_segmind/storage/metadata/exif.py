@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from airflow_provider_segmind.storage.containers.chunks import MalformedError
+from airflow_provider_segmind.storage.metadata import gps as positions
 
 _ORIENTATION, _EXIF, _GPS, _INTEROP = 0x0112, 0x8769, 0x8825, 0xA005
+_FURTHER = 0x014A  # directories that are not read
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 #: Directory -> tags of width and height of the image.
 _SIZES: dict[str, tuple[int, ...]] = {"main": (0x0100, 0x0101), "exif": (0xA002, 0xA003), "interop": (0x1001, 0x1002)}
@@ -24,7 +26,7 @@ _POINTERS = {"exif": ("main", _EXIF), "gps": ("main", _GPS), "interop": ("exif",
 _POINTER_TAGS = {tag for _, tag in _POINTERS.values()}
 _CHANGED = {("main", _ORIENTATION), ("main", _GPS), *((name, tag) for name, tags in _SIZES.items() for tag in tags)}
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of one value of each type
-_SHORT, _LONG = 3, 4
+_SHORT, _LONG, _DIRECTORY = 3, 4, 13
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,32 @@ def orientation_of(exif: bytes | None) -> int | None:
     return value if 1 <= value <= 8 else None
 
 
-def has_gps(exif: bytes | None) -> bool:
-    """Return whether a block has a directory of positions on Earth, as far as it can be read."""
-    return _first(exif, _GPS) is not None
-
-
 def _first(exif: bytes | None, tag: int) -> tuple[_Block, _Entry] | None:
     """Return a block and the first entry with this tag in its first directory, as far as it can be read."""
     with suppress(struct.error, MalformedError):
         block = _Block(exif or b"")
         return next(((block, entry) for entry in block.read_entries(block.number("I", 4)) if entry.tag == tag), None)
     return None
+
+
+def may_have_gps(exif: bytes | None) -> bool:
+    """Return whether a block may state a position on Earth; maker's notes are searched for text only."""
+    if not exif:
+        return False
+    try:
+        block = _Block(exif)
+        entries = [entry for table in block.linked_tables() for entry in table.entries]
+        unread = any(any(block.data[slice(*each)]) for each in block.unread())
+    except (struct.error, MalformedError):
+        return True
+    return (
+        unread
+        or positions.mentioned(exif)
+        or any(
+            entry.tag in (_GPS, _FURTHER) or (entry.kind == _DIRECTORY and entry.tag not in _POINTER_TAGS)
+            for entry in entries
+        )
+    )
 
 
 def minimal(orientation: int) -> bytes:
@@ -85,7 +102,7 @@ def adjusted(exif: bytes, *, orientation: int, size: tuple[int, int], gps: bool)
 
     :param orientation: of the other image, 1 to 8.
     :param size: its width and height in pixels; they replace what is stated, and are not added.
-    :param gps: keep positions on Earth.
+    :param gps: keep positions on Earth, and bytes that nothing in the block points to.
     :raises MalformedError: the block is damaged.
     """
     try:
@@ -94,6 +111,7 @@ def adjusted(exif: bytes, *, orientation: int, size: tuple[int, int], gps: bool)
         block.drop_thumbnail()
         if not gps:
             block.drop_gps()
+            block.erase_unread()
         block.trim()
         block.set_size(size)
         block.set_orientation(orientation)
@@ -144,6 +162,19 @@ class _Block:
                 found[name] = self.table(start)
         return found
 
+    def linked_tables(self) -> list[_Table]:
+        """Return the directories that are kept, and that of the thumbnail; raise MalformedError if there are more."""
+        tables = self.tables()
+        if start := self.following(tables["main"]):
+            tables["thumbnail"] = self.table(start)
+            if self.following(tables["thumbnail"]):
+                raise MalformedError("it has more than two directories")
+        return list(tables.values())
+
+    def following(self, table: _Table) -> int:
+        """Return the position of the next directory; 0 if there is none."""
+        return self.number("I", table.end) if table.end + 4 <= len(self.data) else 0
+
     def table(self, start: int) -> _Table:
         """Return the directory at a position; its values together have no more bytes than the block."""
         entries = list(self.read_entries(start))
@@ -168,27 +199,24 @@ class _Block:
 
     def drop_thumbnail(self) -> None:
         """Remove the second directory, which is that of the thumbnail, and the thumbnail."""
-        link = self.tables()["main"].end
-        start = self.number("I", link) if link + 4 <= len(self.data) else 0
+        main = self.tables()["main"]
+        start = self.following(main)
         if not start:
             return
-        self.put("I", link, 0)
+        self.put("I", main.end, 0)
         with suppress(struct.error, MalformedError):  # nothing points to it any more
             table = self.table(start)
-            found = {entry.tag: self.number("I", entry.position + 8) for entry in table.entries}
-            thumbnail = found.get(_THUMBNAIL, 0)
-            self.erase(thumbnail, thumbnail + found.get(_THUMBNAIL_LENGTH, 0))
+            self.erase(*self.thumbnail_of(table))
             self.erase_table(table)
 
     def drop_gps(self) -> None:
         """Remove the directory of positions on Earth, its values, and the entry that points to it."""
-        tables = self.tables()
-        start, entries, end = tables["main"]
+        start, entries, end = self.tables()["main"]
         entry = next((entry for entry in entries if entry.tag == _GPS), None)
         if entry is None:
             return
-        if "gps" in tables:
-            self.erase_table(tables["gps"])
+        if gps := self.number("I", entry.position + 8):
+            self.erase_table(self.table(gps))
         self.data[entry.position : end + 4] = self.data[entry.position + 12 : end + 4] + bytes(12)
         self.put("H", start, len(entries) - 1)
 
@@ -196,6 +224,29 @@ class _Block:
         for entry in table.entries:
             self.erase(*self.range_of(entry))
         self.erase(table.start, table.end + 4)
+
+    def erase_unread(self) -> None:
+        """Overwrite what no directory points to: what is left there by other software may be positions on Earth."""
+        for start, end in list(self.unread()):
+            self.erase(start, end)
+
+    def unread(self) -> Iterator[tuple[int, int]]:
+        """Yield start and end of what is neither a directory nor a value of one, nor the thumbnail."""
+        tables = self.linked_tables()
+        ranges = [(0, 8), *((table.start, table.end + 4) for table in tables), (len(self.data), len(self.data))]
+        ranges += [self.range_of(entry) for table in tables for entry in table.entries]
+        ranges += [self.thumbnail_of(table) for table in tables]
+        read = 0
+        for start, end in sorted(ranges):
+            if start > read:
+                yield read, start
+            read = max(read, end)
+
+    def thumbnail_of(self, table: _Table) -> tuple[int, int]:
+        """Return start and end of the thumbnail that a directory points to."""
+        found = {entry.tag: self.number("I", entry.position + 8) for entry in table.entries}
+        start = found.get(_THUMBNAIL, 0)
+        return start, start + found.get(_THUMBNAIL_LENGTH, 0)
 
     def erase(self, start: int, end: int) -> None:
         """Overwrite a range with zeros."""
@@ -223,7 +274,7 @@ class _Block:
 
         The first directory then moves to the end of the block, and its values keep their positions.
         """
-        entries = self.tables()["main"].entries
+        start, entries, end = self.tables()["main"]
         stated = [entry for entry in entries if entry.tag == _ORIENTATION]
         for entry in stated:
             self.put("HHIHH", entry.position, _ORIENTATION, _SHORT, 1, orientation, 0)
@@ -232,6 +283,7 @@ class _Block:
         added = struct.pack(f"{self.order}HHIHH", _ORIENTATION, _SHORT, 1, orientation, 0)
         rows = [bytes(self.data[entry.position : entry.position + 12]) for entry in entries] + [added]
         rows.sort(key=lambda row: struct.unpack_from(f"{self.order}H", row)[0])
+        self.erase(start, end)
         self.data += bytes(len(self.data) % 2)
         self.put("I", 4, len(self.data))
         self.data += struct.pack(f"{self.order}H", len(rows)) + b"".join(rows) + bytes(4)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from airflow_provider_segmind.storage.containers import jpeg
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
-from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, Parts
+from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, Parts, may_have_gps
 
 _EXIF = b"\xe1Exif\0\0"
 _XMP = b"\xe1http://ns.adobe.com/xap/1.0/\0"
@@ -21,6 +21,9 @@ _PHOTOSHOP = b"\xedPhotoshop 3.0\0"
 #: The kind of a segment with the beginning of its content -> the part that it has.
 _PARTS = {_EXIF: "exif", _XMP: "xmp", _XMP_EXTENSION: "xmp", _ICC: "icc", _PHOTOSHOP: "iptc"}
 _IPTC = b"8BIM\x04\x04\0\0"  # a resource with the number of IPTC records and an empty name; then a length of four bytes
+_COMMENT, _CREDENTIALS = b"\xfe", b"\xeb"
+#: The kinds whose segments together have one content -> the bytes that are repeated in each.
+_JOINED = {_CREDENTIALS: 16, _PHOTOSHOP[:1]: len(_PHOTOSHOP) - 1}
 _ICC_PIECE = jpeg.LARGEST - len(_ICC) - 1
 LIMITS: Mapping[str, int] = {
     "icc": min(MOST, 255 * _ICC_PIECE),
@@ -62,16 +65,50 @@ def rewritten(file: BinaryIO, changes: Parts) -> Iterator[Part]:
     """Return a JPEG with changed metadata: after the JFIF segments, and before all others."""
     yield jpeg.SOI
     new = b"".join(_new_segments(changes))
+    removed = () if changes.gps else _kinds_that_may_have_gps(file)
+    kind, end, in_scans = b"", 0, False
     for segment in jpeg.segments(file):
         if segment.kind != jpeg.APP0:
             yield new
             new = b""
-        if segment.kind == jpeg.SOS:
-            yield segment.start, file.seek(0, io.SEEK_END)
-            return
-        if _PARTS.get(_prefix(file, segment)) not in changes.content:
+        if in_scans:
+            yield end, segment.start
+        kind, end, in_scans = segment.kind, segment.end, in_scans or segment.kind == jpeg.SOS
+        if _PARTS.get(_prefix(file, segment)) in changes.content:
+            continue
+        if kind not in removed and (changes.gps or not _may_have_gps(file, segment)):
             yield segment.start, segment.end
-    raise MalformedError("it ends before its first scan")
+    if not in_scans:
+        raise MalformedError("it ends before its first scan")
+    if changes.gps or kind not in jpeg.ENDS:
+        yield end, max(end, file.seek(0, io.SEEK_END))
+
+
+def _may_have_gps(file: BinaryIO, segment: Chunk) -> bool:
+    """Return whether a segment may state a position on Earth; one of an unknown kind may."""
+    prefix = _prefix(file, segment)
+    if segment.kind not in jpeg.METADATA or segment.kind in _JOINED:
+        return segment.kind == jpeg.ENDS[0]
+    if prefix == _ICC or (segment.kind in jpeg.COLOR and segment.head(file, 5) in (b"JFIF\0", b"Adobe")):
+        return False
+    if prefix not in (_EXIF, _XMP) and segment.kind != _COMMENT:
+        return True
+    return may_have_gps(_PARTS.get(prefix, ""), segment.head(file, jpeg.LARGEST)[max(0, len(prefix) - 1) :])
+
+
+def _kinds_that_may_have_gps(file: BinaryIO) -> set[bytes]:
+    """Return the kinds whose segments together may state a position on Earth."""
+    found = {kind: bytearray() for kind in _JOINED}
+    for segment in jpeg.segments(file):
+        content = found.get(segment.kind)
+        if content is not None and len(content) <= MOST:
+            content += segment.head(file, jpeg.LARGEST)[_JOINED[segment.kind] :]
+    parts = {_CREDENTIALS: "credentials"}
+    return {
+        kind
+        for kind, content in found.items()
+        if len(content) > MOST or may_have_gps(parts.get(kind, ""), bytes(content))
+    }
 
 
 def _prefix(file: BinaryIO, segment: Chunk) -> bytes:

@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 
 from airflow_provider_segmind.storage.containers.chunks import MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
+from airflow_provider_segmind.storage.metadata import exif, gps, xmp
 
 #: Bytes up to which a part is read, once unpacked, and all texts of a PNG together.
 MOST = 16 * 1024**2
@@ -34,6 +35,7 @@ class Parts:
     :param colour: the chunks of a PNG that state its colour space, by name, without ``iCCP``.
     :param text: the text chunks of a PNG, name and content.
     :param dropped: what was found and is not copied: part and reason.
+    :param gps: what may state a position on Earth stays; if not, it is removed, and all behind the end of the image.
     """
 
     size: tuple[int, int] = (0, 0)
@@ -42,6 +44,7 @@ class Parts:
     colour: dict[bytes, bytes] = field(default_factory=dict)
     text: list[tuple[bytes, bytes]] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
+    gps: bool = True
     _room_for_text: int = MOST
 
     def add_text(self, kind: bytes, content: bytes) -> None:
@@ -65,15 +68,21 @@ class Format(Protocol):
         """Return the file with changed metadata."""
 
 
-def inflate(content: bytes) -> bytes:
+def may_have_gps(part: str, content: bytes) -> bool:
+    """Return whether a part of the metadata may state a position on Earth."""
+    judge = {"exif": exif.may_have_gps, "xmp": xmp.may_have_gps, "credentials": gps.in_credentials}
+    return judge.get(part, gps.mentioned)(content)
+
+
+def inflate(content: bytes, most: int = MOST) -> bytes:
     """Return the content of a zlib stream; raise MalformedError if it is damaged or too large."""
     inflater = zlib.decompressobj()
     try:
-        unpacked = inflater.decompress(content, MOST + 1)
+        unpacked = inflater.decompress(content, most + 1)
     except zlib.error as error:
         raise MalformedError(f"its compressed data is damaged ({error})") from error
-    if len(unpacked) > MOST:
-        raise MalformedError(f"it has more than {MOST} bytes once unpacked")
+    if len(unpacked) > most:
+        raise MalformedError(f"it has more than {most} bytes once unpacked")
     if not inflater.eof:
         raise MalformedError("its compressed data is truncated")
     return unpacked

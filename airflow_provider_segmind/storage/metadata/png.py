@@ -11,7 +11,7 @@ from typing import BinaryIO
 from airflow_provider_segmind.storage.containers import png
 from airflow_provider_segmind.storage.containers.chunks import Chunk, MalformedError
 from airflow_provider_segmind.storage.containers.spans import Part
-from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, MOST_COPIED, Parts, inflate
+from airflow_provider_segmind.storage.metadata.parts import ALL, MOST, MOST_COPIED, Parts, inflate, may_have_gps
 
 #: Bytes; Pillow does not open a PNG with a larger profile, or with a larger text that is compressed.
 _READABLE = 1024**2
@@ -22,6 +22,17 @@ _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _PARTS = {b"iCCP": "icc", b"eXIf": "exif", **dict.fromkeys(_COLOUR_CHUNKS, "colour")}
 _XMP = b"XML:com.adobe.xmp"
 _RAW_EXIF = b"Raw profile type exif"  # how ImageMagick wrote EXIF before there was a chunk for it
+#: Chunks without text, which stay as they are.
+_KNOWN = {
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"iCCP", *_COLOUR_CHUNKS, b"sBIT"),
+    *(b"mDCV", b"cLLI", b"mDCv", b"cLLi", b"bKGD", b"hIST", b"pHYs", b"sPLT", b"tIME", b"oFFs", b"sCAL", b"sTER"),
+}
+_CREDENTIALS = b"caBX"  # C2PA
+#: Bytes of all the chunks that are searched for positions that one counts for if it is damaged.
+_DAMAGED = MOST // 16
+#: Beginnings of the names of texts that have EXIF or XMP as other software writes them, in lower case.
+_OTHER_EXIF = (b"raw profile type", b"exif\0", b"xmp\0", b"app1\0")
+_PROFILES = (b"raw profile type icc\0", b"raw profile type icm\0")
 _GREYSCALE = (0, 4)  # color types
 
 
@@ -45,15 +56,51 @@ def rewritten(file: BinaryIO, changes: Parts) -> Iterator[Part]:
     """Return a PNG with changed metadata, all of it right after the header."""
     new = b"".join(_new_chunks(changes))
     yield png.SIGNATURE
-    end = len(png.SIGNATURE)
+    end, room = len(png.SIGNATURE), MOST
     for chunk in png.chunks(file):
-        if _part_of(file, chunk) not in changes.content:
+        stays = _part_of(file, chunk) not in changes.content
+        if stays and not changes.gps and chunk.kind not in _KNOWN:
+            room, stays = _room_without_gps(file, chunk, room)
+        if stays:
             yield chunk.start, chunk.end
         if chunk.kind == b"IHDR":
             yield new
             new = b""
         end = chunk.end
-    yield end, max(end, file.seek(0, io.SEEK_END))
+    if changes.gps:
+        yield end, max(end, file.seek(0, io.SEEK_END))
+
+
+def _room_without_gps(file: BinaryIO, chunk: Chunk, room: int) -> tuple[int, bool]:
+    """
+    Return the bytes that are left to read further chunks, and whether this one is shown to be free of positions.
+
+    :param room: the bytes that may be read, once unpacked: all chunks together have a limit, so that time has one.
+    """
+    try:
+        part, content = _part_of(file, chunk), chunk.read(file, room)
+        if chunk.kind in _TEXT_CHUNKS:
+            before, text = _unpacked(chunk.kind, content, room)
+            content = _described(part, before, text)
+        elif chunk.kind == b"eXIf":
+            content = content.removeprefix(b"Exif\0\0")
+        elif chunk.kind == _CREDENTIALS:
+            part = "credentials"
+        else:
+            return room, False
+    except MalformedError:
+        return max(0, room - _DAMAGED), False
+    return max(0, room - len(content)), not may_have_gps(part, content)
+
+
+def _described(part: str, before: bytes, text: bytes) -> bytes:
+    """Return what a text has; raise MalformedError if it is EXIF or XMP in a form that is not read."""
+    if part in ("exif", "xmp"):
+        return _raw_profile(text) if part == "exif" else text
+    name = before.lower()
+    if name.startswith(_OTHER_EXIF) and not name.startswith(_PROFILES):
+        raise MalformedError("it has EXIF or XMP in a form that is not read")
+    return before + text
 
 
 def _part_of(file: BinaryIO, chunk: Chunk) -> str:
@@ -97,15 +144,15 @@ def _readable(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
     return b"tEXt" if kind == b"zTXt" else kind, before + text
 
 
-def _unpacked(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
-    """Return what precedes the text in a chunk without compression, and the text."""
+def _unpacked(kind: bytes, content: bytes, most: int = MOST) -> tuple[bytes, bytes]:
+    """Return what precedes the text in a chunk without compression, and the text of at most so many bytes."""
     keyword, _, rest = content.partition(b"\0")
     if kind != b"iTXt":
-        return keyword + b"\0", rest if kind == b"tEXt" else inflate(rest[1:])
+        return keyword + b"\0", rest if kind == b"tEXt" else inflate(rest[1:], most)
     language, _, more = rest[2:].partition(b"\0")
     translated, _, text = more.partition(b"\0")
     before = b"\0".join((keyword, b"\0", language, translated, b""))
-    return before, inflate(text) if rest[:1] == b"\1" else text
+    return before, text if rest[:1] in (b"", b"\0") else inflate(text, most)
 
 
 def _raw_profile(text: bytes) -> bytes:

@@ -2,7 +2,8 @@
 Adjust an XMP packet to the image that it is copied to.
 
 The packet is changed as text, so that everything else stays as it was written; that the result is XML is checked. A
-property is an attribute or an element, with the prefix that XMP's specification prefers for its namespace.
+property is an attribute or an element, with the prefix that XMP's specification prefers for its namespace; that of a
+position on Earth may have any prefix.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from xml.parsers import expat
 
 from airflow_provider_segmind.storage.containers.chunks import MalformedError
+from airflow_provider_segmind.storage.metadata import gps as positions
 
 _ORIENTATION = rb"tiff:Orientation"
 _WIDTH, _HEIGHT = rb"(?:exif:PixelXDimension|tiff:ImageWidth)", rb"(?:exif:PixelYDimension|tiff:ImageLength)"
@@ -19,7 +21,7 @@ _WIDTH, _HEIGHT = rb"(?:exif:PixelXDimension|tiff:ImageWidth)", rb"(?:exif:Pixel
 _OF_THE_FILE = (
     rb"(?:xmpNote:HasExtendedXMP|xmp:Thumbnails|Container:Directory|GCamera:M(?:otionPhoto|icroVideo)\w*|hdrgm:\w+)"
 )
-_GPS = rb"exif:GPS\w+"
+_GPS = rb"[\w.-]+:[Gg][Pp][Ss][\w.-]*"
 
 
 def orientation_of(xmp: bytes | None) -> int | None:
@@ -28,9 +30,15 @@ def orientation_of(xmp: bytes | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def has_gps(xmp: bytes | None) -> bool:
-    """Return whether a packet has positions on Earth."""
-    return re.search(_GPS, xmp or b"") is not None
+def may_have_gps(xmp: bytes | None) -> bool:
+    """Return whether a packet may state a position on Earth, itself or in what it refers to."""
+    if not xmp:
+        return False
+    try:
+        _check(xmp)
+    except MalformedError:
+        return True
+    return positions.mentioned(xmp) or re.search(_OF_THE_FILE, xmp) is not None
 
 
 def adjusted(xmp: bytes, *, orientation: int, size: tuple[int, int], gps: bool) -> bytes:
