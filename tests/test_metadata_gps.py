@@ -62,6 +62,12 @@ def of_webp(*chunks: tuple[bytes, bytes], after: bytes = b"") -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + bytes(body) + after
 
 
+def unpadded(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A WebP whose last chunk has an odd length and no padding, as some writers do."""
+    webp = of_webp(*chunks)[:-1]
+    return webp[:4] + struct.pack("<I", len(webp) - 8) + webp[8:]
+
+
 def raw_profile(name: bytes, content: bytes) -> bytes:
     return b"Raw profile type %s\0\n%s\n%8d\n%s\n" % (name, name.lower(), len(content), content.hex().encode())
 
@@ -96,6 +102,12 @@ def pointing(tag: int) -> bytes:
     return EXIF.replace(struct.pack("<HHI", 0x8825, 4, 1), struct.pack("<HHI", tag, 13, 1))
 
 
+def thumbnail_in_main() -> bytes:
+    """A block whose first directory points to bytes as if they were a thumbnail."""
+    rows = struct.pack("<HHIIHHII", 0x0201, 4, 1, 38, 0x0202, 4, 1, len(PLACE))
+    return b"II*\0\x08\0\0\0\2\0" + rows + bytes(4) + PLACE
+
+
 CREDENTIALS = [(0xEB, b"JP" + bytes(14) + b"c2pa exif:G"), (0xEB, b"JP" + bytes(14) + b"PSLatitude " + PLACE)]
 WHERE: dict[str, Callable[[], bytes]] = {
     "jpeg: exif": lambda: of_jpeg((0xE1, SEGMENT + EXIF)),
@@ -118,6 +130,8 @@ WHERE: dict[str, Callable[[], bytes]] = {
     "jpeg: photoshop's, continued": lambda: of_jpeg(
         (0xED, PHOTOSHOP + b"8BIM\x04\x22\0\0" + EXIF[:30]), (0xED, PHOTOSHOP + EXIF[30:])
     ),
+    "jpeg: another kind of photoshop's": lambda: of_jpeg((0xED, PLACE)),
+    "jpeg: a thumbnail in the first directory": lambda: of_jpeg((0xE1, SEGMENT + thumbnail_in_main())),
     "jpeg: content credentials": lambda: of_jpeg(*CREDENTIALS),
     "jpeg: content credentials, compressed": lambda: of_jpeg((0xEB, b"JP" + bytes(14) + b"brob" + PLACE)),
     "jpeg: the second image": mpo,
@@ -268,6 +282,13 @@ def test_bombs_and_long_words_take_little_time_and_memory():
     finally:
         tracemalloc.stop()
     assert time.process_time() - started < 20
+
+
+def test_exif_before_a_chunk_without_padding():
+    _, stored = copied(BASE["PNG"], unpadded((b"EXIF", EXIF), (b"XMP ", xmp_packet())), "none")
+    assert PLACE not in stored
+    assert pixels(stored) == pixels(BASE["WEBP"])
+    assert opened(stored).info["xmp"] == xmp_packet()
 
 
 def test_exif_with_a_wrong_checksum():

@@ -64,6 +64,9 @@ def rewritten(file: BinaryIO, new: Mapping[str, bytes], removed: Collection[int]
     replaced = {b"VP8X", *(METADATA[part][0] for part in new)}
     left = [chunk for chunk in found if chunk.kind not in replaced and chunk.start not in removed]
     kept = [(chunk.start, chunk.end) for chunk in left]
+    padding = b""
+    if kept and kept[-1][1] == file.seek(0, io.SEEK_END) + 1:  # some writers do not pad the last chunk
+        kept[-1], padding = (kept[-1][0], kept[-1][1] - 1), b"\0"
     before = b""
     if any(new.values()) or any(chunk.kind == b"VP8X" for chunk in found):
         flags, size = header_of(file)
@@ -74,7 +77,7 @@ def rewritten(file: BinaryIO, new: Mapping[str, bytes], removed: Collection[int]
         before = _chunk(b"VP8X", struct.pack("<I", flags) + b"".join(sides))
     added = {part: _chunk(METADATA[part][0], content) for part, content in new.items() if content}
     before += added.pop("icc", b"")
-    after = b"".join(added.values())
+    after = padding + b"".join(added.values())
     length = 4 + len(before) + sum(end - start for start, end in kept) + len(after)
     if length >= _LONGEST:
         raise MalformedError("its chunks are longer than the format allows")

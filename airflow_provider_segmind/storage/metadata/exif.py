@@ -77,7 +77,7 @@ def may_have_gps(exif: bytes | None) -> bool:
         return False
     try:
         block = _Block(exif)
-        entries = [entry for table in block.linked_tables() for entry in table.entries]
+        entries = [entry for table in block.linked_tables().values() for entry in table.entries]
         unread = any(any(block.data[slice(*each)]) for each in block.unread())
     except (struct.error, MalformedError):
         return True
@@ -162,14 +162,14 @@ class _Block:
                 found[name] = self.table(start)
         return found
 
-    def linked_tables(self) -> list[_Table]:
+    def linked_tables(self) -> dict[str, _Table]:
         """Return the directories that are kept, and that of the thumbnail; raise MalformedError if there are more."""
         tables = self.tables()
         if start := self.following(tables["main"]):
             tables["thumbnail"] = self.table(start)
             if self.following(tables["thumbnail"]):
                 raise MalformedError("it has more than two directories")
-        return list(tables.values())
+        return tables
 
     def following(self, table: _Table) -> int:
         """Return the position of the next directory; 0 if there is none."""
@@ -233,11 +233,11 @@ class _Block:
     def unread(self) -> Iterator[tuple[int, int]]:
         """Yield start and end of what is neither a directory nor a value of one, nor the thumbnail."""
         tables = self.linked_tables()
-        ranges = [(0, 8), *((table.start, table.end + 4) for table in tables), (len(self.data), len(self.data))]
-        ranges += [self.range_of(entry) for table in tables for entry in table.entries]
-        ranges += [self.thumbnail_of(table) for table in tables]
+        ranges = [(0, 8), *((table.start, table.end + 4) for table in tables.values())]
+        ranges += [self.range_of(entry) for table in tables.values() for entry in table.entries]
+        ranges += [self.thumbnail_of(tables["thumbnail"])] if "thumbnail" in tables else []
         read = 0
-        for start, end in sorted(ranges):
+        for start, end in sorted([*ranges, (len(self.data), len(self.data))]):
             if start > read:
                 yield read, start
             read = max(read, end)

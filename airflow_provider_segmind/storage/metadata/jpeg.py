@@ -22,8 +22,8 @@ _PHOTOSHOP = b"\xedPhotoshop 3.0\0"
 _PARTS = {_EXIF: "exif", _XMP: "xmp", _XMP_EXTENSION: "xmp", _ICC: "icc", _PHOTOSHOP: "iptc"}
 _IPTC = b"8BIM\x04\x04\0\0"  # a resource with the number of IPTC records and an empty name; then a length of four bytes
 _COMMENT, _CREDENTIALS = b"\xfe", b"\xeb"
-#: The kinds whose segments together have one content -> the bytes that are repeated in each.
-_JOINED = {_CREDENTIALS: 16, _PHOTOSHOP[:1]: len(_PHOTOSHOP) - 1}
+#: The kinds whose segments together have one content -> how each begins, and the bytes that are repeated in each.
+_JOINED = {_CREDENTIALS: (b"JP", 16), _PHOTOSHOP[:1]: (_PHOTOSHOP[1:], len(_PHOTOSHOP) - 1)}
 _ICC_PIECE = jpeg.LARGEST - len(_ICC) - 1
 LIMITS: Mapping[str, int] = {
     "icc": min(MOST, 255 * _ICC_PIECE),
@@ -87,8 +87,10 @@ def rewritten(file: BinaryIO, changes: Parts) -> Iterator[Part]:
 def _may_have_gps(file: BinaryIO, segment: Chunk) -> bool:
     """Return whether a segment may state a position on Earth; one of an unknown kind may."""
     prefix = _prefix(file, segment)
-    if segment.kind not in jpeg.METADATA or segment.kind in _JOINED:
+    if segment.kind not in jpeg.METADATA:
         return segment.kind == jpeg.ENDS[0]
+    if segment.kind in _JOINED:
+        return not segment.head(file, 16).startswith(_JOINED[segment.kind][0])
     if prefix == _ICC or (segment.kind in jpeg.COLOR and segment.head(file, 5) in (b"JFIF\0", b"Adobe")):
         return False
     if prefix not in (_EXIF, _XMP) and segment.kind != _COMMENT:
@@ -102,7 +104,7 @@ def _kinds_that_may_have_gps(file: BinaryIO) -> set[bytes]:
     for segment in jpeg.segments(file):
         content = found.get(segment.kind)
         if content is not None and len(content) <= MOST:
-            content += segment.head(file, jpeg.LARGEST)[_JOINED[segment.kind] :]
+            content += segment.head(file, jpeg.LARGEST)[_JOINED[segment.kind][1] :]
     parts = {_CREDENTIALS: "credentials"}
     return {
         kind
