@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindImageMismatchError, SegmindOutputError
 from airflow_provider_segmind.hooks.segmind import SegmindHook
@@ -14,6 +15,7 @@ from airflow_provider_segmind.protocol.wire import OutputFile, Result
 from airflow_provider_segmind.storage import object_path, store_result
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.paths import probe
+from tests.image_metadata import SPACES
 
 ORIENTATION = 0x0112
 
@@ -46,15 +48,16 @@ def encoded(image, kind="JPEG", orientation=None) -> bytes:
     return file.getvalue()
 
 
-def shown(path) -> Image.Image:
+def shown(path: Path) -> Image.Image:
     with Image.open(path) as image:
         return ImageOps.exif_transpose(image).convert("L").resize((60, 90))
 
 
-def is_shown_as(path, image) -> bool:
+def is_shown_as(path: Path, image: Image.Image) -> bool:
     expected = image.convert("L").resize((60, 90))
     pairs = zip(shown(path).tobytes(), expected.tobytes(), strict=True)
-    return sum(abs(one - other) for one, other in pairs) / (60 * 90) < 4
+    difference: int = sum(abs(one - other) for one, other in pairs)
+    return difference / (60 * 90) < 4
 
 
 # --- orientation ------------------------------------------------------------------------------------------------------
@@ -75,6 +78,23 @@ def test_an_image_is_shown_as_its_input(store, photo, tmp_path, kind, keep, is_t
         return
     assert is_shown_as(path, upright)
     assert (stored.width, stored.height) == upright.size
+
+
+# --- colours ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_converted", [True, False])
+def test_a_profile_is_kept_only_where_it_fits_the_values(store, photo, tmp_path, is_converted):
+    source, output, profile = io.BytesIO(), photo, SPACES["Adobe RGB"]
+    photo.save(source, "JPEG", icc_profile=profile)
+    if is_converted:
+        there, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        output = ImageCms.profileToProfile(photo, there, ImageCms.ImageCmsProfile(srgb))
+    [stored] = store(encoded(output), source=source.getvalue())
+    assert stored.metadata == (None if is_converted else ["icc"])
+    [path] = (tmp_path / "out").iterdir()
+    with Image.open(path) as image:
+        assert ("icc_profile" in image.info) is not is_converted
 
 
 # --- what is reported -------------------------------------------------------------------------------------------------

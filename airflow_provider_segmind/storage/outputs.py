@@ -19,6 +19,7 @@ from airflow_provider_segmind.exceptions import SegmindImageMismatchError, Segmi
 from airflow_provider_segmind.protocol.content_types import EXTENSIONS, is_media, type_of_name
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.outputs import output_files
+from airflow_provider_segmind.storage.colours import is_converted
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.fetching import Fetched, fetch
 from airflow_provider_segmind.storage.limits import MAX_BYTES
@@ -221,7 +222,9 @@ def _with_metadata(
         keep, upright = "none", None
     else:
         upright = True if compared is None else compared.upright
-    written = copy_metadata(io.BytesIO(source or b""), output.file, target, keep=keep, upright=upright)
+    content = io.BytesIO(source or b"")
+    same_colours = keep == "none" or not is_converted(content, output.copy or output.file)
+    written = copy_metadata(content, output.file, target, keep=keep, upright=upright, same_colours=same_colours)
     if not written:
         return output, []
     target.seek(0)

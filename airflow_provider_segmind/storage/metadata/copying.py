@@ -29,7 +29,13 @@ _DESCRIPTIONS = {"exif": exif, "xmp": xmp}
 
 
 def copy_metadata(
-    source: BinaryIO, output: BinaryIO, target: BinaryIO, *, keep: KeepMetadata, upright: bool | None
+    source: BinaryIO,
+    output: BinaryIO,
+    target: BinaryIO,
+    *,
+    keep: KeepMetadata,
+    upright: bool | None,
+    same_colours: bool = True,
 ) -> tuple[str, ...]:
     """
     Write an output with the metadata of its input, and return which parts were written; the pixels are not touched.
@@ -55,6 +61,7 @@ def copy_metadata(
     :param keep: what is copied.
     :param upright: the output's pixels are turned as the input is shown (True) or as the input is stored (False); None
         to leave the orientation that the output states.
+    :param same_colours: the output's values are of the input's colour space; False: the input's colours are not copied.
     :return: the parts written, of ``icc``, ``exif``, ``orientation`` (an EXIF block with nothing else, or none),
         ``xmp``, ``iptc`` and ``text``; ``gps`` alone if nothing was written, and parts were removed.
     """
@@ -63,7 +70,7 @@ def copy_metadata(
         return ()
     form, own = of_output
     of_input = _read(source, "input") if keep != "none" else None
-    plan = _Plan(of_input[1] if of_input else Parts(), own, form, keep, upright=upright)
+    plan = _Plan(of_input[1] if of_input else Parts(), own, form, keep, upright=upright, same_colours=same_colours)
     plan.make()
     if not plan.written and keep != "all" and _may_have_gps(output, form):
         plan.written.append("gps")
@@ -113,13 +120,14 @@ class _Plan:
     form: Format
     keep: KeepMetadata
     upright: bool | None
+    same_colours: bool
     changes: Parts = field(default_factory=Parts)
     written: list[str] = field(default_factory=list)
 
     def make(self) -> None:
         """Decide about each part."""
         self.changes.gps = self.keep == "all"
-        if self.keep != "none":
+        if self.keep != "none" and self.same_colours:
             self.colours()
         self.described("exif")
         self.described("xmp")
