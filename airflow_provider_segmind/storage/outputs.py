@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from airflow_provider_segmind.exceptions import SegmindImageMismatchError, SegmindOutputError, SegmindStorageError
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS, is_media, type_of_name
+from airflow_provider_segmind.protocol.content_types import is_media, type_of_name
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.outputs import output_files
 from airflow_provider_segmind.storage.colours import is_converted
@@ -24,10 +24,10 @@ from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.fetching import Fetched, fetch
 from airflow_provider_segmind.storage.limits import MAX_BYTES
 from airflow_provider_segmind.storage.metadata import copy_metadata
-from airflow_provider_segmind.storage.names import QUARANTINE, fill, safe
-from airflow_provider_segmind.storage.paths import object_path, storage_errors
+from airflow_provider_segmind.storage.names import QUARANTINE, safe
 from airflow_provider_segmind.storage.publication import attributes_of, publish, publish_text, remove
 from airflow_provider_segmind.storage.sidecar import sidecar_of, sidecars
+from airflow_provider_segmind.storage.target import Target
 from airflow_provider_segmind.storage.verification import image_size
 
 if TYPE_CHECKING:
@@ -107,9 +107,8 @@ def store_result(
     :raises SegmindImageMismatchError: the output is another image than its input; it is in ``.quarantine``.
     :raises SegmindStorageError: an object could not be written.
     """
-    values = {**(names or {}), "model": result.model, "request_id": result.request_id}
-    target = _Target(destination, conn_id, name, values)
-    target.check()
+    target = Target(destination, conn_id, result.model, {**(names or {}), "model": result.model})
+    target.path()  # an unusable URI is reported before the download
     must_be_image = result.model in MODELS and not result.named
     sources = output_files(result)
     stored: list[StoredObject] = []
@@ -120,7 +119,9 @@ def store_result(
             fetched = fetch(
                 hook, source, _file(files), max_bytes=max_bytes, must_be_image=must_be_image, expected=wanted
             )
-            path = target.path_of(fetched.content_type, source.suffix, alone=len(sources) == 1)
+            path = target.object_of(
+                name, fetched.content_type, source.suffix, request_id=result.request_id, is_alone=len(sources) == 1
+            )
             compared = _compared(fetched, path, result, wanted)
             final, kept = _with_metadata(fetched, _file(files), wanted, compared)
             if about is not None and if_exists == "overwrite":
@@ -137,38 +138,6 @@ def store_result(
             for path, sidecar in zip(paths, sidecars(result, [item.to_dict() for item in stored], about), strict=True):
                 publish_text(sidecar.model_dump_json(indent=2), sidecar_of(path), kind="application/json")
     return stored
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where the objects of one result go; see :func:`store_result` for its fields."""
-
-    destination: str
-    conn_id: str | None
-    name: str
-    values: Mapping[str, str]
-
-    def check(self) -> None:
-        """Report an unusable URI before the download."""
-        object_path(fill(self.destination, {**self.values, "ext": "bin"}), self.conn_id)
-
-    def path_of(self, kind: str, suffix: str, *, alone: bool) -> ObjectStoragePath:
-        """
-        Return the path of the object to write: the target, or an object in the target if that is a folder.
-
-        :param kind: the content type.
-        :param suffix: of the object's name, where a result has several.
-        :param alone: the result has one object.
-        """
-        extension = EXTENSIONS.get(kind, ".bin")
-        uri = fill(self.destination, {**self.values, "ext": extension[1:]})
-        target, is_folder = object_path(uri, self.conn_id), uri.endswith("/")
-        if not is_folder:  # a path drops its last slash, so the URI is read; a folder may also exist
-            with storage_errors(target):
-                is_folder = target.fs.isdir(target.path)
-        if is_folder:
-            return target / f"{self.name}{suffix}{extension}"
-        return target.with_name(f"{target.stem}{suffix}{target.suffix}") if suffix and not alone else target
 
 
 def _file(files: ExitStack) -> BinaryIO:

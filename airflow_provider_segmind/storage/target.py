@@ -12,7 +12,15 @@ from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.preview_reference import Which, name_of
 from airflow_provider_segmind.storage.names import LONGEST_VALUES, QUARANTINE, fill, placeholders
-from airflow_provider_segmind.storage.paths import object_path, refused_early, room_in, size_of, temporary, uncached_fs
+from airflow_provider_segmind.storage.paths import (
+    object_path,
+    refused_early,
+    room_in,
+    size_of,
+    storage_errors,
+    temporary,
+    uncached_fs,
+)
 from airflow_provider_segmind.storage.same_object import is_same, name_in_bucket
 from airflow_provider_segmind.storage.sidecar import sidecar_of
 
@@ -69,6 +77,25 @@ class Target:
         path = self.path()
         with refused_early("destination", path):
             return bool(uncached_fs(path).isdir(path.path))
+
+    def object_of(self, name: str, kind: str, suffix: str, *, request_id: str, is_alone: bool) -> ObjectStoragePath:
+        """
+        Return the object to write: the destination, or an object in it if that is a folder.
+
+        :param name: of the object in a folder, without its extension.
+        :param kind: the content type of the output.
+        :param suffix: of the object's name, where a request has several outputs.
+        :param request_id: of the request.
+        :param is_alone: the request has one output: a destination that is an object is its name as it stands.
+        :raises SegmindStorageError: the store could not be read.
+        """
+        extension = EXTENSIONS.get(kind, ".bin")
+        path = self.path(request_id=request_id, ext=extension[1:])
+        is_folder = self.destination.endswith("/")  # a path drops its last slash; a folder may also exist
+        with storage_errors(path):
+            if is_folder or uncached_fs(path).isdir(path.path):
+                return path / f"{name}{suffix}{extension}"
+        return path if is_alone else path.with_name(f"{path.stem}{suffix}{path.suffix}")
 
     def objects(self, name: str, requested: str | None) -> Iterator[ObjectStoragePath]:
         """
