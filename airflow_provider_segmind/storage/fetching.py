@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from tenacity import Retrying
@@ -48,7 +48,7 @@ class Fetched:
     bytes: int
     sha256: str
     content_type: str
-    pixels: tuple[int, int] | None
+    pixels: tuple[int, int] | None = None
     copy: Reduced | None = field(default=None, repr=False)
 
 
@@ -77,8 +77,15 @@ def fetch(
         file.seek(0)
         file.truncate()
         size, sha256, claimed = _write(hook, source.content, file, max_bytes)
-        kind, pixels, copy = _verify(file, source, claimed, must_be_image=must_be_image, expected=expected)
-        return Fetched(file, size, sha256, kind, pixels, copy)
+        if source.text:
+            return Fetched(file, size, sha256, source.text)
+        head = _head(file)
+        fetched = Fetched(file, size, sha256, actual_type(head, claimed))
+        if is_image(head):
+            return _verified(fetched, expected, is_downloaded=isinstance(source.content, str))
+        with _unless_off(expected):
+            _check_other(head, source.announced or claimed, claimed, must_be_image=must_be_image)
+        return fetched
 
     options = retry_options(_is_broken, _FETCHES, "output", time.time)
     return Retrying(**options)(attempt)
@@ -100,34 +107,28 @@ def _write(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: in
     return len(source), hashlib.sha256(source).hexdigest(), None
 
 
-def _verify(
-    file: BinaryIO, source: OutputSource, claimed: str | None, *, must_be_image: bool, expected: Expected
-) -> tuple[str, tuple[int, int] | None, Reduced | None]:
-    """Return the actual content type, the size in pixels and a small copy."""
-    if source.text:
-        return source.text, None, None
+def _head(file: BinaryIO) -> bytes:
     file.seek(0)
-    head = file.read(HEAD)
-    pixels, copies, turn = None, list[Reduced](), orientation(file) if is_image(head) else 1
+    return file.read(HEAD)
+
+
+def _verified(fetched: Fetched, expected: Expected, *, is_downloaded: bool) -> Fetched:
+    """Verify that an image is whole and large enough; keep the small copy if the verification decodes it anyway."""
+    file, copies = fetched.file, list[Reduced]()
+    turn = orientation(file) if expected.compares else 1
 
     def keep(image: Image.Image) -> None:
         with suppress(SegmindOutputError), image_errors():  # what cannot be scaled down is whole all the same
             copies.append(reduced(image, turn))
 
+    pixels = None
     with _unless_off(expected):
-        if is_image(head):
-            pixels = _size(
-                file,
-                keep if expected.compares else lambda image: None,
-                whole=expected.verify != "off",
-                is_downloaded=isinstance(source.content, str),
-            )
-        else:
-            _check_other(head, source.announced or claimed, claimed, must_be_image=must_be_image)
+        decoded = keep if expected.compares else lambda image: None
+        pixels = _size(file, decoded, whole=expected.verify != "off", is_downloaded=is_downloaded)
     if pixels is not None:
         with _unless_off(expected):
             expected.check_size(*pixels)
-    return actual_type(head, claimed), pixels, copies[0] if copies else None
+    return replace(fetched, pixels=pixels, copy=copies[0] if copies else None)
 
 
 @contextmanager
