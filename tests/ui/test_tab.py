@@ -131,7 +131,7 @@ def test_the_parent_of_mapped_tasks_lists_them(open_ui: OpenUi) -> None:
 @pytest.mark.parametrize(
     ("task", "parts"),
     [
-        ("into_storage", ["file://", "SHA-256", "Similarity to the input", "1600 x 1392", "nomos-upscaler"]),
+        ("into_storage", ["file://", "SHA-256", "1600 x 1392", "nomos-upscaler"]),
         ("thumbnails", ["512 x 512", "from 256 x 256", "scale"]),
         ("only_submits", ["Submitted.", "Request id"]),
         ("not_ours", ["Nothing to show."]),
@@ -141,6 +141,10 @@ def test_other_tasks(open_ui: OpenUi, task: str, parts: list[str]) -> None:
     reported = text(open_ui().tab("product_photos", RUN, task, alone=True))
     for part in parts:
         assert part in reported
+
+
+def test_the_similarity_to_an_input_in_storage_is_shown(open_ui: OpenUi) -> None:
+    assert "Similarity to the input" in text(open_ui().tab("private", RUN, "kept", alone=True))
 
 
 def test_a_batch_is_reported_in_numbers(open_ui: OpenUi) -> None:

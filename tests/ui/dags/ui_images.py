@@ -43,7 +43,6 @@ with DAG("product_photos", schedule=None, default_args=OURS):
         task_id="into_storage",
         image=f"{PHOTOS}/galaxies.webp",
         destination=f"file://{OUT}/{{{{ run_id }}}}/",
-        verify="same",
         poll_interval=1,
     )
     SegmindEsrganOperator(task_id="only_submits", image=f"{PHOTOS}/cat.jpg", wait_for_completion=False)
