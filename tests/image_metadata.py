@@ -14,9 +14,10 @@ from airflow_provider_segmind.storage.limits import KeepMetadata
 from airflow_provider_segmind.storage.metadata import copy_metadata, icc
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+ADOBE_RGB: icc.Primaries = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 SPACES = {
     "Display P3": icc.made(b"RGB ", icc.DISPLAY_P3, icc.srgb_curve()),
-    "Adobe RGB": icc.made(b"RGB ", icc.ADOBE_RGB, icc.gamma(563 / 256)),
+    "Adobe RGB": icc.made(b"RGB ", ADOBE_RGB, icc.gamma(563 / 256)),
 }
 P3 = SPACES["Display P3"]
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -17,6 +17,7 @@ from PIL import IptcImagePlugin, PngImagePlugin
 
 from airflow_provider_segmind.storage.metadata import copy_metadata, icc
 from tests.image_metadata import (
+    ADOBE_RGB,
     FORMATS,
     P3,
     SRGB,
@@ -270,7 +271,7 @@ def test_chunks_are_copied_from_png_to_png(name):
                 b"gAMA": struct.pack(">I", 45_455),
                 b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000),
             },
-            icc.made(b"RGB ", icc.ADOBE_RGB, icc.gamma(1 / 0.45455)),
+            icc.made(b"RGB ", ADOBE_RGB, icc.gamma(1 / 0.45455)),
         ),
         ({b"gAMA": b"\0\0\0\0"}, None),
         ({b"gAMA": struct.pack(">I", 45_455), b"cHRM": bytes(32)}, None),

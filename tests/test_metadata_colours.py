@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from airflow_provider_segmind.emulator.pixels import Upscale, upscale
 from airflow_provider_segmind.storage.metadata import icc
-from tests.image_metadata import SPACES, copied, encoded, opened
+from tests.image_metadata import ADOBE_RGB, SPACES, copied, encoded, opened
 
 SRGB = ImageCms.createProfile("sRGB")
 LAB = ImageCms.createProfile("LAB")
@@ -102,7 +102,7 @@ UNCHANGED = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
         (icc.SRGB, icc.srgb_curve(), None, UNCHANGED),
         (icc.SRGB, icc.gamma(1), 1, UNCHANGED),
         (icc.DISPLAY_P3, icc.srgb_curve(), None, FROM_P3),
-        (icc.ADOBE_RGB, icc.gamma(563 / 256), 563 / 256, FROM_ADOBE_RGB),
+        (ADOBE_RGB, icc.gamma(563 / 256), 563 / 256, FROM_ADOBE_RGB),
     ],
     ids=["sRGB", "linear", "Display P3", "Adobe RGB"],
 )

@@ -10,9 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from airflow_provider_segmind.cli.console import ERR, bill, report, report_json
 from airflow_provider_segmind.polling.drivers import wait_for_request
-from airflow_provider_segmind.protocol.content_types import EXTENSIONS
 from airflow_provider_segmind.protocol.events import CompletedEvent, read_event
-from airflow_provider_segmind.protocol.formats import format_of_name
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.storage.expected import Expected
 from airflow_provider_segmind.storage.outputs import store_result
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.polling.loop import Watch
     from airflow_provider_segmind.protocol.wire import RequestState, Result
-    from airflow_provider_segmind.storage.outputs import StoredObject
 
 #: The part of the bar that is filled at most before the request completes: Segmind reports no progress.
 _MAX_SHARE = 0.95
@@ -97,8 +94,6 @@ def deliver(
     :param as_json: print JSON (default: text).
     """
     stored = store_result(hook, result, destination, name=stem, names={"stem": stem}, expected=expected)
-    for found in stored:
-        _warn_of_extension(found)
     if as_json:
         report_json({**result.to_xcom(), "stored": [found.to_dict() for found in stored]})
         return
@@ -107,10 +102,3 @@ def deliver(
         same = "" if found.similarity is None else f", similarity to the input {found.similarity:.2f}"
         report(f"{found.uri.removeprefix('file://')}: {pixels}{found.content_type}, {found.bytes} bytes{same}")
     report(bill(result.metrics))
-
-
-def _warn_of_extension(found: StoredObject) -> None:
-    promised, expected = format_of_name(found.uri), EXTENSIONS.get(found.content_type)
-    if promised and expected and promised != expected:
-        path = found.uri.removeprefix("file://")
-        report(f"{path} has the extension {Path(path).suffix}, but is {found.content_type}.", to=ERR, style="yellow")

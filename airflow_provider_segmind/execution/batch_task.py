@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from airflow_provider_segmind.execution.items import batch_lineage, wants_of
 from airflow_provider_segmind.execution.manifest import BatchFolder
 from airflow_provider_segmind.execution.options import BatchOptions, StorageOptions, SubmitOptions, WaitOptions
 from airflow_provider_segmind.execution.task_engine import engine_of
+from airflow_provider_segmind.execution.want import Want
 from airflow_provider_segmind.execution.waves import BatchEvent, Limits
 from airflow_provider_segmind.lineage import TaskLineage
 
@@ -82,14 +83,12 @@ class BatchTask:
             gateway=hook.settings.gateway,
             verify_images=event is None,
         )
-        for want in wants:
-            check_download(hook, want.body.get("image"), storage)
         self.inline = any(want.body.get("base64") is True for want in wants)
         files = StorageFolder(str(storage.destination), conn_id=storage.destination_conn_id, model=arguments.model)
         folder = BatchFolder(files, environment.instance, environment.is_working)
         self.manifest = folder.manifest
         if event is None:
-            files.check(wants, folder.manifest)
+            self._check(wants, files, folder)
         engine = engine_of(
             environment,
             SegmindModel(hook, arguments.model, min_remaining_credits=arguments.submit.min_remaining_credits),
@@ -110,3 +109,9 @@ class BatchTask:
             closing=lambda value: self.emit(batch_lineage(value, wants, arguments.parameters, owner=owner)),
         )
         return BatchRun(engine, folder, outputs, rules, wants).run(event)
+
+    def _check(self, wants: Sequence[Want], files: StorageFolder, folder: BatchFolder) -> None:
+        """Check before the first submit what costs nothing."""
+        for want in wants:
+            check_download(self.environment.hook, want.body.get("image"), self.arguments.storage)
+        files.check(wants, folder.manifest)

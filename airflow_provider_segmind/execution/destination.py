@@ -17,7 +17,7 @@ from airflow_provider_segmind.lineage import urls_in
 from airflow_provider_segmind.protocol.formats import requested_extension, with_format
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.storage.expected import Expected
-from airflow_provider_segmind.storage.names import keyed, placeholders, stem_of
+from airflow_provider_segmind.storage.names import KEY_DIGITS, keyed, placeholders, stem_of
 from airflow_provider_segmind.storage.outputs import store_result
 from airflow_provider_segmind.storage.paths import object_path, probe, refused_early, storage_errors, uncached_fs
 from airflow_provider_segmind.storage.sidecar import About, find_done, sidecar_of
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_segmind.hooks.segmind import SegmindHook
     from airflow_provider_segmind.protocol.wire import Result
-
-#: Digits of the key in the name of an object.
-_KEY_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ class Destination:
         shifts all indexes, and no existing object would be found.
         """
         if self.options.on_existing == "skip":
-            return keyed(self.values["stem"], key[:_KEY_DIGITS])
+            return keyed(self.values["stem"], key[:KEY_DIGITS])
         return self.instance.file_name
 
     def check(self) -> None:
@@ -117,7 +114,7 @@ class Destination:
 
         :raises SegmindConfigError: a name is too long for the store.
         """
-        self._target.check_names(self._name("0" * _KEY_DIGITS))
+        self._target.check_names(self._name("0" * KEY_DIGITS))
 
     def check_extension(self) -> None:
         """

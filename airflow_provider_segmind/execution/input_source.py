@@ -43,7 +43,7 @@ def content_of(arguments: RequestArguments, hook: SegmindHook) -> bytes | None:
     Return the input's bytes again: for its preview, to be compared with the output, and for its metadata.
 
     :param hook: downloads an input that is a URL, by the rules for outputs.
-    :return: None if the input is a URL and no argument needs its content, or if there is no input.
+    :return: None if the input is a URL and no argument needs its content, or if the input is missing.
     """
     if arguments.input is not None and (path := path_of(arguments)) is not None:
         return read_input(path, arguments.input.max_input_bytes)

@@ -16,15 +16,13 @@ from airflow_provider_segmind.protocol.identity import key_of
 from airflow_provider_segmind.protocol.models import request_body
 from airflow_provider_segmind.protocol.redaction import redacted
 from airflow_provider_segmind.protocol.urls import is_url
-from airflow_provider_segmind.storage.names import folded, keyed, stem_of
+from airflow_provider_segmind.storage.names import KEY_DIGITS, folded, keyed, stem_of
 from airflow_provider_segmind.storage.verification import data_uri_size
 
 log = logging.getLogger(__name__)
 
 #: Number of wrong items that one error names.
 _NAMED = 5
-#: Digits of the key in the name of an output; where two outputs would have one name, they have the whole key.
-_DIGITS = 8
 
 
 def wants_of(
@@ -109,7 +107,7 @@ def _name_apart(wants: Sequence[Want]) -> None:
     """Add the wants' keys to their names, so that these stay the same: the whole keys where two would be alike."""
     stems = {want.record.key: want.name for want in wants}
     for want in wants:
-        want.name = keyed(want.name, want.record.key[:_DIGITS])
+        want.name = keyed(want.name, want.record.key[:KEY_DIGITS])
     alike = Counter(folded(want.name) for want in wants)
     for want in wants:
         if alike[folded(want.name)] > 1:

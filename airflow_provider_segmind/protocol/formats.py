@@ -38,6 +38,12 @@ def format_of_name(uri: str) -> str | None:
     return _MEDIA.get(f".{extension}".lower()) if stem and dot else None
 
 
+def is_misnamed(uri: str, kind: str) -> bool:
+    """Return whether the extension of an object's name promises another format than its content type."""
+    promised = format_of_name(uri)
+    return promised is not None and promised != EXTENSIONS.get(kind)
+
+
 def with_format(slug: str, parameters: Mapping[str, Any], uri: str | None) -> dict[str, Any]:
     """
     Return the parameters with the format that the extension of the destination selects.

@@ -10,10 +10,11 @@ A photo without strong colours has nearly the same values in both colour spaces,
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindError
-from airflow_provider_segmind.storage.comparison import Reduced, read_reduced
+from airflow_provider_segmind.storage.comparison import Reduced, reduced_of
 from airflow_provider_segmind.storage.containers.chunks import MalformedError
 from airflow_provider_segmind.storage.metadata.reading import read
 from airflow_provider_segmind.storage.verification import image_errors
@@ -27,27 +28,24 @@ if TYPE_CHECKING:
 _NOISE, _EXPLAINED = 1.5, 0.5
 
 
-def is_converted(source: BinaryIO, output: BinaryIO | Reduced) -> bool:
+def is_converted(source: BinaryIO, output: BinaryIO | Reduced, *, copy: Callable[[], Reduced] | None = None) -> bool:
     """
     Return whether an output has the values of its input converted to sRGB, and not those of the input's profile.
 
     :param source: the input.
     :param output: the output, which states no profile, or a small copy of it.
+    :param copy: returns a small copy of the input that is kept; default: it is read.
     """
     try:
         profile = read(source, ("icc",))[1].content.get("icc")
         with image_errors():
             if profile is None or not _is_rgb(profile):
                 return False
-            before, after = read_reduced(source).colours, _copy_of(output).colours
+            before, after = (copy() if copy else reduced_of(source)).colours, reduced_of(output).colours
             error = _difference(before, after)
             return error > _NOISE and _difference(_converted(before, profile), after) < _EXPLAINED * error
     except (MalformedError, SegmindError):  # of a profile that cannot be used nothing is known
         return False
-
-
-def _copy_of(image: BinaryIO | Reduced) -> Reduced:
-    return image if isinstance(image, Reduced) else read_reduced(image)
 
 
 def _is_rgb(profile: bytes) -> bool:

@@ -87,7 +87,7 @@ def compare(source: BinaryIO | Reduced, output: BinaryIO | Reduced) -> Compariso
     :param output: the output, which is a whole image, or a small copy of it.
     :raises SegmindOutputError: one of them is too large to be compared, or has a format that is not read.
     """
-    before, after = (each if isinstance(each, Reduced) else read_reduced(each) for each in (source, output))
+    before, after = reduced_of(source), reduced_of(output)
     shown, pixels = before.turned(before.orientation), after.turned(None)
     found = [_best(shown, pixels, is_upright=True)]
     if before.orientation in _TURNS:
@@ -129,8 +129,10 @@ class Reduced:
         return base.convert("RGB")
 
 
-def read_reduced(file: BinaryIO) -> Reduced:
-    """Return the small copy of an image in a file, see :func:`reduced`."""
+def reduced_of(file: BinaryIO | Reduced) -> Reduced:
+    """Return the small copy of an image in a file, see :func:`reduced`; a small copy stays as it is."""
+    if isinstance(file, Reduced):
+        return file
     with image_errors(), opened(file) as image:
         check_pixels(image, "a comparison")
         return reduced(image, orientation(file))

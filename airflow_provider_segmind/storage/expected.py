@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from airflow_provider_segmind.exceptions import SegmindError, SegmindOutputError
 from airflow_provider_segmind.protocol.models import MODELS, scale_of
-from airflow_provider_segmind.storage.comparison import Comparison, Reduced, compare
+from airflow_provider_segmind.storage.comparison import Comparison, Reduced, compare, reduced_of
 from airflow_provider_segmind.storage.limits import UNCROPPED, KeepMetadata, Verify
 from airflow_provider_segmind.storage.verification import image_size, orientation
 
@@ -95,6 +95,11 @@ class Expected:
             raise _not_compared("this task does not have the input any more", retryable=False)
         return content
 
+    @cached_property
+    def source_copy(self) -> Reduced:
+        """A small copy of the input, which is read once; raises SegmindOutputError if it is too large."""
+        return reduced_of(io.BytesIO(self.source or b""))
+
     def check_size(self, width: int, height: int) -> None:
         """Raise SegmindOutputError for fewer pixels than input times scale; width and height may be swapped."""
         if (size := self._size) is None:
@@ -127,11 +132,10 @@ class Expected:
         """
         if self.source is None:
             return None
-        source = io.BytesIO(self.source)
-        if not self.compares and orientation(source) == 1:
+        if not self.compares and orientation(io.BytesIO(self.source)) == 1:
             return None
         try:
-            return compare(source, output)  # metadata needs to know whether the output is turned
+            return compare(self.source_copy, output)  # metadata needs to know whether the output is turned
         except SegmindOutputError as error:
             if self.verify == "same":
                 raise _not_compared(error.detail, retryable=error.retryable) from error

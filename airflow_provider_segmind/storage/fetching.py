@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from tenacity import Retrying
 
 from airflow_provider_segmind.exceptions import SegmindDownloadError, SegmindError, SegmindOutputError
-from airflow_provider_segmind.protocol.content_types import HEAD, actual_type, format_name, is_image, is_not_announced
+from airflow_provider_segmind.protocol.content_types import actual_type, format_name, is_image, is_not_announced
 from airflow_provider_segmind.retry_budget import RetryBudget, retry_options
 from airflow_provider_segmind.storage.comparison import Reduced, reduced
+from airflow_provider_segmind.storage.containers import head_of
 from airflow_provider_segmind.storage.verification import image_errors, orientation, verified_size
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def fetch(
         size, sha256, claimed = _write(hook, source.content, file, max_bytes)
         if source.text:
             return Fetched(file, size, sha256, source.text)
-        head = _head(file)
+        head = head_of(file)
         fetched = Fetched(file, size, sha256, actual_type(head, claimed))
         if is_image(head):
             return _verified(fetched, expected, is_downloaded=isinstance(source.content, str))
@@ -105,11 +106,6 @@ def _write(hook: SegmindHook, source: str | bytes, file: BinaryIO, max_bytes: in
         raise SegmindOutputError(f"it has {len(source)} bytes, more than the {max_bytes} allowed")
     file.write(source)
     return len(source), hashlib.sha256(source).hexdigest(), None
-
-
-def _head(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(HEAD)
 
 
 def _verified(fetched: Fetched, expected: Expected, *, is_downloaded: bool) -> Fetched:

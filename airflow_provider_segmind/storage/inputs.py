@@ -133,8 +133,8 @@ def list_images(uri: str, conn_id: str | None = None) -> list[str]:
     Return the sorted URIs of the images in a folder, for ``.expand(input_path=…)``.
 
     Call this function inside a ``@task``, or make it a task: ``task(list_images)("s3://bucket/in/")``. Images are
-    recognized by their extensions (.jpg, .jpeg, .png, .webp, in any case). Previews written by this provider, and what
-    lies in a folder ``.quarantine``, are left out. A file that is not an image is reported by the task that reads it.
+    recognized by their extensions (.jpg, .jpeg, .png, .webp, in any case). Previews written by this provider, and
+    images in a folder ``.quarantine``, are left out. A file that is not an image is reported by the task that reads it.
     Each URI includes its connection (``s3://conn@bucket/key``).
 
     For a folder without images the list is empty, and Airflow skips a task that is mapped over it. A missing folder,

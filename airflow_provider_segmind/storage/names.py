@@ -26,8 +26,10 @@ PLACEHOLDERS = {
 }
 #: Stand for what is known only once the output is: a request id, and the longest extension that is written.
 LONGEST_VALUES = {"request_id": "00000000-0000-0000-0000-000000000000", "ext": "webp"}
-#: Folder for outputs that are not the image that was asked for. What lies in it is not an input.
+#: Folder for outputs that are not the image that was asked for. Images in it are not inputs.
 QUARANTINE = ".quarantine"
+#: Digits of the key of a request in a name that this package makes.
+KEY_DIGITS = 8
 #: Bytes of an input's name in a name that this package makes.
 _LONGEST_STEM = 80
 _FIELD = re.compile(r"\{([^{}]*)\}")

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from airflow_provider_segmind.exceptions import SegmindImageMismatchError, SegmindOutputError, SegmindStorageError
-from airflow_provider_segmind.protocol.content_types import is_media, type_of_name
+from airflow_provider_segmind.protocol.content_types import type_of_name
+from airflow_provider_segmind.protocol.formats import is_misnamed
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.outputs import output_files
 from airflow_provider_segmind.storage.colours import is_converted
@@ -192,7 +193,9 @@ def _with_metadata(
     else:
         upright = True if compared is None else compared.upright
     content = io.BytesIO(source or b"")
-    same_colours = keep == "none" or not is_converted(content, output.copy or output.file)
+    same_colours = keep == "none" or not is_converted(
+        content, output.copy or output.file, copy=lambda: expected.source_copy
+    )
     written = copy_metadata(content, output.file, target, keep=keep, upright=upright, same_colours=same_colours)
     if not written:
         return output, []
@@ -209,9 +212,10 @@ def _publish(output: Fetched, path: ObjectStoragePath, result: Result, *, if_exi
 
 def _stored(path: ObjectStoragePath, output: Fetched, **optional: Any) -> StoredObject:
     width, height = output.pixels or (None, None)
-    kind, promised = output.content_type, type_of_name(path.name)
+    kind = output.content_type
     log.info("Stored %s: %d bytes of %s, %s x %s pixels", path, output.bytes, kind, width, height)
-    if is_media(promised) and promised != kind:
+    if is_misnamed(path.name, kind):
+        promised = type_of_name(path.name) or "another format"
         log.warning("%s has the extension of %s, but is %s: write {ext} as the extension", path.name, promised, kind)
     if optional["similarity"] is not None:
         log.info("It is the same image as its input: score %.3f", optional["similarity"])

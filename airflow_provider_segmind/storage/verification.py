@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_segmind.exceptions import SegmindConfigError, SegmindError, SegmindOutputError
-from airflow_provider_segmind.protocol.content_types import HEAD, IMAGES, format_name
+from airflow_provider_segmind.protocol.content_types import IMAGES, format_name
 from airflow_provider_segmind.protocol.data_uris import decode_base64
 from airflow_provider_segmind.protocol.models import MODELS
 from airflow_provider_segmind.protocol.urls import is_url
-from airflow_provider_segmind.storage.containers import format_of, jpeg, png, webp
+from airflow_provider_segmind.storage.containers import format_of, head_of, jpeg, png, webp
 from airflow_provider_segmind.storage.containers.spans import Spans
 from airflow_provider_segmind.storage.metadata import reading
 
@@ -159,13 +159,8 @@ def _verify(file: BinaryIO, image: Image.Image, decoded: Callable[[Image.Image],
             decoded(image)
 
 
-def _head(file: BinaryIO) -> bytes:
-    file.seek(0)
-    return file.read(HEAD)
-
-
 def _unsupported(file: BinaryIO, accepted: Sequence[str]) -> str:
-    head = _head(file)
+    head = head_of(file)
     name = format_name(head)
     found = f"its format is {name}" if name else f"its format is unknown (it begins with {head[:8]!r})"
     names = [form.replace("WEBP", "WebP") for form in accepted]

@@ -155,7 +155,7 @@ def test_names_of_a_batch_are_different_in_every_store():
 def test_names_of_a_batch_whose_keys_begin_alike(monkeypatch):
     from airflow_provider_segmind.execution import items
 
-    monkeypatch.setattr(items, "_DIGITS", 0)
+    monkeypatch.setattr(items, "KEY_DIGITS", 0)
     wants = wants_of("esrgan", [f"https://x.example/{name}.png" for name in ("Cat", "cat", "dog")], {}, gateway="g")
     assert [len(want.name) for want in wants] == [24, 24, 4]
     assert len({want.name.casefold() for want in wants}) == 3

@@ -9,5 +9,10 @@ from airflow_provider_segmind.protocol.content_types import HEAD, IMAGES, conten
 
 def format_of(file: BinaryIO) -> str | None:
     """Return Pillow's name of the format that the first bytes show; None if it is not accepted anywhere."""
+    return IMAGES.get(content_type(head_of(file)) or "")
+
+
+def head_of(file: BinaryIO) -> bytes:
+    """Return the first bytes of a file, which show its format."""
     file.seek(0)
-    return IMAGES.get(content_type(file.read(HEAD)) or "")
+    return file.read(HEAD)

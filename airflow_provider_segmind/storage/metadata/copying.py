@@ -48,7 +48,7 @@ def copy_metadata(
       own colours keeps them. A profile of another colour space (CMYK) is not copied.
     - ``all``: also EXIF, XMP, IPTC (JPEG to JPEG) and texts (PNG to PNG). They replace the output's own.
 
-    Orientation: an upright output never states another orientation, whoever wrote it. If the output is not upright, it
+    Orientation: an upright output never states another orientation, its own included. If the output is not upright, it
     states the orientation of the input; with ``none`` it keeps what it states itself.
 
     An output's own EXIF and XMP stay as they are, but for a wrong orientation. Unless ``all``, positions on Earth (GPS)

@@ -18,7 +18,6 @@ Primaries = tuple[float, float, float, float, float, float, float, float]
 
 _WHITE = (0.3127, 0.3290)  # D65
 SRGB: Primaries = (*_WHITE, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
-ADOBE_RGB: Primaries = (*_WHITE, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 DISPLAY_P3: Primaries = (*_WHITE, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
 BT2020: Primaries = (*_WHITE, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046)
 
@@ -53,7 +52,7 @@ def for_space(profile: bytes, space: bytes) -> bytes:
 
     Grey pixels that became RGB, or RGB that became grey, are neutral colours: only the curve of brightness matters.
 
-    :raises MalformedError: it is damaged, or there is no such profile.
+    :raises MalformedError: it is damaged, or has no equivalent in that colour space.
     """
     found, own_space = _tags(profile), profile[16:20]
     if own_space == space:
